@@ -1,0 +1,147 @@
+"""Reading decoded maps field by field: each verb names what it found wrong, and where."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from castore.errors import CorruptObject
+from castore.model.encoding import encode_item
+from castore.model.ids import Id
+from castore.model.limits import ID_BYTES, META_BYTES, TEXT_BYTES
+
+Item = TypeVar("Item")
+MetaValue = str | int | bool | bytes
+
+
+class Fields:
+    """One decoded map with exactly the keys given; raises CorruptObject for anything else."""
+
+    __slots__ = ("_map", "what")
+
+    def __init__(self, value: Any, what: str, keys: Iterable[str]) -> None:
+        self.what = what
+        if not isinstance(value, dict):
+            raise CorruptObject(f"{what}: not a map")
+        expected = set(keys)
+        if value.keys() != expected:
+            odd = sorted(value.keys() ^ expected)
+            raise CorruptObject(f"{what}: unknown or absent keys {', '.join(odd)}")
+        self._map: dict[str, Any] = value
+
+    def fail(self, key: str, problem: str) -> CorruptObject:
+        """The error to raise about one field."""
+        return CorruptObject(f"{self.what}: {key}: {problem}")
+
+    def text(self, key: str, limit: int = TEXT_BYTES) -> str:
+        """A str of at most `limit` bytes of UTF-8."""
+        value = self._map[key]
+        if type(value) is not str or len(value.encode()) > limit:
+            raise self.fail(key, f"not text of at most {limit} bytes")
+        return value
+
+    def choice(self, key: str, allowed: Iterable[str]) -> str:
+        """A str that is one of `allowed`."""
+        value = self.text(key)
+        if value not in tuple(allowed):
+            raise self.fail(key, f"unknown value {value[:40]!r}")
+        return value
+
+    def integer(self, key: str, low: int, high: int = (1 << 63) - 1) -> int:
+        """An int within [low, high]."""
+        value = self._map[key]
+        if type(value) is not int or not low <= value <= high:
+            raise self.fail(key, f"not an integer from {low} to {high}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """A bool."""
+        value = self._map[key]
+        if type(value) is not bool:
+            raise self.fail(key, "not true or false")
+        return value
+
+    def blob(self, key: str, sizes: Iterable[int]) -> bytes:
+        """Bytes whose length is one of `sizes`."""
+        value = self._map[key]
+        if type(value) is not bytes or len(value) not in tuple(sizes):
+            raise self.fail(key, "bytes of a wrong length")
+        return value
+
+    def id(self, key: str) -> Id:
+        """A 32-byte id."""
+        return self.blob(key, (ID_BYTES,))
+
+    def id_or_empty(self, key: str) -> Id:
+        """A 32-byte id, or b"" for none."""
+        return self.blob(key, (0, ID_BYTES))
+
+    def raw(self, key: str) -> Any:
+        """The value as decoded."""
+        return self._map[key]
+
+    def items(
+        self, key: str, read: Callable[[Any, str], Item], limit: int, *, sort: bool = True
+    ) -> tuple[Item, ...]:
+        """A list of at most `limit` items, sorted by their canonical bytes unless told otherwise."""
+        value = self._map[key]
+        if type(value) is not list or len(value) > limit:
+            raise self.fail(key, f"not a list of at most {limit}")
+        if sort:
+            encoded = [encode_item(item) for item in value]
+            if any(a >= b for a, b in itertools.pairwise(encoded)):
+                raise self.fail(key, "not sorted, or with duplicates")
+        return tuple(read(item, f"{self.what}: {key}") for item in value)
+
+    def ext(self, key: str = "ext") -> dict[str, bytes]:
+        """The extension map, str to bytes; keys that start with `!` must be understood: none is."""
+        value = self._map[key]
+        if type(value) is not dict or any(type(item) is not bytes for item in value.values()):
+            raise self.fail(key, "not a map of bytes")
+        for name in value:
+            if name.startswith("!"):
+                raise self.fail(key, f"extension {name[:40]!r} must be understood and is not")
+        return value
+
+    def meta(self, key: str = "meta") -> dict[str, MetaValue]:
+        """The free map of str to str, int, bool or bytes, at most 16 KiB encoded."""
+        value = self._map[key]
+        if type(value) is not dict or not all(
+            type(item) in (str, int, bool, bytes) for item in value.values()
+        ):
+            raise self.fail(key, "not a map of text, integers, booleans or bytes")
+        if len(encode_item(value)) > META_BYTES:
+            raise self.fail(key, f"more than {META_BYTES} bytes")
+        return value
+
+
+def read_id(value: Any, what: str) -> Id:
+    """A 32-byte id standing alone in a list."""
+    if type(value) is not bytes or len(value) != ID_BYTES:
+        raise CorruptObject(f"{what}: not an id")
+    return value
+
+
+def read_text(value: Any, what: str) -> str:
+    """A str standing alone in a list."""
+    if type(value) is not str:
+        raise CorruptObject(f"{what}: not text")
+    return value
+
+
+def read_row(value: Any, what: str, *types: type) -> list[Any]:
+    """A list with exactly these item types."""
+    if type(value) is not list or [type(item) for item in value] != list(types):
+        raise CorruptObject(f"{what}: a row of a wrong shape")
+    return value
+
+
+def by_bytes(items: Iterable[Any]) -> list[Any]:
+    """Items in the order in which lists are stored: by canonical bytes, without duplicates."""
+    return [item for _, item in sorted({encode_item(i): i for i in items}.items())]
+
+
+def plain(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as a plain dict, ready to encode."""
+    return dict(mapping)

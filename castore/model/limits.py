@@ -1,0 +1,58 @@
+"""Every bound of the format and of what is accepted; `docs/format.md` quotes this table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+FORMAT: Final = 1
+
+# Ids and cut points.
+ID_BYTES: Final = 32
+CHUNK_MIN: Final = 16 * KIB
+CHUNK_AVERAGE: Final = 64 * KIB
+CHUNK_MAX: Final = 256 * KIB
+
+# Encoded objects, in bytes.
+MANIFEST_BYTES: Final = 1 * MIB
+NOTE_BYTES: Final = 128 * KIB
+PAGE_BYTES: Final = 512 * KIB
+SET_BYTES: Final = 4 * MIB
+META_BYTES: Final = 16 * KIB
+TEXT_BYTES: Final = 64 * KIB
+NESTING: Final = 8
+# Maps and lists in one payload: 12 for each artifact of the largest set, and room.
+CONTAINERS: Final = 128 * KIB
+
+# Counts.
+SET_ARTIFACTS: Final = 4096
+PARENTS: Final = 16
+LAYOUT_PARTS: Final = 512
+LAYOUT_PARTS_MEAN: Final = 128
+TREE_ENTRIES: Final = 1024
+TREE_LEVELS: Final = 16
+LAYOUT_LEVELS: Final = 8
+
+# Names, in bytes of UTF-8.
+NAME_BYTES: Final = 100
+REF_BYTES: Final = 255
+COMPONENT_BYTES: Final = 255
+PATH_BYTES: Final = 4096
+FOLDER_DEPTH: Final = 256
+
+# Blocks.
+BLOCK_RAW_BYTES: Final = 8 * MIB
+SOLID_BLOCK_BYTES: Final = 128 * KIB
+SMALL_OBJECT_BYTES: Final = 16 * KIB
+BLOCK_MEMBERS: Final = 4096
+BLOCK_BASES: Final = 512
+DELTA_DEPTH: Final = 128
+DICTIONARY_BYTES: Final = 8 * MIB
+BATCH_BYTES: Final = 32 * MIB
+
+# Input.
+SPEC_BYTES: Final = 256 * KIB
+PREFIX_MIN: Final = 6
+PREFIX_SHOWN: Final = 12

@@ -1,0 +1,122 @@
+"""Which names may be given to branches, tags, runs, remotes, artifacts and files."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from castore.errors import CorruptObject, InvalidName
+from castore.model.limits import COMPONENT_BYTES, FOLDER_DEPTH, NAME_BYTES, PATH_BYTES
+
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_VERSION: Final = re.compile(r"v\d+\Z")
+_FULL_ID: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
+_FORBIDDEN_NAMES: Final = frozenset({".", "..", ".git", ".cas"})
+_FORBIDDEN_CHARACTERS: Final = frozenset("/\\:@~")
+
+
+def check_branch(name: str, what: str = "branch") -> str:
+    """`name` if it may name a branch, tag or spec; raises InvalidName otherwise."""
+    _check_length(name, what)
+    if not all(_SEGMENT.match(segment) for segment in name.split("/")):
+        raise InvalidName(
+            f"{what} {name!r}: use letters, digits, '.', '_', '-' in segments separated by '/', "
+            "each beginning with a letter or digit"
+        )
+    if _VERSION.match(name) or _FULL_ID.match(name):
+        raise InvalidName(f"{what} {name!r}: reads as a version number or an id")
+    return name
+
+
+def check_segment(name: str, what: str) -> str:
+    """`name` if it may name a run or a remote: one segment; raises InvalidName otherwise."""
+    _check_length(name, what)
+    if not _SEGMENT.match(name):
+        raise InvalidName(
+            f"{what} {name!r}: use letters, digits, '.', '_', '-', beginning with a letter or digit"
+        )
+    return name
+
+
+def check_artifact_name(name: str) -> str:
+    """`name` if it may name an artifact: printable NFC text of at most 100 bytes."""
+    _check_length(name, "artifact name")
+    bad = sorted({c for c in name if c in _FORBIDDEN_CHARACTERS or not c.isprintable()})
+    if bad:
+        raise InvalidName(f"artifact name {name!r}: may not hold {' '.join(map(repr, bad))}")
+    if name.startswith("-"):
+        raise InvalidName(f"artifact name {name!r}: may not begin with '-'")
+    if name.casefold() in _FORBIDDEN_NAMES:
+        raise InvalidName(f"artifact name {name!r}: reserved")
+    if unicodedata.normalize("NFC", name) != name:
+        raise InvalidName(f"artifact name {name!r}: not in Unicode normal form NFC")
+    return name
+
+
+def check_path(path: str, what: str = "path") -> str:
+    """`path` if it may be an artifact's place: relative, `/`-separated, without `.` and `..`."""
+    if not path or len(path.encode("utf-8", "replace")) > PATH_BYTES:
+        raise InvalidName(f"{what} {path[:60]!r}: must have 1 to {PATH_BYTES} bytes")
+    if path.startswith("/") or "\\" in path or re.match(r"[A-Za-z]:", path):
+        raise InvalidName(f"{what} {path!r}: must be relative, with '/' between folders")
+    for component in path.split("/"):
+        problem = component_problem(component.encode("utf-8", "surrogateescape"))
+        if problem:
+            raise InvalidName(f"{what} {path!r}: {problem}")
+        if not component.isprintable():
+            raise InvalidName(f"{what} {path!r}: holds unprintable characters")
+        if component.casefold() in (".git", ".cas"):
+            raise InvalidName(f"{what} {path!r}: {component!r} is reserved")
+    return path
+
+
+def component_problem(name: bytes) -> str:
+    """Why `name` cannot be one component of a stored path, or "" if it can."""
+    if not name:
+        return "empty component"
+    if name in (b".", b".."):
+        return f"component {name.decode()!r}"
+    if b"/" in name or b"\0" in name:
+        return "a component with '/' or NUL"
+    if len(name) > COMPONENT_BYTES:
+        return f"a component of more than {COMPONENT_BYTES} bytes"
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"a component that is not UTF-8: {name!r}"
+    return ""
+
+
+def check_stored_path(path: str, what: str) -> None:
+    """Refuse (CorruptObject) a stored place that is not relative, or climbs, or has odd components."""
+    components = path.encode().split(b"/")
+    if len(components) > FOLDER_DEPTH:
+        raise CorruptObject(f"{what}: path deeper than {FOLDER_DEPTH}")
+    for component in components:
+        problem = component_problem(component)
+        if problem:
+            raise CorruptObject(f"{what}: path: {problem}")
+
+
+def nested_paths(paths: Iterable[str]) -> tuple[str, str] | None:
+    """The first two places of which one equals or contains the other, or None."""
+    ordered = sorted(path.split("/") for path in paths)
+    for path, following in itertools.pairwise(ordered):
+        if following[: len(path)] == path:
+            return "/".join(path), "/".join(following)
+    return None
+
+
+def collision_key(name: str) -> str:
+    """Names with equal keys are one file on a case- or normalisation-insensitive file system."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _check_length(name: str, what: str) -> None:
+    if not name:
+        raise InvalidName(f"{what}: empty")
+    if len(name.encode("utf-8", "replace")) > NAME_BYTES:
+        raise InvalidName(f"{what} {name[:40]!r}…: more than {NAME_BYTES} bytes")
