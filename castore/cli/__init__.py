@@ -1,0 +1,1 @@
+"""The command line `cas`: it parses, calls the store, and prints; nothing else does."""

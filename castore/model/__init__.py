@@ -1,1 +1,1 @@
-"""The values castore is made of: ids, canonical encoding, the kinds, names, limits. Pure: no I/O."""
+"""The values castore is made of: ids, encoding, the kinds, names, limits. Pure: no I/O."""

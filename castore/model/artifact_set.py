@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from castore.errors import CorruptObject, InvalidInput
 from castore.model.encoding import decode, encode
-from castore.model.fields import Fields, plain
+from castore.model.fields import Fields, plain, storable
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import NAME_BYTES, PATH_BYTES, SET_ARTIFACTS, SET_BYTES
 from castore.model.names import check_stored_path, nested_paths
@@ -72,8 +72,9 @@ class ArtifactSet:
 
 
 def make_set(artifacts: Iterable[Artifact]) -> ArtifactSet:
-    """A set of these artifacts in stored order; raises InvalidInput for clashing names or places."""
-    ordered = tuple(sorted(artifacts, key=lambda artifact: artifact.name.encode()))
+    """A set of these artifacts in stored order; raises InvalidInput for clashing names, places."""
+    # Code points order as their UTF-8 bytes do.
+    ordered = tuple(sorted(artifacts, key=lambda artifact: artifact.name))
     names = [artifact.name for artifact in ordered]
     for name, following in itertools.pairwise(names):
         if name == following:
@@ -87,7 +88,7 @@ def make_set(artifacts: Iterable[Artifact]) -> ArtifactSet:
 
 
 def encode_set(value: ArtifactSet) -> bytes:
-    """The canonical bytes of a set."""
+    """The canonical bytes of a set; raises InvalidInput for one that `decode_set` would refuse."""
     rows = [
         {
             "content": _content_map(artifact.content),
@@ -99,9 +100,7 @@ def encode_set(value: ArtifactSet) -> bytes:
         for artifact in value.artifacts
     ]
     payload = encode({"artifacts": rows, "ext": plain(value.ext)})
-    if len(payload) > SET_BYTES:
-        raise InvalidInput(f"the set takes {len(payload)} bytes, more than {SET_BYTES}")
-    return payload
+    return storable(payload, decode_set)
 
 
 def decode_set(payload: bytes) -> ArtifactSet:

@@ -22,7 +22,7 @@ class Strength(Enum):
 
 
 class Edge(NamedTuple):
-    """One reference from an object; `content` is a file: a chunk, or a layout under its digest."""
+    """One reference from an object; kind None is file content, a chunk or a layout."""
 
     target: Id
     kind: Kind | None

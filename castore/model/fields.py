@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from castore.errors import CorruptObject
+from castore.errors import CorruptObject, InvalidInput
 from castore.model.encoding import encode_item
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES, META_BYTES, TEXT_BYTES
@@ -26,8 +26,10 @@ class Fields:
             raise CorruptObject(f"{what}: not a map")
         expected = set(keys)
         if value.keys() != expected:
-            odd = sorted(value.keys() ^ expected)
-            raise CorruptObject(f"{what}: unknown or absent keys {', '.join(odd)}")
+            odd = sorted(value.keys() ^ expected)[:5]
+            raise CorruptObject(
+                f"{what}: unknown or absent keys {', '.join(key[:40] for key in odd)}"
+            )
         self._map: dict[str, Any] = value
 
     def fail(self, key: str, problem: str) -> CorruptObject:
@@ -84,7 +86,7 @@ class Fields:
     def items(
         self, key: str, read: Callable[[Any, str], Item], limit: int, *, sort: bool = True
     ) -> tuple[Item, ...]:
-        """A list of at most `limit` items, sorted by their canonical bytes unless told otherwise."""
+        """A list of at most `limit` items, sorted by their canonical bytes if `sort`."""
         value = self._map[key]
         if type(value) is not list or len(value) > limit:
             raise self.fail(key, f"not a list of at most {limit}")
@@ -124,17 +126,29 @@ def read_id(value: Any, what: str) -> Id:
 
 
 def read_text(value: Any, what: str) -> str:
-    """A str standing alone in a list."""
-    if type(value) is not str:
-        raise CorruptObject(f"{what}: not text")
+    """A str standing alone in a list, of at most TEXT_BYTES bytes of UTF-8."""
+    if type(value) is not str or len(value.encode()) > TEXT_BYTES:
+        raise CorruptObject(f"{what}: not text of at most {TEXT_BYTES} bytes")
     return value
 
 
 def read_row(value: Any, what: str, *types: type) -> list[Any]:
-    """A list with exactly these item types."""
+    """A list with exactly these item types; text has at most TEXT_BYTES bytes of UTF-8."""
     if type(value) is not list or [type(item) for item in value] != list(types):
         raise CorruptObject(f"{what}: a row of a wrong shape")
+    for item in value:
+        if type(item) is str:
+            read_text(item, what)
     return value
+
+
+def storable(payload: bytes, decode: Callable[[bytes], object]) -> bytes:
+    """`payload`; raises InvalidInput if `decode` refuses it: only the readable is written."""
+    try:
+        decode(payload)
+    except CorruptObject as error:
+        raise InvalidInput(f"cannot be stored: {error.message}") from None
+    return payload
 
 
 def by_bytes(items: Iterable[Any]) -> list[Any]:

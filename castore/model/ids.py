@@ -28,7 +28,7 @@ class Kind(IntEnum):
 
 
 def derive_key(name: str) -> bytes:
-    """The 32-byte BLAKE3 key for structures called `name` (RFC-style key derivation of BLAKE3)."""
+    """The 32-byte key of structures called `name`: BLAKE3's derive_key mode over no material."""
     return blake3(b"", derive_key_context=KEY_CONTEXT + name).digest()
 
 

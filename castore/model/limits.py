@@ -25,6 +25,8 @@ TEXT_BYTES: Final = 64 * KIB
 NESTING: Final = 8
 # Maps and lists in one payload: 12 for each artifact of the largest set, and room.
 CONTAINERS: Final = 128 * KIB
+# Values of any kind, keys included, in one payload above the size of a page.
+ELEMENTS: Final = 512 * KIB
 
 # Counts.
 SET_ARTIFACTS: Final = 4096

@@ -6,11 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from castore.errors import CorruptObject, InvalidInput
+from castore.errors import CorruptObject, InvalidName
 from castore.model.encoding import decode, encode
-from castore.model.fields import Fields, MetaValue, by_bytes, plain, read_id, read_row, read_text
+from castore.model.fields import (
+    Fields,
+    MetaValue,
+    by_bytes,
+    plain,
+    read_id,
+    read_row,
+    read_text,
+    storable,
+)
 from castore.model.ids import Id, Kind, object_id
-from castore.model.limits import ID_BYTES, MANIFEST_BYTES, PARENTS, SET_ARTIFACTS
+from castore.model.limits import (
+    ID_BYTES,
+    MANIFEST_BYTES,
+    NAME_BYTES,
+    PARENTS,
+    SET_ARTIFACTS,
+    TEXT_BYTES,
+)
+from castore.model.names import check_branch
 
 COMPLETE: Final = "complete"
 PARTIAL: Final = "partial"
@@ -120,7 +137,10 @@ class Manifest:
 
 
 def encode_manifest(value: Manifest) -> bytes:
-    """The canonical bytes of a manifest; lists are put into stored order. Raises InvalidInput."""
+    """The canonical bytes of a manifest, lists put into stored order.
+
+    Raises InvalidInput for one that `decode_manifest` would refuse.
+    """
     spec = value.spec
     payload = encode(
         {
@@ -158,29 +178,24 @@ def encode_manifest(value: Manifest) -> bytes:
             "workspace": value.workspace,
         }
     )
-    if len(payload) > MANIFEST_BYTES:
-        raise InvalidInput(f"the manifest takes {len(payload)} bytes, more than {MANIFEST_BYTES}")
-    return payload
+    return storable(payload, decode_manifest)
 
 
 def decode_manifest(payload: bytes) -> Manifest:
     """The manifest encoded by `payload`; raises CorruptObject unless it is well-formed."""
     fields = Fields(decode(payload, limit=MANIFEST_BYTES, what="manifest"), "manifest", _KEYS)
     agent = Fields(fields.raw("agent"), "manifest: agent", ("id", "version"))
-    titles = fields.raw("titles")
-    if type(titles) is not dict or any(type(title) is not str for title in titles.values()):
-        raise fields.fail("titles", "not a map of text")
     manifest = Manifest(
         set=fields.id("set"),
         spec=_read_spec(fields.raw("spec")),
-        branch=fields.text("branch"),
+        branch=_read_name(fields, "branch"),
         at=fields.integer("at", 0),
         number=fields.integer("number", 1),
         parents=fields.items("parents", read_id, PARENTS, sort=False),
         state=fields.choice("state", (COMPLETE, PARTIAL)),
         agent=Agent(agent.text("id"), agent.text("version")),
         author=fields.text("author"),
-        run=fields.text("run"),
+        run=fields.text("run", NAME_BYTES),
         trace=fields.text("trace"),
         workspace=fields.text("workspace"),
         operation=fields.text("operation"),
@@ -191,7 +206,7 @@ def decode_manifest(payload: bytes) -> Manifest:
         carried=fields.items("carried", _read_named_id, SET_ARTIFACTS),
         missing=fields.items("missing", read_text, SET_ARTIFACTS),
         failed=fields.items("failed", read_text, SET_ARTIFACTS),
-        titles=titles,
+        titles=_read_titles(fields),
         locations=fields.items("locations", _read_location, SET_ARTIFACTS),
         attachments=fields.items("attachments", _read_attachment, SET_ARTIFACTS),
         meta=fields.meta(),
@@ -202,6 +217,13 @@ def decode_manifest(payload: bytes) -> Manifest:
 
 
 def _check_consistent(value: Manifest) -> None:
+    for key, rows in (
+        ("attachments", value.attachments),
+        ("carried", value.carried),
+        ("spec: files", value.spec.files),
+    ):
+        if len({row[0] for row in rows}) != len(rows):
+            raise CorruptObject(f"manifest: {key}: a name stands twice")
     if len(set(value.parents)) != len(value.parents):
         raise CorruptObject("manifest: parents: a parent stands twice")
     if not value.parents and value.number != 1:
@@ -218,12 +240,29 @@ def _source_map(source: Source) -> dict[str, Any]:
     return {key: getattr(source, key) for key in _SOURCE_KEYS}
 
 
+def _read_name(fields: Fields, key: str) -> str:
+    try:
+        return check_branch(fields.text(key, NAME_BYTES), key)
+    except InvalidName as error:
+        raise fields.fail(key, error.message) from None
+
+
+def _read_titles(fields: Fields) -> dict[str, str]:
+    titles = fields.raw("titles")
+    if type(titles) is not dict or len(titles) > SET_ARTIFACTS:
+        raise fields.fail("titles", f"not a map of at most {SET_ARTIFACTS} titles")
+    for name, title in titles.items():
+        if type(title) is not str or len(title.encode()) > TEXT_BYTES:
+            raise fields.fail("titles", f"{name[:40]!r}: not text of at most {TEXT_BYTES} bytes")
+    return titles
+
+
 def _read_spec(value: Any) -> SpecPin:
     fields = Fields(
         value, "manifest: spec", ("contract", "files", "id", "path", "source", "version")
     )
     return SpecPin(
-        id=fields.text("id"),
+        id=_read_name(fields, "id"),
         version=fields.text("version"),
         source=fields.id_or_empty("source"),
         contract=fields.id_or_empty("contract"),

@@ -62,8 +62,10 @@ def check_path(path: str, what: str = "path") -> str:
         raise InvalidName(f"{what} {path[:60]!r}: must have 1 to {PATH_BYTES} bytes")
     if path.startswith("/") or "\\" in path or re.match(r"[A-Za-z]:", path):
         raise InvalidName(f"{what} {path!r}: must be relative, with '/' between folders")
+    if path.count("/") >= FOLDER_DEPTH:
+        raise InvalidName(f"{what} {path[:60]!r}…: deeper than {FOLDER_DEPTH} folders")
     for component in path.split("/"):
-        problem = component_problem(component.encode("utf-8", "surrogateescape"))
+        problem = component_problem(component.encode("utf-8", "surrogatepass"))
         if problem:
             raise InvalidName(f"{what} {path!r}: {problem}")
         if not component.isprintable():
@@ -91,7 +93,7 @@ def component_problem(name: bytes) -> str:
 
 
 def check_stored_path(path: str, what: str) -> None:
-    """Refuse (CorruptObject) a stored place that is not relative, or climbs, or has odd components."""
+    """Raise CorruptObject for a stored place that is not relative, climbs or is too deep."""
     components = path.encode().split(b"/")
     if len(components) > FOLDER_DEPTH:
         raise CorruptObject(f"{what}: path deeper than {FOLDER_DEPTH}")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from castore.errors import CorruptObject, InvalidInput
+from castore.errors import CorruptObject
 from castore.model.encoding import decode, encode
-from castore.model.fields import Fields, MetaValue, by_bytes, plain, read_id
+from castore.model.fields import Fields, MetaValue, by_bytes, plain, read_id, storable
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import NOTE_BYTES
 
@@ -25,6 +25,8 @@ _KEYS: Final = (
     "after", "at", "by", "ext", "meta", "replaces", "scope", "subject", "target", "text", "value",
 )  # fmt: skip
 _REFERENCES: Final = 1024
+_TARGETS: Final = ("manifest", "note")
+_ABOUT_NOTES: Final = ("signature", "comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Note:
 
     `scope` is the 16-byte uuid of the project: a note for another project is refused. `value` is
     one of SUBJECTS[subject], or free where that is empty (environment, key fingerprint).
+    `target_kind` is "manifest", for signatures and comments also "note".
     """
 
     scope: bytes
@@ -55,7 +58,7 @@ class Note:
 
 
 def encode_note(value: Note) -> bytes:
-    """The canonical bytes of a note; raises InvalidInput when it is too large."""
+    """The canonical bytes of a note; raises InvalidInput where `decode_note` would refuse them."""
     payload = encode(
         {
             "after": by_bytes(value.after),
@@ -71,9 +74,7 @@ def encode_note(value: Note) -> bytes:
             "value": value.value,
         }
     )
-    if len(payload) > NOTE_BYTES:
-        raise InvalidInput(f"the note takes {len(payload)} bytes, more than {NOTE_BYTES}")
-    return payload
+    return storable(payload, decode_note)
 
 
 def decode_note(payload: bytes) -> Note:
@@ -81,6 +82,9 @@ def decode_note(payload: bytes) -> Note:
     fields = Fields(decode(payload, limit=NOTE_BYTES, what="note"), "note", _KEYS)
     target = Fields(fields.raw("target"), "note: target", ("id", "kind"))
     subject = fields.choice("subject", SUBJECTS)
+    target_kind = target.choice("kind", _TARGETS)
+    if target_kind == "note" and subject not in _ABOUT_NOTES:
+        raise CorruptObject(f"note: target: a {subject} is about a manifest, not a note")
     values = SUBJECTS[subject]
     value = fields.choice("value", values) if values else fields.text("value")
     if not values and not value:
@@ -88,7 +92,7 @@ def decode_note(payload: bytes) -> Note:
     return Note(
         scope=fields.blob("scope", (SCOPE_BYTES,)),
         target=target.id("id"),
-        target_kind=target.choice("kind", ("manifest", "note")),
+        target_kind=target_kind,
         subject=subject,
         value=value,
         by=fields.text("by"),

@@ -77,7 +77,12 @@ class LayoutPage:
 
 
 def encode_tree(level: int, entries: Sequence[Entry] | Sequence[Branching]) -> bytes:
-    """The canonical bytes of a tree page; entries must be sorted by name (not checked again)."""
+    """The canonical bytes of a tree page; raises InvalidInput beyond the bounds of a page.
+
+    Entries must be sorted by name: not checked again here, where every commit passes.
+    """
+    if len(entries) > TREE_ENTRIES or level > TREE_LEVELS:
+        raise InvalidInput(f"a folder page of {len(entries)} entries at level {level}")
     payload: bytes = msgpack.packb({"entries": entries, "level": level}, use_bin_type=True)
     if len(payload) > PAGE_BYTES:
         raise InvalidInput(f"a folder page of {len(payload)} bytes, more than {PAGE_BYTES}")
@@ -93,15 +98,17 @@ def decode_tree(payload: bytes) -> TreePage:
         rows = fields.items("entries", _read_branching, TREE_ENTRIES, sort=False)
     else:
         rows = fields.items("entries", _read_entry, TREE_ENTRIES, sort=False)
-    if any(a.name >= b.name for a, b in pairwise(rows)):
+    if any(a >= b for a, b in pairwise([row[0] for row in rows])):
         raise CorruptObject("tree: entries not sorted by name, or with duplicates")
-    if level and len(rows) < 2:
-        raise CorruptObject("tree: a page above with fewer than two pages below")
+    if level and not rows:
+        raise CorruptObject("tree: a page above without pages below")
     return TreePage(level, rows)
 
 
 def encode_layout(level: int, parts: Sequence[Part]) -> bytes:
-    """The canonical bytes of a layout page."""
+    """The canonical bytes of a layout page; raises InvalidInput beyond the bounds of a page."""
+    if len(parts) > LAYOUT_PARTS or level > LAYOUT_LEVELS:
+        raise InvalidInput(f"a layout page of {len(parts)} parts at level {level}")
     payload: bytes = msgpack.packb({"level": level, "parts": parts}, use_bin_type=True)
     return payload
 
@@ -114,8 +121,8 @@ def decode_layout(payload: bytes) -> LayoutPage:
     parts = fields.items(
         "parts", lambda value, what: _read_part(value, what, bound), LAYOUT_PARTS, sort=False
     )
-    if not parts or (level and len(parts) < 2):
-        raise CorruptObject("layout: too few parts")
+    if not parts:
+        raise CorruptObject("layout: without parts")
     return LayoutPage(level, parts)
 
 

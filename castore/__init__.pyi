@@ -1,0 +1,17 @@
+from castore.errors import CastoreError as CastoreError
+from castore.model.artifact_set import Artifact as Artifact
+from castore.model.artifact_set import ArtifactSet as ArtifactSet
+from castore.model.manifest import Agent as Agent
+from castore.model.manifest import Manifest as Manifest
+from castore.model.manifest import Source as Source
+from castore.store.commit import CommitRequest as CommitRequest
+from castore.store.context import Context as Context
+from castore.store.library import Store as Store
+from castore.store.library import init as init
+from castore.store.library import open as open
+from castore.store.session import CommitReport as CommitReport
+from castore.store.session import Session as Session
+from castore.store.version import Version as Version
+
+__version__: str
+__all__: list[str]

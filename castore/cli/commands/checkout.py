@@ -1,0 +1,82 @@
+"""`cas checkout`: write a version's files to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from castore.cli.access import opened
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.progress import Progress
+from castore.cli.screen import clean, columns, plural, size
+from castore.cli.verbs import verb
+from castore.errors import InvalidInput
+from castore.store.checkout import Checkout, checkout
+from castore.store.selectors import resolve
+from castore.store.store import Store
+
+_SHOWN = 40
+
+
+@verb(
+    "checkout",
+    examples=[
+        ("cas checkout report@v1 -o restored/", "all of version 1, into restored/"),
+        ("cas checkout report@approved summary", "one artifact, into ./report-vN"),
+    ],
+)
+@click.argument("rev", metavar="REV")
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]…")
+@click.option("-o", "--output", "folder", default="", metavar="DIR", help="else ./NAME-vN")
+@click.option("-f", "--force", is_flag=True, help="replace the set's own files where they exist")
+@click.pass_obj
+def command(
+    call: Invocation, rev: str, artifacts: tuple[str, ...], folder: str, force: bool
+) -> None:
+    """Write the files of a version, verified, all or none.
+
+    DIR must be absent or empty: nothing of yours is overwritten. With -f the set's own files are
+    replaced and others stay.
+    """
+    with opened(call) as store:
+        found = resolve(store, rev)
+        if found.path:
+            raise InvalidInput(
+                f"{rev!r} is a file; checkout writes whole artifacts", fix=f"cas cat {rev}"
+            )
+        names = ((found.artifact.name,) if found.artifact else ()) + artifacts
+        with Progress(call.output, "writing") as progress:
+            done = checkout(
+                store,
+                found.version,
+                names,
+                Path(folder) if folder else None,
+                force=force,
+                progress=progress.advance,
+            )
+        _print(call.output, store, done)
+
+
+def _print(output: Output, store: Store, done: Checkout) -> None:
+    if output.json:
+        output.record(done.as_json())
+        return
+    label = output.style(clean(done.version.label), "yellow")
+    count = plural(done.files, "file")
+    output.line(
+        f"{label}  {done.version.short}  {count}, {size(done.size)}, in "
+        f"{clean(str(done.destination))}"
+    )
+    rows = [
+        ("  " + clean(item.path), size(item.size), plural(item.files, "file"))
+        for item in done.written[:_SHOWN]
+    ]
+    for line in columns(rows, right=[1, 2]):
+        output.line(line)
+    if len(done.written) > _SHOWN:
+        output.line(f"  … and {plural(len(done.written) - _SHOWN, 'more artifact')}")
+    for item in done.external:
+        output.line(f"  {clean(item.path)}  external, not written: {clean(item.uri) or 'unknown'}")
+    output.next(f"cas diff {done.version.label}")

@@ -1,0 +1,121 @@
+"""`cas log`: versions, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import click
+
+from castore.cli.access import opened
+from castore.cli.describe import Names, headline, oneline, paragraph
+from castore.cli.graph import GraphRow, draw
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.screen import clip
+from castore.cli.verbs import verb
+from castore.model.ids import Id
+from castore.model.refs import HEADS, TAGS
+from castore.store.history import Filter, log
+from castore.store.records import version_record
+from castore.store.store import Store
+from castore.store.version import Version
+
+_BARE = GraphRow((), "", "", ())
+
+
+@verb(
+    "log",
+    examples=[
+        ("cas log -n 5 --oneline", "the newest five of all branches"),
+        ("cas log report --agent writer@7 --since 30d", "what one agent version made lately"),
+    ],
+)
+@click.argument("rev", required=False, metavar="[REV]")
+@click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="at most N versions")
+@click.option("--oneline", "brief", is_flag=True, help="one line each")
+@click.option("--graph", is_flag=True, help="draw how versions descend from each other")
+@click.option("--agent", default="", metavar="A[@V]", help="made by this agent")
+@click.option("--spec", default="", metavar="ID[@V]", help="made under this spec")
+@click.option("--author", default="", metavar="WHO", help="committed by this author")
+@click.option("--artifact", default="", metavar="NAME", help="that changed this artifact")
+@click.option("--since", default="", metavar="TIME", help="at or after TIME: 2d, 2026-11-22")
+@click.option("--until", default="", metavar="TIME", help="at or before TIME")
+@click.pass_obj
+def command(
+    call: Invocation, rev: str | None, limit: int | None, brief: bool, graph: bool, **only: str
+) -> None:
+    """Show versions, newest first.
+
+    With REV that version and its ancestors, else those of all branches. Times are UTC.
+    """
+    with opened(call) as store:
+        versions = log(store, rev or "", limit=limit, only=Filter(**only))
+        if call.output.json:
+            for version in versions:
+                call.output.record(version_record(store, version))
+            return
+        shown = _show(call.output, versions, _names(store), brief=brief, graph=graph)
+        if not shown:
+            filtered = bool(rev or limit == 0 or any(only.values()))
+            call.output.say("no versions match" if filtered else "no versions yet")
+            if not filtered:
+                call.output.next("cas commit -m first PATH")
+
+
+def _show(
+    output: Output, versions: Iterable[Version], names: Names, *, brief: bool, graph: bool
+) -> int:
+    columns = output.columns() or 0
+    count = 0
+    for version, row in _drawn(versions, graph):
+        others = [name for name in names.get(version.id, ()) if name != version.branch]
+        for line in row.above:
+            output.line(line)
+        if brief:
+            gap = row.node and row.node + " "
+            output.line(gap + oneline(output, version, others))
+        else:
+            _show_block(output, version, others, row, graph=graph, first=count == 0)
+        for line in row.below:
+            output.line(clip(line, columns))
+        count += 1
+    return count
+
+
+def _show_block(
+    output: Output, version: Version, others: list[str], row: GraphRow, *, graph: bool, first: bool
+) -> None:
+    if not graph and not first:
+        output.line()
+    gap = row.node and row.node + " "
+    beside = row.beside + " " if graph else ""
+    output.line(gap + headline(output, version, others))
+    for line in paragraph(version):
+        output.line(f"{beside}  {line}".rstrip())
+    if graph:
+        output.line(row.beside.rstrip())
+
+
+def _drawn(versions: Iterable[Version], graph: bool) -> Iterator[tuple[Version, GraphRow]]:
+    if not graph:
+        for version in versions:
+            yield version, _BARE
+        return
+    waiting: list[Version] = []
+
+    def rows() -> Iterator[tuple[Id, tuple[Id, ...]]]:
+        for version in versions:
+            waiting.append(version)
+            yield version.id, version.manifest.parents
+
+    for row in draw(rows()):
+        yield waiting.pop(0), row
+
+
+def _names(store: Store) -> Names:
+    """The branches and tags that name each version."""
+    found: dict[Id, list[str]] = {}
+    for kind, word in ((HEADS, ""), (TAGS, "tag ")):
+        for name, id in store.database.read(lambda tables, kind=kind: tables.refs(kind)):  # type: ignore[misc]
+            found.setdefault(id, []).append(word + name.removeprefix(kind))
+    return found

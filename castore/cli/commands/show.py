@@ -1,0 +1,170 @@
+"""`cas show`: one version or one artifact, in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from castore.cli.access import opened, resolve_here, spec_for
+from castore.cli.describe import content_id
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.screen import clean, clean_lines, columns, plural, size
+from castore.cli.verbs import verb
+from castore.errors import InvalidInput
+from castore.model.manifest import CheckResult
+from castore.store.records import full_artifact_record, version_record
+from castore.store.selectors import Resolved
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+@verb(
+    "show",
+    examples=[
+        ("cas show report@v3", "what version 3 holds, and where it came from"),
+        ("cas show report:summary --json", "the full record of one artifact"),
+    ],
+)
+@click.argument("rev", required=False, metavar="[REV[:ARTIFACT]]")
+@click.option("--spec", default="", metavar="FILE", help="without REV: the branch of this spec")
+@click.pass_obj
+def command(call: Invocation, rev: str | None, spec: str) -> None:
+    """Show one version, or one artifact of it, in full.
+
+    Without REV the newest version of the branch of --spec, of the one *.spec.yaml here, or of the
+    only branch. What is not known says so.
+    """
+    used = spec_for(rev, spec)
+    with opened(call, used) as store:
+        found = resolve_here(store, rev, used)
+        if found.path:
+            raise InvalidInput(f"{rev!r} is a file", fix=f"cas cat {rev}")
+        if found.artifact is not None:
+            _show_artifact(call.output, store, found)
+        elif call.output.json:
+            call.output.record(version_record(store, found.version, artifacts=True))
+        else:
+            _show_version(call.output, store, found.version)
+
+
+def _show_version(output: Output, store: Store, version: Version) -> None:
+    record = version_record(store, version)
+    output.line(f"{output.style(clean(version.label), 'yellow')}  {version.short}")
+    for line in clean_lines(version.manifest.message) if version.manifest.message.strip() else []:
+        output.line(f"    {line}")
+    for line in columns(_facts(store, version, record)):
+        output.line(line)
+    _show_checks(output, version.manifest.checks)
+    members = store.set_of(version).artifacts
+    output.line(plural(len(members), "artifact"))
+    carried = {name for name, _ in version.manifest.carried}
+    rows = [
+        (
+            "  " + clean(member.name),
+            clean(member.type) or "unknown",
+            clean(member.format) or "unknown",
+            size(member.content.size),
+            content_id(member),
+            "carried" if member.name in carried else "",
+        )
+        for member in members
+    ]
+    for line in columns(rows, right=[3]):
+        output.line(line)
+    output.next(f"cas ls {version.label}" if version.number == 1 else f"cas diff {version.label}")
+
+
+def _facts(store: Store, version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:
+    manifest = version.manifest
+    parents = [f"{parent.hex()[:12]}" for parent in manifest.parents]
+    spec = " ".join(filter(None, (manifest.spec.id, manifest.spec.version)))
+    state = "complete" if manifest.complete else "incomplete"
+    facts = [
+        ("at", str(record["at"])),
+        ("author", manifest.author),
+        ("agent", " ".join(filter(None, (manifest.agent.id, manifest.agent.version)))),
+        ("spec", spec if manifest.spec.version else "none"),
+        ("run", manifest.run),
+        ("trace", manifest.trace),
+        ("workspace", manifest.workspace),
+        ("set", manifest.set.hex()[:12]),
+        ("parents", ", ".join(parents) or "none"),
+        ("state", f"{state}, review {record['review']}, {record['lifecycle']}"),
+    ]
+    facts += [("missing", name) for name in manifest.missing]
+    for source in manifest.sources:
+        label = source.label or source.uri or source.selector
+        target = f" for {source.artifact}" if source.artifact else ""
+        facts.append(("source", f"{label}{target} ({source.evidence})"))
+    facts += [("meta", f"{key} = {_plain(value)}") for key, value in manifest.meta.items()]
+    return [(name, clean(value) or "unknown") for name, value in facts]
+
+
+def _show_checks(output: Output, checks: Sequence[CheckResult]) -> None:
+    if not checks:
+        return
+    counts = {result: 0 for result in ("passed", "failed", "skipped")}
+    for check in checks:
+        counts[check.result] += 1
+    shown = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
+    output.line(f"checks     {shown}")
+    for check in checks:
+        if check.result == "failed":
+            detail = clean(f"{check.artifact}: {check.check}: {check.detail}")
+            output.line(f"  {output.style('failed', 'red')}  {detail}")
+
+
+def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
+    assert found.artifact is not None
+    record = full_artifact_record(store, found.version, found.artifact)
+    if output.json:
+        output.record(record)
+        return
+    label = clean(f"{found.version.label}:{found.artifact.name}")
+    output.line(f"{output.style(label, 'yellow')}  {content_id(found.artifact)}")
+    made = record["made_by"]
+    agent = made["agent"] or {}
+    facts = [
+        ("title", record["title"]),
+        ("type", record["type"]),
+        ("format", record["format"]),
+        ("path", record["path"]),
+        ("size", size(found.artifact.content.size)),
+        ("storage", record["storage"]),
+        ("uri", record["uri"]),
+        ("made by", made["label"]),
+        ("agent", " ".join(filter(None, (agent.get("id"), agent.get("version"))))),
+        ("run", made["run"]),
+        ("author", record["record"]["createdByUserId"]),
+    ]
+    optional = ("title", "uri")
+    rows = [
+        (name, clean(str(value or "")) or "unknown")
+        for name, value in facts
+        if value or name not in optional
+    ]
+    rows += [
+        ("source", clean(source["label"] or source["selector"])) for source in _sources(record)
+    ]
+    rows += [
+        ("check", clean(f"{check['check']} {check['result']} {check['detail'] or ''}".rstrip()))
+        for check in record["checks"]
+    ]
+    for line in columns(rows):
+        output.line(line)
+    if record["format"] == "folder":
+        output.next(f"cas ls {found.selector.text}")
+    else:
+        output.next(f"cas cat {found.selector.text}")
+
+
+def _sources(record: dict[str, Any]) -> list[dict[str, Any]]:
+    sources: list[dict[str, Any]] = record["record"]["sourceObjectRefs"]
+    return sources
+
+
+def _plain(value: str | int | bool | bytes) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,68 @@
+"""Words for versions and artifacts, as several commands print them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from castore.cli.output import Output
+from castore.cli.screen import clean, clean_lines, first_line
+from castore.model.artifact_set import Artifact, ExternalContent, FileContent
+from castore.model.ids import Id, short
+from castore.model.manifest import Agent
+from castore.store.moments import format_minute
+from castore.store.version import Version
+
+Names = Mapping[Id, Sequence[str]]
+
+
+def moment(at: int) -> str:
+    """A time on a screen: UTC, to the minute."""
+    return format_minute(at) + "Z"
+
+
+def agent_text(agent: Agent) -> str:
+    """`writer@7`, `writer`, or `unknown`."""
+    return clean(f"{agent.id}@{agent.version}" if agent.version else agent.id) or "unknown"
+
+
+def headline(output: Output, version: Version, names: Sequence[str] = ()) -> str:
+    """A version's first line: label, short id, other names, time, author."""
+    label = output.style(clean(version.label), "yellow")
+    others = f" ({', '.join(map(clean, names))})" if names else ""
+    who = clean(version.manifest.author) or "unknown"
+    return f"{label}  {version.short}{others}  {moment(version.manifest.at)}  {who}"
+
+
+def oneline(output: Output, version: Version, names: Sequence[str] = ()) -> str:
+    """A version on one line, the fixed-width parts first."""
+    label = output.style(clean(version.label), "yellow")
+    others = f" ({', '.join(map(clean, names))})" if names else ""
+    text = first_line(version.manifest.message)
+    line = f"{version.short}  {moment(version.manifest.at)}  {label}{others}"
+    return f"{line}  {text}" if text else line
+
+
+def paragraph(version: Version) -> list[str]:
+    """The lines below a headline: message, then spec, agent and run where they are known."""
+    manifest = version.manifest
+    lines = clean_lines(manifest.message) if manifest.message.strip() else []
+    facts = []
+    if manifest.spec.version:
+        facts.append(f"spec {clean(manifest.spec.id)} {clean(manifest.spec.version)}")
+    if manifest.agent.id:
+        facts.append(f"agent {agent_text(manifest.agent)}")
+    if manifest.run:
+        facts.append(f"run {clean(manifest.run)}")
+    if not manifest.complete:
+        facts.append("incomplete")
+    return [*lines, " · ".join(facts)] if facts else lines
+
+
+def content_id(artifact: Artifact) -> str:
+    """The short id of an artifact's content: a file's digest, a folder's tree id."""
+    content = artifact.content
+    if isinstance(content, FileContent):
+        return short(content.digest)
+    if isinstance(content, ExternalContent):
+        return short(content.digest) if content.digest else "unknown"
+    return short(content.id)

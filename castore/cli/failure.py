@@ -1,0 +1,109 @@
+"""Failures: how an exception is told, as text or as JSON, and with which exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import Any, Final
+
+import click
+
+from castore.cli.output import Output
+from castore.cli.screen import clean, clean_lines
+from castore.errors import CastoreError
+
+USAGE: Final = 2
+INTERNAL: Final = 70
+INTERRUPTED: Final = 130
+_FAULTS_SHOWN: Final = 20
+
+
+def tell(error: BaseException, output: Output) -> int:
+    """Print `error` on stderr and return the exit code; never raises."""
+    if isinstance(error, CastoreError):
+        _print(output, error.as_json(), error.attributes)
+        return error.code
+    if isinstance(error, click.ClickException):
+        _print(output, _usage_object(error), {})
+        return USAGE
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        _print(output, _object("Interrupted", "interrupted", "", retryable=True), {})
+        return INTERRUPTED
+    if isinstance(error, OSError):
+        _print(output, _object("OSError", _os_message(error), ""), {})
+        return 1
+    return _tell_internal(error, output)
+
+
+def _tell_internal(error: BaseException, output: Output) -> int:
+    path = _write_report(error)
+    name = type(error).__name__
+    message = f"internal error: {name}: {error}"
+    fix = f"report it with the file {path}" if path else "report it"
+    _print(output, {**_object("InternalError", message, fix), "report": path or None}, {})
+    return INTERNAL
+
+
+def _write_report(error: BaseException) -> str:
+    """A new file with the traceback and the versions; "" where none can be written."""
+    lines = traceback.format_exception(error)
+    facts = f"castore command: {' '.join(sys.argv)}\npython {sys.version}\n{sys.platform}\n\n"
+    try:
+        handle, path = tempfile.mkstemp(prefix="cas-report-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(facts + "".join(lines))
+    except OSError:
+        return ""
+    return path
+
+
+def _object(name: str, message: str, fix: str, *, retryable: bool = False) -> dict[str, Any]:
+    return {"error": name, "message": message, "fix": fix or None, "retryable": retryable}
+
+
+def _usage_object(error: click.ClickException) -> dict[str, Any]:
+    fix = getattr(error, "fix", "")
+    context = getattr(error, "ctx", None)
+    if not fix and context is not None:
+        fix = f"{context.command_path} --help"
+    message = error.format_message().rstrip(".")
+    return _object("InvalidInput", message[:1].lower() + message[1:], fix)
+
+
+def _os_message(error: OSError) -> str:
+    place = f"{os.fsdecode(error.filename)!r}: " if error.filename is not None else ""
+    return f"{place}{error.strerror or error}"
+
+
+def _print(output: Output, value: dict[str, Any], attributes: dict[str, Any]) -> None:
+    if output.json:
+        import json
+
+        output.error(json.dumps(value, default=str))
+        return
+    first, *more = clean_lines(str(value["message"])) or [""]
+    output.error(output.style("error:", "red", sys.stderr) + " " + first)
+    for line in more:
+        output.error("  " + line)
+    for line in _fault_lines(attributes.get("faults") or []):
+        output.error("  " + line)
+    if value["fix"]:
+        output.error(output.style("try:", "dim", sys.stderr) + "   " + clean(str(value["fix"])))
+
+
+def _fault_lines(faults: list[dict[str, Any]]) -> list[str]:
+    lines = [_fault_line(fault) for fault in faults[:_FAULTS_SHOWN]]
+    if len(faults) > _FAULTS_SHOWN:
+        lines.append(f"… and {len(faults) - _FAULTS_SHOWN} more (--json lists all)")
+    return lines
+
+
+def _fault_line(fault: dict[str, Any]) -> str:
+    """A fault of a set `{artifact, check, detail, line}` or of a spec `{line, column, message}`."""
+    if "message" in fault:
+        place = f"{fault.get('line')}:{fault.get('column')}: "
+        return clean(f"{place}{fault['message']}")
+    line = f" (line {fault['line']})" if fault.get("line") else ""
+    return clean(f"{fault.get('artifact')}: {fault.get('check')}: {fault.get('detail')}{line}")

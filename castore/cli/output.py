@@ -1,0 +1,92 @@
+"""Output: data on stdout, talk on stderr, as text or as JSON, with colour only for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO, Any, Final
+
+from castore.cli.screen import clean
+
+_STYLES: Final = {
+    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36",
+}  # fmt: skip
+_DEFAULT_COLUMNS: Final = 80
+
+
+class Output:
+    """Where a command's words go; the flags are the global options of the same names."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.json = False
+        self.quiet = False
+        self.verbose = 0
+        self.no_color = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+        self._columns = environ.get("COLUMNS", "")
+
+    def line(self, text: str = "") -> None:
+        """One line of data on stdout; the caller has cleaned what is not castore's own."""
+        if sys.stdout is not None:
+            sys.stdout.write(text + "\n")
+
+    def record(self, value: Mapping[str, Any]) -> None:
+        """One JSON object on a line of stdout; ASCII only, so no terminal or locale is fooled."""
+        import json
+
+        self.line(json.dumps(value, separators=(", ", ": ")))
+
+    def say(self, text: str) -> None:
+        """One line of talk on stderr; silent under --quiet and --json."""
+        if not (self.quiet or self.json):
+            self._talk(text)
+
+    def detail(self, text: str) -> None:
+        """One line of talk that is shown under --verbose."""
+        if self.verbose:
+            self.say(text)
+
+    def warn(self, text: str) -> None:
+        """A warning on stderr, also under --quiet; under --json it belongs in the object."""
+        if not self.json:
+            self._talk(self.style("warning:", "yellow", sys.stderr) + " " + clean(text))
+
+    def next(self, command: str) -> None:
+        """The useful next command, the last line of talk."""
+        self.say(self.style("next:", "dim", sys.stderr) + " " + clean(command))
+
+    def error(self, text: str) -> None:
+        """One line of an error message on stderr, whatever the flags."""
+        self._talk(text)
+
+    def style(self, text: str, name: str, stream: IO[str] | None = None) -> str:
+        """`text` in a colour, where `stream` (stdout) is a terminal that may be coloured."""
+        if self.no_color or not is_terminal(stream or sys.stdout):
+            return text
+        return f"\x1b[{_STYLES[name]}m{text}\x1b[0m"
+
+    def columns(self) -> int | None:
+        """The columns of the terminal on stdout, or None when stdout is something else."""
+        if not is_terminal(sys.stdout):
+            return None
+        if self._columns.isdigit() and int(self._columns):
+            return int(self._columns)
+        try:
+            return os.get_terminal_size(sys.stdout.fileno()).columns or _DEFAULT_COLUMNS
+        except (OSError, ValueError):
+            return _DEFAULT_COLUMNS
+
+    def _talk(self, text: str) -> None:
+        # Talk is never worth failing for: the commit it tells of is already durable.
+        with contextlib.suppress(OSError, ValueError):
+            if sys.stderr is not None:
+                sys.stderr.write(text + "\n")
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether a person looks at this stream."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False

@@ -1,0 +1,195 @@
+"""The block: one stored, self-describing value that holds one big object or many small ones.
+
+Little endian; bases and members are tables of fixed rows behind the header.
+
+     0  1  format = 1
+     1  1  codec: 0 raw, 1 zstd, 2 zstd with the bases' bytes, in order, as raw-content dictionary
+     2  1  flags: bit 0 = metadata (manifest, set, note, tree, layout), else content (chunks);
+           bit 1 = encrypted (reserved, refused); the others are 0
+     3  1  depth: 0 without bases, else 1 + the largest depth of a base's block
+     4  4  raw size
+     8  2  number of bases             10  2  number of members
+    12  8  check: BLAKE3 keyed for "block" over header and tables with these 8 bytes zero,
+           and over the frame as well if the block is metadata
+    20     bases: 32-byte ids; then members: 32-byte id, u8 kind, u32 raw size;
+           then the frame. Members lie end to end in the raw bytes, in this order, and fill them.
+
+Content needs no check over its frame, since every chunk is checked by its id; the root page of a
+layout is stored under the digest of a file and cannot be checked so, hence the check on metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import Final, NamedTuple
+
+from blake3 import blake3
+
+from castore.errors import CorruptObject, InvalidInput, UnsupportedFormat
+from castore.model.ids import Id, Kind, derive_key
+from castore.model.limits import (
+    BLOCK_BASES,
+    BLOCK_MEMBERS,
+    BLOCK_RAW_BYTES,
+    CHUNK_MAX,
+    DELTA_DEPTH,
+    FORMAT,
+    ID_BYTES,
+)
+
+_HEADER: Final = Struct("<BBBBIHH8s")
+_MEMBER: Final = Struct("<32sBI")
+_CHECK_AT: Final = 12
+_CHECK_BYTES: Final = 8
+_METADATA: Final = 1
+_ENCRYPTED: Final = 2
+_KEY: Final = derive_key("block")
+_KINDS: Final = {int(kind): kind for kind in Kind}
+
+
+class Codec(IntEnum):
+    """How the frame of a block becomes its raw bytes."""
+
+    RAW = 0
+    ZSTD = 1
+    DELTA = 2
+
+
+class Member(NamedTuple):
+    """One object in a block: its id, its kind and its raw size in bytes."""
+
+    id: Id
+    kind: Kind
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block taken apart; `frame` is still encoded by `codec`."""
+
+    codec: Codec
+    metadata: bool
+    depth: int
+    raw_size: int
+    bases: tuple[Id, ...]
+    members: tuple[Member, ...]
+    frame: bytes
+
+    def span(self, slot: int) -> tuple[int, int]:
+        """Where member number `slot` begins and ends in the raw bytes; raises IndexError."""
+        member = self.members[slot]
+        start = sum(other.size for other in self.members[:slot])
+        return start, start + member.size
+
+
+def encode_block(block: Block) -> bytes:
+    """The stored bytes of a block; raises InvalidInput for one that decode_block would refuse."""
+    problem = _problem(block)
+    if problem:
+        raise InvalidInput(f"this block cannot be written: {problem}")
+    return join_block(
+        block.codec, block.metadata, block.depth, block.bases, block.members, block.frame
+    )
+
+
+def join_block(
+    codec: Codec,
+    metadata: bool,
+    depth: int,
+    bases: Sequence[Id],
+    members: Sequence[Member],
+    frame: bytes | memoryview,
+) -> bytes:
+    """The stored bytes of a block from its parts, unchecked, with one copy of the frame."""
+    raw_size = sum(member.size for member in members)
+    flags = _METADATA if metadata else 0
+    header = (FORMAT, codec, flags, depth, raw_size, len(bases), len(members))
+    pack = _MEMBER.pack
+    table = b"".join((*bases, *[pack(*member) for member in members]))
+    check = _check(_HEADER.pack(*header, bytes(_CHECK_BYTES)), table, frame if metadata else b"")
+    return b"".join((_HEADER.pack(*header, check), table, frame))
+
+
+def decode_block(data: bytes, where: str) -> Block:
+    """The block stored as `data`, its check and every bound verified; the frame is not decoded.
+
+    `where` names the place in messages. Raises CorruptObject, and UnsupportedFormat for a block
+    that is whole but written by a newer castore, or encrypted.
+    """
+    if len(data) < _HEADER.size:
+        raise CorruptObject(f"{where}: {len(data)} bytes are too few for a block", where=where)
+    version, codec, flags, depth, raw_size, bases, members, check = _HEADER.unpack_from(data)
+    members_at = _HEADER.size + bases * ID_BYTES
+    frame_at = members_at + members * _MEMBER.size
+    whole = len(data) >= frame_at and check == _check_of(data, frame_at, flags)
+    if version > FORMAT and not whole:
+        raise UnsupportedFormat(
+            f"{where}: block format {version}; this castore reads format {FORMAT}"
+        )
+    if version != FORMAT or not whole:
+        raise CorruptObject(f"{where}: the check of the block does not match", where=where)
+    if flags & _ENCRYPTED:
+        raise UnsupportedFormat(f"{where}: the block is encrypted; this castore cannot read it")
+    if flags & ~_METADATA or codec > Codec.DELTA:
+        raise UnsupportedFormat(f"{where}: block with unknown codec {codec} or flags {flags}")
+    block = Block(
+        codec=Codec(codec),
+        metadata=bool(flags & _METADATA),
+        depth=depth,
+        raw_size=raw_size,
+        bases=tuple(data[at : at + ID_BYTES] for at in range(_HEADER.size, members_at, ID_BYTES)),
+        members=_read_members(data[members_at:frame_at], where),
+        frame=data[frame_at:],
+    )
+    problem = _problem(block)
+    if problem:
+        raise CorruptObject(f"{where}: {problem}", where=where)
+    return block
+
+
+def _check(header: bytes, table: bytes, frame: bytes | memoryview) -> bytes:
+    hasher = blake3(header, key=_KEY)
+    hasher.update(table)
+    hasher.update(frame)
+    return hasher.digest(_CHECK_BYTES)
+
+
+def _check_of(data: bytes, frame_at: int, flags: int) -> bytes:
+    """The check `data` should carry; always as of this FORMAT, so a flipped first byte is found."""
+    header = bytes((FORMAT,)) + data[1:_CHECK_AT] + bytes(_CHECK_BYTES)
+    frame = memoryview(data)[frame_at:] if flags & _METADATA else b""
+    return _check(header, data[_HEADER.size : frame_at], frame)
+
+
+def _read_members(table: bytes, where: str) -> tuple[Member, ...]:
+    try:
+        return tuple(
+            Member(id, _KINDS[kind], size) for id, kind, size in _MEMBER.iter_unpack(table)
+        )
+    except KeyError as error:
+        raise CorruptObject(f"{where}: a member of unknown kind {error}", where=where) from None
+
+
+def _problem(block: Block) -> str:
+    """Why this block breaks the format, or "" if it does not."""
+    delta = block.codec is Codec.DELTA
+    if not 1 <= len(block.members) <= BLOCK_MEMBERS:
+        return f"{len(block.members)} members, not 1 to {BLOCK_MEMBERS}"
+    if block.raw_size > BLOCK_RAW_BYTES:
+        return f"{block.raw_size} raw bytes, more than {BLOCK_RAW_BYTES}"
+    if sum(member.size for member in block.members) != block.raw_size:
+        return "the members do not fill the raw bytes"
+    if any((member.kind is Kind.CHUNK) is block.metadata for member in block.members):
+        return "content and metadata in one block"
+    if not block.metadata and any(member.size > CHUNK_MAX for member in block.members):
+        return f"a chunk of more than {CHUNK_MAX} bytes"
+    if block.codec is Codec.RAW and len(block.frame) != block.raw_size:
+        return f"a raw frame of {len(block.frame)} bytes for {block.raw_size}"
+    if len(block.bases) > BLOCK_BASES or block.depth > DELTA_DEPTH:
+        return f"{len(block.bases)} bases at depth {block.depth}"
+    if delta != bool(block.bases) or delta != bool(block.depth) or (delta and block.metadata):
+        return f"codec {block.codec.name.lower()}, {len(block.bases)} bases, depth {block.depth}"
+    return ""

@@ -1,0 +1,95 @@
+"""zstd: frames of blocks, written at level 3 and read with every size known beforehand."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from castore.errors import CorruptObject
+from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB
+
+LEVEL: Final = 3
+# A delta looks back over its dictionary and its own bytes, 8 MiB each at most.
+WINDOW_BYTES: Final = 16 * MIB
+_PROBE_BYTES: Final = 4 * KIB
+_PROBE_LEVEL: Final = 1
+# A sample that keeps more than this share of its size is not worth compressing.
+_PROBE_KEEPS: Final = 0.94
+
+_thread: Final = threading.local()
+
+
+def compress(data: bytes | memoryview) -> bytes:
+    """One zstd frame of `data` at level 3, with its size declared; releases the GIL."""
+    frame: bytes = _tools().compress(data)
+    return frame
+
+
+def compressible(data: bytes | memoryview) -> bool:
+    """Whether compressing `data` is worth the time, judged by samples of 4 KiB at two places."""
+    size = len(data)
+    if size <= 2 * _PROBE_BYTES:
+        return True
+    view = memoryview(data)
+    probe = _tools().probe
+    places = (size // 4, size - size // 4 - _PROBE_BYTES)
+    kept = sum(len(probe(view[at : at + _PROBE_BYTES])) for at in places)
+    return kept < _PROBE_KEEPS * len(places) * _PROBE_BYTES
+
+
+def decompress(frame: bytes, raw_size: int, dictionary: bytes = b"", *, where: str = "") -> bytes:
+    """The `raw_size` bytes of one zstd frame, with the raw-content dictionary it was written with.
+
+    Nothing is allocated before the frame was seen to declare exactly `raw_size` bytes (at most
+    8 MiB), a window in bounds and no foreign dictionary; bytes behind the frame are refused.
+    Raises CorruptObject, with `where` as the place.
+    """
+    tools = _tools()
+    place = where or "zstd frame"
+    try:
+        parameters = tools.parameters(frame)
+        if raw_size > BLOCK_RAW_BYTES or parameters.content_size != raw_size:
+            raise CorruptObject(
+                f"{place}: declares {parameters.content_size} bytes, not {raw_size}", where=where
+            )
+        if parameters.window_size > WINDOW_BYTES or parameters.dict_id:
+            raise CorruptObject(
+                f"{place}: a window of {parameters.window_size} bytes or a dictionary id",
+                where=where,
+            )
+        read = tools.with_dictionary(dictionary) if dictionary else tools.decompress
+        raw: bytes = read(
+            frame, max_output_size=raw_size, read_across_frames=False, allow_extra_data=False
+        )
+    except tools.error as error:
+        raise CorruptObject(f"{place}: {error}", where=where) from None
+    if len(raw) != raw_size:
+        raise CorruptObject(f"{place}: {len(raw)} bytes, not {raw_size}", where=where)
+    return raw
+
+
+class _Tools:
+    """The contexts of one thread: making a new one per call costs a third of the speed."""
+
+    def __init__(self) -> None:
+        import zstandard
+
+        self._library = zstandard
+        self.error = zstandard.ZstdError
+        self.parameters = zstandard.get_frame_parameters
+        self.compress = zstandard.ZstdCompressor(level=LEVEL).compress
+        self.probe = zstandard.ZstdCompressor(level=_PROBE_LEVEL).compress
+        self.decompress = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompress
+
+    def with_dictionary(self, dictionary: bytes) -> Any:
+        library = self._library
+        data = library.ZstdCompressionDict(dictionary, dict_type=library.DICT_TYPE_RAWCONTENT)
+        return library.ZstdDecompressor(dict_data=data, max_window_size=WINDOW_BYTES).decompress
+
+
+def _tools() -> _Tools:
+    try:
+        tools: _Tools = _thread.tools
+    except AttributeError:
+        tools = _thread.tools = _Tools()
+    return tools

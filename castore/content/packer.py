@@ -1,0 +1,274 @@
+"""Packing: objects go into blocks, blocks into batches, batches to the sink, in that order.
+
+Blocks wait in a queue while workers encode them and leave it in the order they came, and a block
+with metadata never enters it before the content it may point to. So whatever batch is written
+last, everything below what it holds is in it or in one before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
+from castore.content.sink import Batch, EncodedBlock, Sink
+from castore.errors import Unavailable
+from castore.model.ids import Id, Kind
+from castore.model.limits import (
+    BATCH_BYTES,
+    BLOCK_MEMBERS,
+    KIB,
+    MIB,
+    SMALL_OBJECT_BYTES,
+    SOLID_BLOCK_BYTES,
+)
+
+Chunk: TypeAlias = tuple[Id, bytes | memoryview]
+
+# Below this much new content threads cost more than they bring.
+THREADS_ABOVE: Final = 4 * MIB
+IN_FLIGHT_BYTES: Final = 8 * MIB
+_METADATA_BLOCK_BYTES: Final = 64 * KIB
+_RELIED_IDS: Final = 64 * KIB
+_ATTEMPTS: Final = 8
+_INDEXED: Final = frozenset((Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE))
+_PAGES: Final = frozenset((Kind.TREE, Kind.LAYOUT))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What an ingest came to, in bytes of content unless said otherwise.
+
+    `new_bytes` were stored, `known_bytes` were there already; `stored_bytes` is what was written,
+    encoded, metadata included; `files` counts files, `cached_files` those not even read.
+    """
+
+    new_bytes: int = 0
+    known_bytes: int = 0
+    stored_bytes: int = 0
+    files: int = 0
+    cached_files: int = 0
+
+
+class Relied(NamedTuple):
+    """A stored object that new ones rely on, and how to make it again should it vanish.
+
+    Either `payload` holds its bytes, or `path` names the file that has them.
+    """
+
+    id: Id
+    kind: Kind
+    payload: bytes
+    path: str
+
+
+class _Job(NamedTuple):
+    blocks: Future[list[EncodedBlock]] | list[EncodedBlock]
+    weight: int = 0
+    done: Callable[[], None] | None = None
+    indexed: Sequence[tuple[Kind, Id, bytes]] = ()
+
+
+class Packer:
+    """Gathers what one session stores; used by one thread, which alone calls the sink.
+
+    `restore` is given what vanished, and must have stored it again when it returns.
+    """
+
+    def __init__(
+        self, sink: Sink, workers: int | None, restore: Callable[[list[Relied]], None]
+    ) -> None:
+        self.tally = Tally()
+        self._sink = sink
+        self._workers = min(2, os.cpu_count() or 1) if workers is None else workers
+        self._restore = restore
+        self._pool: ThreadPoolExecutor | None = None
+        self._queue: deque[_Job] = deque()
+        self._in_flight = 0
+        self._encoded = 0
+        self._pending: set[Id] = set()
+        self._solid: list[Chunk] = []
+        self._solid_bytes = 0
+        self._pages: list[tuple[Kind, Id, bytes]] = []
+        self._plain: list[tuple[Kind, Id, bytes]] = []
+        self._metadata_bytes = {True: 0, False: 0}
+        self._batch = Batch()
+        self._batch_bytes = 0
+        self._relied: dict[Id, Relied] = {}
+
+    def known(self, ids: Sequence[Id]) -> set[Id]:
+        """Those of `ids` that the sink has; the ones under way here are not looked up."""
+        pending = self._pending
+        unknown = [id for id in ids if id not in pending]
+        return self._sink.known(unknown) if unknown else set()
+
+    def add_chunks(
+        self,
+        chunks: Iterable[Chunk],
+        known: set[Id],
+        *,
+        weight: int = 0,
+        done: Callable[[], None] | None = None,
+    ) -> None:
+        """Store the chunks that are neither under way nor in `known`.
+
+        `done` is called when their memory, `weight` bytes, may be used for something else.
+        """
+        pending, tally = self._pending, self.tally
+        big: list[Chunk] = []
+        raw = 0
+        for chunk in chunks:
+            id, data = chunk
+            size = len(data)
+            if id in pending:
+                tally.known_bytes += size
+                continue
+            if id in known:
+                tally.known_bytes += size
+                self._rely(Relied(id, Kind.CHUNK, bytes(data), ""), size)
+                continue
+            pending.add(id)
+            tally.new_bytes += size
+            if size < SMALL_OBJECT_BYTES:
+                self._add_small(id, bytes(data))
+            else:
+                big.append(chunk)
+                raw += size
+        if big:
+            self._submit(encode_chunks, big, raw, weight or raw, done)
+        elif done is not None:
+            done()
+
+    def add_object(self, kind: Kind, id: Id, payload: bytes) -> None:
+        """Store a structured object, unless it is there."""
+        if id in self._pending:
+            return
+        if self._sink.known((id,)):
+            self._rely(Relied(id, kind, payload, ""), len(payload))
+            return
+        self._pending.add(id)
+        pages = kind in _PAGES
+        (self._pages if pages else self._plain).append((kind, id, payload))
+        self._metadata_bytes[pages] += len(payload)
+        if self._metadata_bytes[pages] >= _METADATA_BLOCK_BYTES:
+            self._close_metadata(pages)
+
+    def rely_on_file(self, digest: Id, path: str, size: int) -> None:
+        """Take the file at `path` as stored; it is read again if it is not, when that matters."""
+        self.tally.known_bytes += size
+        if digest not in self._pending:
+            self._rely(Relied(digest, Kind.CHUNK, b"", path), 0)
+
+    def rely_on_bytes(self, digest: Id, data: bytes) -> None:
+        """Take a file with these bytes as stored: `known` said so."""
+        self.tally.known_bytes += len(data)
+        if digest not in self._pending:
+            self._rely(Relied(digest, Kind.CHUNK, data, ""), len(data))
+
+    def flush(self) -> None:
+        """Make everything added so far durable."""
+        self._close_metadata(False)
+        while self._queue:
+            self._collect()
+        self._write()
+
+    def close(self) -> None:
+        """Stop the workers; what was not flushed is dropped."""
+        self._queue.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def _add_small(self, id: Id, data: bytes) -> None:
+        self._solid.append((id, data))
+        self._solid_bytes += len(data)
+        if self._solid_bytes >= SOLID_BLOCK_BYTES or len(self._solid) >= BLOCK_MEMBERS:
+            self._close_solid()
+
+    def _close_solid(self) -> None:
+        if self._solid:
+            chunks, raw = self._solid, self._solid_bytes
+            self._solid, self._solid_bytes = [], 0
+            self._submit(encode_solid, chunks, raw, raw, None)
+
+    def _close_metadata(self, pages: bool) -> None:
+        """Queue the open block of pages, or of the rest, behind all that it may point to."""
+        if pages:
+            self._close_solid()
+            objects, self._pages = self._pages, []
+        else:
+            self._close_metadata(True)
+            objects, self._plain = self._plain, []
+        self._metadata_bytes[pages] = 0
+        for start in range(0, len(objects), BLOCK_MEMBERS):
+            part = objects[start : start + BLOCK_MEMBERS]
+            indexed = [item for item in part if item[0] in _INDEXED]
+            self._enqueue(_Job(encode_metadata(part), indexed=indexed))
+
+    def _submit(
+        self,
+        encode: Callable[[Sequence[Chunk]], list[EncodedBlock]],
+        chunks: Sequence[Chunk],
+        raw: int,
+        weight: int,
+        done: Callable[[], None] | None,
+    ) -> None:
+        self._encoded += raw
+        if self._workers == 0 or self._encoded < THREADS_ABOVE:
+            self._enqueue(_Job(encode(chunks), weight, done))
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="castore-encode")
+        self._enqueue(_Job(self._pool.submit(encode, chunks), weight, done))
+
+    def _enqueue(self, job: _Job) -> None:
+        self._queue.append(job)
+        self._in_flight += job.weight
+        while self._queue and (
+            self._in_flight > IN_FLIGHT_BYTES or isinstance(self._queue[0].blocks, list)
+        ):
+            self._collect()
+
+    def _collect(self) -> None:
+        """Move the oldest job's blocks to the batch, waiting for it; write a full batch."""
+        job = self._queue.popleft()
+        self._in_flight -= job.weight
+        blocks = job.blocks if isinstance(job.blocks, list) else job.blocks.result()
+        if job.done is not None:
+            job.done()
+        self._batch.blocks.extend(blocks)
+        self._batch.indexed.extend(job.indexed)
+        self._batch_bytes += sum([len(block.data) for block in blocks])
+        self._batch_bytes += sum([len(payload) for _, _, payload in job.indexed])
+        if self._batch_bytes >= BATCH_BYTES:
+            self._write()
+
+    def _rely(self, relied: Relied, held: int) -> None:
+        self._batch.relied.add(relied.id)
+        self._relied[relied.id] = relied
+        self._batch_bytes += held
+        if self._batch_bytes >= BATCH_BYTES or len(self._relied) >= _RELIED_IDS:
+            self._write()
+
+    def _write(self) -> None:
+        batch = self._batch
+        if not (batch.blocks or batch.relied):
+            return
+        for _ in range(_ATTEMPTS):
+            vanished = self._sink.write(batch)
+            if not vanished:
+                break
+            self._restore([self._relied[id] for id in sorted(vanished)])
+        else:
+            raise Unavailable(
+                "objects this session relies on are removed as fast as they are stored again",
+                fix="try again when no collection is running",
+            )
+        for block in batch.blocks:
+            self.tally.stored_bytes += len(block.data)
+            self._pending.difference_update([member.id for member in block.members])
+        self._batch, self._batch_bytes, self._relied = Batch(), 0, {}

@@ -1,0 +1,262 @@
+"""Reading objects and files back: every byte is compared with its id before it is handed out."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from blake3 import blake3
+
+from castore.content.blocks import Block, decode_block
+from castore.content.deltas import Load, StoredObject, block_place, raw_bytes
+from castore.content.layouts import iter_parts, layout_size, parts_in_range
+from castore.errors import CorruptObject, InvalidInput, TypeMismatch
+from castore.model.artifact_set import ArtifactSet, decode_set
+from castore.model.ids import Id, Kind, content_id, object_id
+from castore.model.limits import MIB
+from castore.model.manifest import Manifest, decode_manifest
+from castore.model.note import Note, decode_note
+from castore.model.pages import Part
+
+__all__ = ["Load", "ObjectReader", "StoredObject"]
+
+CACHE_BYTES: Final = 16 * MIB
+_BUFFER_BYTES: Final = 128 * 1024
+
+
+class _Decoded(NamedTuple):
+    """A block with several members, decoded: ids, where each begins, and the raw bytes."""
+
+    ids: tuple[Id, ...]
+    starts: list[int]
+    raw: bytes
+
+
+class ObjectReader:
+    """Reads objects by id through `load`; safe for use by several threads if `load` is.
+
+    Decoded blocks of many members are kept, up to 16 MiB, since neighbours are read together.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[int, _Decoded] = OrderedDict()
+        self._cached_bytes = 0
+
+    def payload(self, id: Id, kind: Kind) -> bytes:
+        """The bytes of an object, compared with its id.
+
+        Raises ObjectNotFound, TypeMismatch for an object of another kind, and CorruptObject. The
+        root page of a layout has no id of its own: see `layout_root`.
+        """
+        stored = self._load(id)
+        if stored.kind is not kind:
+            raise TypeMismatch(f"{id.hex()} is a {_word(stored.kind)}, not a {_word(kind)}")
+        data = self._member(id, stored)
+        if object_id(kind, data) != id:
+            raise _mismatch(id, stored.block_number)
+        return data
+
+    def manifest(self, id: Id) -> Manifest:
+        """The manifest of this id; raises as `payload`."""
+        return decode_manifest(self.payload(id, Kind.MANIFEST))
+
+    def set(self, id: Id) -> ArtifactSet:
+        """The set of this id; raises as `payload`."""
+        return decode_set(self.payload(id, Kind.SET))
+
+    def note(self, id: Id) -> Note:
+        """The note of this id; raises as `payload`."""
+        return decode_note(self.payload(id, Kind.NOTE))
+
+    def tree_page(self, id: Id) -> bytes:
+        """The payload of one page of a folder; raises as `payload`."""
+        return self.payload(id, Kind.TREE)
+
+    def layout_page(self, id: Id) -> bytes:
+        """The payload of a page below the root of a layout; raises as `payload`."""
+        return self.payload(id, Kind.LAYOUT)
+
+    def layout_root(self, digest: Id) -> bytes | None:
+        """The root page of the layout of a file, or None for a file that is one chunk.
+
+        Nothing but the check of its block vouches for it: whoever reads the whole file compares
+        the digest, as `stream` does. Raises ObjectNotFound, TypeMismatch, CorruptObject.
+        """
+        stored = self._load(digest)
+        if stored.kind is Kind.CHUNK:
+            return None
+        if stored.kind is not Kind.LAYOUT:
+            raise TypeMismatch(f"{digest.hex()} is a {_word(stored.kind)}, not a file")
+        return self._member(digest, stored)
+
+    def open(self, digest: Id, size: int) -> io.BufferedReader:
+        """A file as a seekable binary stream; each chunk is compared with its id as it is read.
+
+        Raises ObjectNotFound, TypeMismatch, CorruptObject, also while it is read.
+        """
+        root, only = self._file(digest, size)
+        return io.BufferedReader(_File(self, size, root, only), _BUFFER_BYTES)
+
+    def stream(self, digest: Id, size: int) -> Iterator[bytes]:
+        """The bytes of a whole file in pieces of at most 256 KiB.
+
+        Every chunk is compared with its id, and the whole with `digest` before the last piece is
+        handed out. Raises ObjectNotFound, TypeMismatch, CorruptObject.
+        """
+        root, only = self._file(digest, size)
+        if root is None:
+            if only:
+                yield only
+            return
+        hasher = blake3()
+        left = size
+        for part in iter_parts(self.layout_page, root):
+            piece = self.chunk(part)
+            hasher.update(piece)
+            left -= len(piece)
+            if left <= 0 and (left < 0 or hasher.digest() != digest):
+                raise CorruptObject(
+                    f"the chunks listed for file {digest.hex()} are not its bytes", id=digest.hex()
+                )
+            yield piece
+
+    def read(self, digest: Id, size: int, limit: int) -> bytes:
+        """The bytes of a whole file of at most `limit` bytes; raises InvalidInput for more."""
+        if size > limit:
+            raise InvalidInput(f"file {digest.hex()} has {size} bytes, more than {limit}")
+        return b"".join(self.stream(digest, size))
+
+    def chunk(self, part: Part) -> bytes:
+        """The bytes of one chunk of a layout; raises as `payload`."""
+        data = self.payload(part.id, Kind.CHUNK)
+        if len(data) != part.size:
+            raise CorruptObject(
+                f"chunk {part.id.hex()} has {len(data)} bytes, not {part.size}", id=part.id.hex()
+            )
+        return data
+
+    def _file(self, digest: Id, size: int) -> tuple[bytes | None, bytes]:
+        """The root of a file's layout, or None and its only chunk; its size is compared."""
+        stored = self._load(digest)
+        if stored.kind not in (Kind.CHUNK, Kind.LAYOUT):
+            raise TypeMismatch(f"{digest.hex()} is a {_word(stored.kind)}, not a file")
+        data = self._member(digest, stored)
+        layout = stored.kind is Kind.LAYOUT
+        found = layout_size(data) if layout else len(data)
+        if found != size:
+            raise CorruptObject(
+                f"file {digest.hex()} has {found} bytes, not {size}", id=digest.hex()
+            )
+        if layout:
+            return data, b""
+        if content_id(data) != digest:
+            raise _mismatch(digest, stored.block_number)
+        return None, data
+
+    def _member(self, id: Id, stored: StoredObject) -> bytes:
+        """The bytes stored under `id`, not yet compared with it."""
+        number, slot = stored.block_number, stored.slot
+        with self._lock:
+            decoded = self._cache.get(number)
+            if decoded is not None:
+                self._cache.move_to_end(number)
+        if decoded is None:
+            where = block_place(number)
+            block = decode_block(stored.block, where)
+            raw = raw_bytes(block, self._load, where)
+            decoded = _decoded(block, raw)
+            if len(block.members) > 1:
+                self._keep(number, decoded)
+        if not 0 <= slot < len(decoded.ids) or decoded.ids[slot] != id:
+            raise _mismatch(id, number)
+        return decoded.raw[decoded.starts[slot] : decoded.starts[slot + 1]]
+
+    def _keep(self, number: int, decoded: _Decoded) -> None:
+        with self._lock:
+            if number not in self._cache:
+                self._cache[number] = decoded
+                self._cached_bytes += len(decoded.raw)
+            while self._cached_bytes > CACHE_BYTES:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= len(dropped.raw)
+
+
+class _File(io.RawIOBase):
+    """A stored file as a raw stream: the chunk under the position is kept, the next ones follow."""
+
+    def __init__(self, reader: ObjectReader, size: int, root: bytes | None, only: bytes) -> None:
+        super().__init__()
+        self._reader = reader
+        self._size = size
+        self._root = root
+        self._position = 0
+        self._start = 0
+        self._chunk = only
+        self._parts: Iterator[tuple[int, Part]] = iter(())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
+        if whence not in bases:
+            raise ValueError(f"invalid whence {whence!r}")
+        target = bases[whence] + offset
+        if target < 0:
+            raise ValueError(f"negative seek position {target}")
+        self._position = target
+        return target
+
+    def readinto(self, buffer: object) -> int:
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        if self._position >= self._size or not len(target):
+            return 0
+        self._fill()
+        at = self._position - self._start
+        piece = memoryview(self._chunk)[at : at + len(target)]
+        target[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _fill(self) -> None:
+        """Make the kept chunk the one under the position."""
+        if self._start <= self._position < self._start + len(self._chunk):
+            return
+        if self._root is None:
+            return
+        following = self._position == self._start + len(self._chunk)
+        found = next(self._parts, None) if following else None
+        if found is None:
+            left = self._size - self._position
+            self._parts = parts_in_range(self._reader.layout_page, self._root, self._position, left)
+            found = next(self._parts)
+        self._start, part = found
+        self._chunk = self._reader.chunk(part)
+
+
+def _decoded(block: Block, raw: bytes) -> _Decoded:
+    starts = list(accumulate((member.size for member in block.members), initial=0))
+    return _Decoded(tuple(member.id for member in block.members), starts, raw)
+
+
+def _word(kind: Kind) -> str:
+    return kind.name.lower()
+
+
+def _mismatch(id: Id, number: int) -> CorruptObject:
+    where = block_place(number)
+    return CorruptObject(
+        f"{where}: the bytes of {id.hex()} do not match it", id=id.hex(), where=where
+    )

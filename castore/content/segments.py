@@ -1,0 +1,176 @@
+"""Reading big inputs: segments of 2 MiB in buffers used again, cut and hashed as they come.
+
+Sources are read, never mapped: a mapped file that is truncated kills the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from blake3 import blake3
+
+from castore.content.chunker import Chunker
+from castore.model.ids import Id, content_id
+from castore.model.limits import CHUNK_MAX, CHUNK_MIN, MIB
+
+SEGMENT_BYTES: Final = 2 * MIB
+BUFFER_BYTES: Final = SEGMENT_BYTES + CHUNK_MAX
+# Those waiting to be encoded (8 MiB), one at hand, and some to read ahead into.
+AHEAD_BUFFERS: Final = 9
+
+ReadInto: TypeAlias = Callable[[memoryview], int]
+"""Fills the front of a view and returns how many bytes; 0 at the end, never before."""
+
+
+class Segment(NamedTuple):
+    """Some consecutive chunks as (id, bytes in `buffer`); `size` new bytes were read for it."""
+
+    chunks: list[tuple[Id, memoryview]]
+    buffer: bytearray
+    size: int
+
+
+class Buffers:
+    """Buffers for one thread: taken, given back, used again."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self) -> bytearray:
+        """A buffer of BUFFER_BYTES with any content."""
+        return self._free.pop() if self._free else bytearray(BUFFER_BYTES)
+
+    def give(self, buffer: bytearray) -> None:
+        """Let `buffer` be used again; nothing may refer to its bytes any more."""
+        self._free.append(buffer)
+
+
+def cut_segments(
+    read: ReadInto, hasher: blake3, chunker: Chunker, take: Callable[[], bytearray]
+) -> Iterator[Segment]:
+    """The chunks of an input, segment by segment; `hasher` gets all bytes in the same pass.
+
+    The last segment may be empty. A buffer belongs to whoever got the segment.
+    """
+    rest = b""
+    final = False
+    while not final:
+        buffer = take()
+        view = memoryview(buffer)
+        filled = start = len(rest)
+        view[:start] = rest
+        while filled < len(view):
+            count = read(view[filled:])
+            if not count:
+                final = True
+                break
+            filled += count
+        hasher.update(view[start:filled])
+        chunks = []
+        at = 0
+        for end in chunker.ends(view[:filled], final=final):
+            piece = view[at:end]
+            chunks.append((content_id(piece), piece))
+            at = end
+        rest = bytes(view[at:filled])
+        yield Segment(chunks, buffer, filled - start)
+
+
+def cut_whole(data: bytes, chunker: Chunker) -> list[tuple[Id, bytes | memoryview]]:
+    """The chunks of a whole file in memory, at least one: an empty file is one empty chunk."""
+    if len(data) <= CHUNK_MIN:
+        return [(content_id(data), data)]
+    ends = chunker.ends(data, final=True)
+    if len(ends) == 1:
+        return [(content_id(data), data)]
+    view = memoryview(data)
+    pieces = [view[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    return [(content_id(piece), piece) for piece in pieces]
+
+
+def reader_of(pieces: Iterable[bytes | memoryview]) -> ReadInto:
+    """Reading into views from an iterable of pieces of any size."""
+    source = iter(pieces)
+    rest = memoryview(b"")
+
+    def read(target: memoryview) -> int:
+        nonlocal rest
+        while not len(rest):
+            piece = next(source, None)
+            if piece is None:
+                return 0
+            rest = memoryview(piece).cast("B")
+        count = min(len(rest), len(target))
+        target[:count] = rest[:count]
+        rest = rest[count:]
+        return count
+
+    return read
+
+
+class _Stopped(Exception):
+    """The reading thread is told to end."""
+
+
+class ReadAhead:
+    """Segments read, cut and hashed by a thread of their own while the caller deals with others.
+
+    Used as a context; leaving it ends the thread, however far it is. What reading raises is raised
+    by the iteration.
+    """
+
+    def __init__(self, cut: Callable[[Callable[[], bytearray]], Iterator[Segment]]) -> None:
+        self._cut = cut
+        self._free: SimpleQueue[bytearray | None] = SimpleQueue()
+        self._ready: SimpleQueue[Segment | BaseException | None] = SimpleQueue()
+        self._unmade = AHEAD_BUFFERS
+        self._thread = threading.Thread(target=self._run, name="castore-read", daemon=True)
+
+    def give(self, buffer: bytearray) -> None:
+        """Let `buffer` be used again."""
+        self._free.put(buffer)
+
+    def __enter__(self) -> ReadAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._free.put(None)
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[Segment]:
+        while True:
+            item: Any = self._ready.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _take(self) -> bytearray:
+        if self._unmade and self._free.empty():
+            self._unmade -= 1
+            return bytearray(BUFFER_BYTES)
+        buffer = self._free.get()
+        if buffer is None:
+            raise _Stopped
+        return buffer
+
+    def _run(self) -> None:
+        try:
+            for segment in self._cut(self._take):
+                self._ready.put(segment)
+            self._ready.put(None)
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self._ready.put(error)

@@ -1,0 +1,73 @@
+"""Where ingested blocks go, and where stat results are remembered: what content needs from below.
+
+A batch is the unit of durability: a sink writes all of it or nothing. Objects a batch relies on
+were stored before; a collector may have removed them since they were looked up, so the sink checks
+them in the transaction that writes the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from castore.content.blocks import Member
+from castore.model.ids import Id, Kind
+
+
+class EncodedBlock(NamedTuple):
+    """A block as it is stored, with what an index needs to know about it."""
+
+    data: bytes
+    members: tuple[Member, ...]
+    raw_size: int
+    bases: tuple[Id, ...]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is written at once: new blocks, and the ids of stored objects they rely on.
+
+    `indexed` holds the payloads of the new trees, sets, manifests and notes in `blocks`, from which
+    look-up rows are derived.
+    """
+
+    blocks: list[EncodedBlock] = field(default_factory=list)
+    relied: set[Id] = field(default_factory=set)
+    indexed: list[tuple[Kind, Id, bytes]] = field(default_factory=list)
+
+
+class Sink(Protocol):
+    """The store as an ingestor sees it; both verbs are called from one thread only."""
+
+    def known(self, ids: Sequence[Id]) -> set[Id]:
+        """Those of `ids` that are stored now, from one view of the store."""
+        ...
+
+    def write(self, batch: Batch) -> set[Id]:
+        """Make the batch durable; or write nothing and return the relied ids that vanished."""
+        ...
+
+
+class FileStamp(NamedTuple):
+    """What stat says about a file; `key` is 16 bytes of BLAKE3 over device, inode and path."""
+
+    key: bytes
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class FileCache(Protocol):
+    """Digests of files by their stamps, so that an unchanged file is not read again.
+
+    It may forget anything at any time, and may name digests that are no longer stored.
+    """
+
+    def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
+        """For each row the digest remembered under exactly this stamp, or None."""
+        ...
+
+    def remember(self, rows: Sequence[tuple[FileStamp, Id]]) -> None:
+        """Keep these digests, replacing older ones of the same keys."""
+        ...

@@ -1,0 +1,128 @@
+"""Files to ingest: opened without following surprises, read whole, and known again by their stamp."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from blake3 import blake3
+
+from castore.content.sink import FileStamp
+from castore.errors import CastoreError, InvalidInput, InvalidName, NotFound
+
+# O_NONBLOCK: opening a fifo that nobody writes to must not wait.
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+# How old the last change of a file must be for its stamp to tell it from a later change: more
+# than a tick of the kernel's clock, or the two seconds of FAT where times are that coarse.
+_SETTLED_NS: Final = 50_000_000
+_SETTLED_COARSE_NS: Final = 2_100_000_000
+
+_KINDS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@contextmanager
+def opened(path: str, *, follow: bool = True) -> Iterator[tuple[int, os.stat_result]]:
+    """A regular file open for reading: its descriptor and what stat says of it.
+
+    Raises NotFound, InvalidInput (no regular file, or a link and `follow` is false).
+    """
+    try:
+        descriptor = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW)
+    except (OSError, ValueError) as error:
+        raise refusal(error, path) from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidInput(f"{path}: {kind_of(found.st_mode)}, not a regular file")
+        yield descriptor, found
+    except OSError as error:
+        raise refusal(error, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def read_whole(descriptor: int, path: str, size: int) -> bytes:
+    """The bytes of an open file said to have `size`; raises InvalidInput if it has not."""
+    data = os.read(descriptor, size + 1)
+    while len(data) < size:
+        more = os.read(descriptor, size + 1 - len(data))
+        if not more:
+            break
+        data += more
+    if len(data) != size:
+        raise changed(path)
+    return data
+
+
+def read_small(path: str, found: os.stat_result, *, follow: bool) -> bytes | None:
+    """The bytes of a file found before, or None if it is not as it was, or not to be had.
+
+    The lean form of `opened`, `read_whole` and `same`, for many files.
+    """
+    try:
+        descriptor = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        data = os.read(descriptor, found.st_size + 1)
+        now = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if len(data) != found.st_size or not same(found, now) or found.st_ino != now.st_ino:
+        return None
+    return data
+
+
+def same(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file was not written to between two looks at it."""
+    return before.st_mtime_ns == after.st_mtime_ns and before.st_size == after.st_size
+
+
+def stamp_of(path: str, found: os.stat_result) -> FileStamp:
+    """The stamp of a file at an absolute path."""
+    name = b"%d %d %b" % (found.st_dev, found.st_ino, os.fsencode(path))
+    key = blake3(name).digest(16)
+    return FileStamp(key, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def settled(stamp: FileStamp, now_ns: int) -> bool:
+    """Whether a change after `now_ns` would show in the stamp of a file seen with `stamp` then."""
+    latest = max(stamp.mtime_ns, stamp.ctime_ns)
+    coarse = stamp.mtime_ns % 1_000_000_000 == 0
+    return latest + (_SETTLED_COARSE_NS if coarse else _SETTLED_NS) < now_ns
+
+
+def kind_of(mode: int) -> str:
+    """What a file of this mode is, in words."""
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def changed(path: str) -> InvalidInput:
+    """The error for a file that changed while it was read."""
+    return InvalidInput(
+        f"{path}: changed while it was read", fix="commit again when nothing writes to it"
+    )
+
+
+def refusal(error: OSError | ValueError, path: str) -> CastoreError:
+    """What to raise for an operating system error at `path`."""
+    if isinstance(error, ValueError):
+        return InvalidName(f"{path!r}: not a name of a file ({error})")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NotFound(f"{path}: no such file or folder")
+    if error.errno == errno.ELOOP:
+        return InvalidInput(f"{path}: a symbolic link, or a loop of them")
+    if error.errno == errno.ENXIO:
+        return InvalidInput(f"{path}: a socket or device, not a regular file")
+    return InvalidInput(f"{path}: cannot be read: {os.strerror(error.errno or 0)}")

@@ -1,0 +1,76 @@
+"""`heads.log`: the newest operation of a store, noted outside the database.
+
+LMDB 0.9 has no page checksums: a bit flipped in a meta page makes it fall back, silently, to the
+transaction before. Each line is `sequence hash`; a database behind the last line was rolled back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from castore.model.ids import Id
+
+HEADS_LOG: Final = "heads.log"
+_LINE: Final = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\n")
+_TAIL_BYTES: Final = 4096
+
+
+def append_head(folder: Path, sequence: int, hash: Id) -> None:
+    """Note an operation that has been committed, unless a later one is noted; durable on return.
+
+    A line that was torn by a crash stays, closed by a newline, and is skipped by readers. Raises
+    OSError.
+    """
+    descriptor = os.open(folder / HEADS_LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        end = os.fstat(descriptor).st_size
+        tail = os.pread(descriptor, _TAIL_BYTES, max(0, end - _TAIL_BYTES))
+        last = _last(tail)
+        if last is not None and last[0] >= sequence:
+            return
+        line = b"%d %s\n" % (sequence, hash.hex().encode())
+        if tail and not tail.endswith(b"\n"):
+            line = b"\n" + line
+        written = os.pwrite(descriptor, line, end)
+        if written < len(line):
+            os.pwrite(descriptor, line[written:], end + written)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_heads(folder: Path) -> list[tuple[int, Id]]:
+    """Every (sequence, hash) noted, oldest first; an absent file has none."""
+    try:
+        data = (folder / HEADS_LOG).read_bytes()
+    except FileNotFoundError:
+        return []
+    return [(int(match[1]), bytes.fromhex(match[2].decode())) for match in _lines(data)]
+
+
+def last_head(folder: Path) -> tuple[int, Id] | None:
+    """The newest (sequence, hash) noted, or None; reads only the end of the file."""
+    try:
+        with (folder / HEADS_LOG).open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - _TAIL_BYTES))
+            return _last(file.read())
+    except FileNotFoundError:
+        return None
+
+
+def _lines(data: bytes) -> list[re.Match[bytes]]:
+    lines = (line for line in data.splitlines(keepends=True))
+    return [match for line in lines if (match := _LINE.fullmatch(line))]
+
+
+def _last(tail: bytes) -> tuple[int, Id] | None:
+    found = _lines(tail)
+    if not found:
+        return None
+    return int(found[-1][1]), bytes.fromhex(found[-1][2].decode())

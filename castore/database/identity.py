@@ -1,0 +1,97 @@
+"""Which store this is: `store.json` beside the data file, and the same facts in table `meta`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from castore.database.tables import UUID_BYTES
+from castore.errors import CorruptObject, StoreNotFound, UnsupportedFormat
+from castore.model.encoding import decode, encode
+from castore.model.fields import Fields
+from castore.model.limits import FORMAT, KIB
+
+STORE_FILE: Final = "store.json"
+_FILE_LIMIT: Final = 64 * KIB
+
+
+class Identity(NamedTuple):
+    """The store's own uuid, and that of the project, which clones inherit; 16 bytes each."""
+
+    uuid: bytes
+    project: bytes
+
+
+class Features(NamedTuple):
+    """What a program must understand to read the store, to write to it, and what it may ignore."""
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+
+
+def identity_text(identity: Identity) -> str:
+    """The contents of `store.json`."""
+    fields = {"format": FORMAT, "project": identity.project.hex(), "uuid": identity.uuid.hex()}
+    return json.dumps(fields, sort_keys=True) + "\n"
+
+
+def read_identity(folder: Path) -> Identity:
+    """The identity noted in `folder`; raises StoreNotFound, CorruptObject, UnsupportedFormat."""
+    path = folder / STORE_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        if (folder / "data.mdb").exists():
+            raise CorruptObject(
+                f"{path} is missing", where=str(path), fix="restore it from a backup"
+            ) from None
+        raise StoreNotFound(f"no store at {folder}", fix="cas init") from None
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or type(fields.get("format")) is not int:
+        raise CorruptObject(f"{path} is damaged", where=str(path), fix="restore it from a backup")
+    if fields["format"] != FORMAT:
+        raise UnsupportedFormat(
+            f"{path}: store format {fields['format']}; this castore reads format {FORMAT}"
+        )
+    return Identity(_uuid(fields, "uuid", path), _uuid(fields, "project", path))
+
+
+def encode_features(features: Features) -> bytes:
+    """The value of `features` in table `meta`."""
+    return encode({key: sorted(names) for key, names in features._asdict().items()})
+
+
+def decode_features(payload: bytes) -> Features:
+    """That value; raises CorruptObject."""
+    what = "meta features"
+    fields = Fields(decode(payload, limit=64 * KIB, what=what), what, Features._fields)
+    lists = [fields.items(key, _name, 256) for key in Features._fields]
+    return Features(*lists)
+
+
+def _name(value: Any, what: str) -> str:
+    if type(value) is not str:
+        raise CorruptObject(f"{what}: not a name")
+    return value
+
+
+def _uuid(fields: Mapping[str, Any], key: str, path: Path) -> bytes:
+    try:
+        value = bytes.fromhex(fields[key])
+    except (KeyError, TypeError, ValueError):
+        value = b""
+    if len(value) != UUID_BYTES:
+        raise CorruptObject(
+            f"{path}: {key} is damaged", where=str(path), fix="restore it from a backup"
+        )
+    return value

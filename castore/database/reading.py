@@ -1,0 +1,330 @@
+"""Reading: what can be asked of a store within one read transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar
+
+import lmdb
+
+from castore.content.deltas import StoredObject
+from castore.content.sink import FileStamp
+from castore.database import ancestry, derive, tables
+from castore.database.ancestry import Step
+from castore.database.derive import CONTAINERS, Index, Value
+from castore.database.operations import Operation, decode_operation
+from castore.database.tables import BlockInfo, FileRow, ObjectRow, Removal, Stage, State, Tables
+from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
+from castore.model.ids import Id, Kind
+from castore.model.limits import ID_BYTES
+
+Row = TypeVar("Row")
+_STORED: Final = int(State.STORED)
+_STATE_AT: Final = 11
+_LAST: Final = b"\xff" * (8 + ID_BYTES + 1)
+_WHY_ABSENT: Final = {
+    State.PROMISED: ("is promised by a remote and not here", "cas pull"),
+    State.PURGED: ("was purged", ""),
+    State.LOST: ("was lost", "cas fsck"),
+}
+
+
+class Reading:
+    """One consistent view of the tables; it ends with the function it was given to.
+
+    Iterators are lazy and end with the view as well. Everything handed out is a copy.
+    """
+
+    __slots__ = ("_open", "_tables", "_txn")
+
+    def __init__(self, transaction: lmdb.Transaction[bytes], handles: Tables) -> None:
+        self._txn = transaction
+        self._tables = handles
+        self._open = True
+
+    def end(self) -> None:
+        """Refuse any further use; called when the transaction is over."""
+        self._open = False
+
+    def _get(self, table: Any, key: bytes) -> bytes | None:
+        self._check()
+        return self._txn.get(key, db=table)
+
+    def _check(self) -> None:
+        if not self._open:
+            raise RuntimeError("this view of the store is over: use it inside read() or write()")
+
+    def _walk(
+        self, table: Any, start: bytes = b"", *, backwards: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows from the first key >= `start`, or backwards from the last key < `start`."""
+        self._check()
+        with self._txn.cursor(table) as cursor:
+            if backwards:
+                found = cursor.set_range(start) if start else False
+                found = cursor.prev() if found else cursor.last()
+            else:
+                found = cursor.set_range(start) if start else cursor.first()
+            step = cursor.prev if backwards else cursor.next
+            while found:
+                yield cursor.item()
+                self._check()
+                found = step()
+
+    def _with_prefix(self, table: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._walk(table, prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    # Objects.
+
+    def object_row(self, id: Id) -> ObjectRow | None:
+        """Where an object lies and in which state it is, or None if it was never known."""
+        value = self._get(self._tables.objects, id)
+        return None if value is None else tables.read_object(value, id)
+
+    def load(self, id: Id) -> StoredObject:
+        """The block an object lies in; raises ObjectNotFound saying why it is not here."""
+        row = self.object_row(id)
+        if row is None:
+            raise ObjectNotFound(f"no object {id.hex()} in this store", id=id.hex())
+        if row.state is not State.STORED:
+            why, fix = _WHY_ABSENT[row.state]
+            raise ObjectNotFound(
+                f"object {id.hex()} {why}", fix=fix, id=id.hex(), state=row.state.name.lower()
+            )
+        block = self.block(row.block)
+        if block is None:
+            raise CorruptObject(
+                f"object {id.hex()} should lie in block {row.block}, which is missing",
+                id=id.hex(),
+                where=f"block {row.block}",
+            )
+        return StoredObject(row.kind, row.block, row.slot, block)
+
+    def present(self, ids: Iterable[Id]) -> set[Id]:
+        """Those of `ids` whose bytes are here."""
+        self._check()
+        get, objects = self._txn.get, self._tables.objects
+        found = set()
+        for id in ids:
+            value = get(id, db=objects)
+            if value is not None and value[_STATE_AT : _STATE_AT + 1] == bytes((_STORED,)):
+                found.add(id)
+        return found
+
+    def ids_with_prefix(self, hex_prefix: str, limit: int) -> list[tuple[Id, Kind]]:
+        """At most `limit` known ids that begin with these hex digits, in order."""
+        prefix = hex_prefix.lower()
+        try:
+            start = bytes.fromhex(prefix.ljust(2 * ID_BYTES, "0"))
+        except ValueError:
+            start = b""
+        if len(start) != ID_BYTES or not prefix.isalnum():
+            raise InvalidInput(f"{hex_prefix!r} is not the beginning of an id")
+        found: list[tuple[Id, Kind]] = []
+        for id, value in self._walk(self._tables.objects, start):
+            if len(found) >= limit or not id.hex().startswith(prefix):
+                break
+            found.append((id, tables.read_object(value, id).kind))
+        return found
+
+    def object_rows(self, start: Id = b"") -> Iterator[tuple[Id, ObjectRow]]:
+        """Every row from id `start` on, in order of ids."""
+        for id, value in self._walk(self._tables.objects, start):
+            yield id, tables.read_object(value, id)
+
+    # Blocks.
+
+    def block(self, number: int) -> bytes | None:
+        """The bytes of a block."""
+        return self._get(self._tables.blocks, tables.number_key(number))
+
+    def block_info(self, number: int) -> BlockInfo | None:
+        """Sizes and bases of a block, without touching the block."""
+        value = self._get(self._tables.blockinfo, tables.number_key(number))
+        return None if value is None else tables.read_block_info(value, number)
+
+    def block_infos(self, start: int = 0) -> Iterator[tuple[int, BlockInfo]]:
+        """Sizes and bases of every block from number `start` on, in order."""
+        for key, value in self._walk(self._tables.blockinfo, tables.number_key(start)):
+            number = tables.read_number(key)
+            yield number, tables.read_block_info(value, number)
+
+    def blocks(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Every block from number `start` on, in order; stop early and go on in another view."""
+        for key, value in self._walk(self._tables.blocks, tables.number_key(start)):
+            yield tables.read_number(key), value
+
+    # Refs.
+
+    def ref(self, name: str) -> Id | None:
+        """What a ref names; None if it does not exist, or no longer."""
+        return self._get(self._tables.refs, name.encode()) or None
+
+    def refs(self, prefix: str = "") -> list[tuple[str, Id]]:
+        """Every ref whose name begins with `prefix`, in order of names, without tombstones."""
+        rows = self._with_prefix(self._tables.refs, prefix.encode())
+        return [(key.decode(), value) for key, value in rows if value]
+
+    def tombstones(self, prefix: str = "") -> list[str]:
+        """The names that were deleted and stay taken."""
+        rows = self._with_prefix(self._tables.refs, prefix.encode())
+        return [key.decode() for key, value in rows if not value]
+
+    def tombstone(self, name: str) -> bool:
+        """Whether this name was deleted and stays taken."""
+        return self._get(self._tables.refs, name.encode()) == b""
+
+    # The operation log.
+
+    def operations(
+        self, *, newest_first: bool = True, before: int | None = None
+    ) -> Iterator[Operation]:
+        """Every entry of the log; newest first optionally only those before a sequence."""
+        start = b"" if before is None else tables.number_key(before)
+        for key, value in self._walk(self._tables.ops, start, backwards=newest_first):
+            yield decode_operation(tables.read_number(key), value)
+
+    def operation(self, sequence: int) -> Operation | None:
+        """The entry at `sequence`."""
+        value = self._get(self._tables.ops, tables.number_key(sequence))
+        return None if value is None else decode_operation(sequence, value)
+
+    def last_operation(self) -> Operation | None:
+        """The newest entry."""
+        return next(self.operations(), None)
+
+    def operation_by_id(self, op_id: str) -> Operation | None:
+        """The newest entry with this operation id."""
+        return next(self.operations_by_id(op_id), None)
+
+    def operations_by_id(self, op_id: str) -> Iterator[Operation]:
+        """Every entry with this operation id, newest first."""
+        for _, tail in self._lookup(derive.lookup_prefix(Index.OPERATION, op_id)):
+            found = self.operation(derive.read_sequence(tail))
+            if found is not None and found.op_id == op_id:
+                yield found
+
+    # Look-ups.
+
+    def lookup(
+        self, index: Index, value: Value = b"", *, since: int = 0, until: int | None = None
+    ) -> Iterator[tuple[int, Id]]:
+        """The (time, id) of what `index` leads to from `value`, newest first.
+
+        Times are microseconds UTC, `since` included, `until` not. Sets and trees have time 0.
+        """
+        prefix = derive.lookup_prefix(index, value)
+        for at, id in self._lookup(prefix, until):
+            if at < since:
+                return
+            yield at, id
+
+    def _lookup(self, prefix: bytes, until: int | None = None) -> Iterator[tuple[int, bytes]]:
+        end = prefix + (_LAST if until is None else derive.time_bytes(until))
+        for key, _ in self._walk(self._tables.lookup, end, backwards=True):
+            if not key.startswith(prefix):
+                return
+            yield derive.split_key(key, prefix)
+
+    def containers(self, id: Id) -> Iterator[tuple[Id, Kind]]:
+        """What holds this content, tree or set directly: trees, then sets, then manifests."""
+        for index, kind in CONTAINERS.items():
+            for _, container in self.lookup(index, id):
+                yield container, kind
+
+    def step(self, id: Id) -> Step | None:
+        """Number, first parent and jump pointer of a version, without reading its manifest."""
+        value = self._get(self._tables.lookup, derive.lookup_jump(id))
+        return None if value is None else ancestry.read_step(value, id)
+
+    def ancestor(self, id: Id, number: int) -> Id | None:
+        """The version with this number among `id` and its first parents; None if not stored."""
+        return ancestry.find_ancestor(id, number, self.step)
+
+    # Sessions.
+
+    def stages(self) -> list[Stage]:
+        """Every session that is not published yet."""
+        rows = self._with_prefix(self._tables.stage, tables.STAGE_HEADER)
+        return [Stage(key[1:], value) for key, value in rows]
+
+    def stage(self, session: bytes) -> Stage | None:
+        """The session of this id (16 bytes)."""
+        value = self._get(self._tables.stage, tables.stage_key(tables.STAGE_HEADER, session))
+        return None if value is None else Stage(session, value)
+
+    def staged_entries(self, session: bytes) -> dict[str, bytes]:
+        """What a session noted for each artifact, in order of names."""
+        prefix = tables.stage_key(tables.STAGE_ENTRY, session)
+        rows = self._with_prefix(self._tables.stage, prefix)
+        return {key[len(prefix) :].decode(): value for key, value in rows}
+
+    def staged_ids(self, session: bytes) -> Iterator[Id]:
+        """Every id the batches of a session wrote or rely on: roots of the collector."""
+        prefix = tables.stage_key(tables.STAGE_BATCH, session)
+        for _, value in self._with_prefix(self._tables.stage, prefix):
+            yield from tables.split_ids(value, "stage")
+
+    # Records, caches and counters.
+
+    def forgotten(self, id: Id) -> Removal | None:
+        """Why a version was forgotten, or None if it was not."""
+        value = self._get(self._tables.forgotten, id)
+        return None if value is None else tables.read_removal(value, "forgotten")
+
+    def purged(self, id: Id) -> Removal | None:
+        """Why an object was purged, or None if it was not."""
+        value = self._get(self._tables.purged, id)
+        return None if value is None else tables.read_removal(value, "purged")
+
+    def removals(self, table: str) -> Iterator[tuple[Id, Removal]]:
+        """Every row of `forgotten` or `purged`."""
+        for id, value in self._walk(getattr(self._tables, table)):
+            yield id, tables.read_removal(value, table)
+
+    def pins(self) -> list[tuple[Id, str]]:
+        """Every pinned id and why it is pinned."""
+        return [(id, value.decode()) for id, value in self._walk(self._tables.pins)]
+
+    def upload(self, remote: str) -> bytes | None:
+        """What was noted about the unfinished upload to a remote."""
+        return self._get(self._tables.uploads, remote.encode())
+
+    def file(self, stamp: FileStamp) -> FileRow | None:
+        """What is cached about a file, if it still has this size and these times."""
+        value = self._get(self._tables.files, stamp.key)
+        row = None if value is None else tables.read_file(value)
+        if row is None or (row.size, row.mtime_ns, row.ctime_ns) != stamp[1:]:
+            return None
+        return row
+
+    def integer(self, name: str) -> int:
+        """A counter: `generation` grows with every publication, `gc_epoch` with every sweep."""
+        value = self._get(self._tables.meta, name.encode())
+        return 0 if value is None else tables.read_integer(value, name)
+
+    def generation(self) -> int:
+        """How often something was published."""
+        return self.integer(tables.GENERATION)
+
+    def gc_epoch(self) -> int:
+        """How often the collector removed something."""
+        return self.integer(tables.GC_EPOCH)
+
+    def meta(self, key: bytes) -> bytes | None:
+        """A raw value of table `meta`."""
+        return self._get(self._tables.meta, key)
+
+    def counts(self) -> dict[str, int]:
+        """The number of rows of each table."""
+        self._check()
+        return {
+            name: int(self._txn.stat(handle)["entries"])
+            for name, handle in self._tables._asdict().items()
+        }
+
+
+Read = Callable[[Reading], Row]

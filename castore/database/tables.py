@@ -1,0 +1,215 @@
+"""The tables of a store: their names, and the bytes of their keys and rows.
+
+One LMDB environment holds all of them. Block numbers and sequences are 8 bytes in the order of the
+machine, because LMDB compares integer keys natively; everything else is written little endian in
+values and big endian in keys that are walked in order.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from castore.errors import CorruptObject
+from castore.model.encoding import decode, encode
+from castore.model.fields import Fields
+from castore.model.ids import Id, Kind
+from castore.model.limits import ID_BYTES, KIB
+
+INTEGER_KEYED: Final = frozenset({"blocks", "blockinfo", "ops"})
+SESSION_BYTES: Final = 16
+UUID_BYTES: Final = 16
+FILE_KEY_BYTES: Final = 16
+
+# Keys of table `meta`; numbers are u64 little endian, uuids 16 bytes, features a canonical map.
+FORMAT_KEY: Final = b"format"
+UUID_KEY: Final = b"uuid"
+PROJECT_KEY: Final = b"project"
+FEATURES_KEY: Final = b"features"
+NEXT_BLOCK_KEY: Final = b"next_block"
+GENERATION: Final = "generation"
+GC_EPOCH: Final = "gc_epoch"
+
+# objects: block number, slot, kind, state.
+_OBJECT: Final = struct.Struct("<QHBB")
+# blockinfo: stored, raw and live bytes, 1 for metadata; then the block numbers of the bases.
+_BLOCK_INFO: Final = struct.Struct("<IIIB")
+# files: size, mtime, ctime, the moment of the entry (all nanoseconds), digest.
+_FILE: Final = struct.Struct("<QqqQ32s")
+_NUMBER: Final = struct.Struct("=Q")
+_INTEGER: Final = struct.Struct("<Q")
+_BIG: Final = struct.Struct(">Q")
+
+# stage: one byte, the session, then nothing, a batch number or the name of an artifact.
+STAGE_HEADER: Final = b"h"
+STAGE_BATCH: Final = b"b"
+STAGE_ENTRY: Final = b"e"
+
+
+class Tables(NamedTuple):
+    """The open handles of all tables, by name."""
+
+    meta: Any
+    blocks: Any
+    blockinfo: Any
+    objects: Any
+    refs: Any
+    ops: Any
+    forgotten: Any
+    purged: Any
+    stage: Any
+    pins: Any
+    uploads: Any
+    lookup: Any
+    files: Any
+    located: Any
+
+
+class State(IntEnum):
+    """Whether the bytes of an object are here: stored, promised by a remote, purged, or lost."""
+
+    STORED = 1
+    PROMISED = 2
+    PURGED = 3
+    LOST = 4
+
+
+class ObjectRow(NamedTuple):
+    """Where an object lies: its block and its place among the members; both 0 unless stored."""
+
+    block: int
+    slot: int
+    kind: Kind
+    state: State
+
+
+class BlockInfo(NamedTuple):
+    """Bytes of a block as stored, as decoded, and in use; the blocks its bases lie in, ascending."""
+
+    stored: int
+    raw: int
+    live: int
+    metadata: bool
+    bases: tuple[int, ...]
+
+
+class FileRow(NamedTuple):
+    """What a file was when its digest was taken; times in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    moment_ns: int
+    digest: Id
+
+
+class Stage(NamedTuple):
+    """A session that is not published yet; `header` is whatever the session wrote."""
+
+    session: bytes
+    header: bytes
+
+
+class Removal(NamedTuple):
+    """Why a version was forgotten or an object purged: when, by whom, by which operation."""
+
+    at: int
+    by: str
+    why: str
+    op: str
+
+
+def number_key(number: int) -> bytes:
+    """The key of a block or an operation."""
+    return _NUMBER.pack(number)
+
+
+def read_number(key: bytes) -> int:
+    """The number in such a key."""
+    return int(_NUMBER.unpack(key)[0])
+
+
+def pack_integer(value: int) -> bytes:
+    """A counter of table `meta`."""
+    return _INTEGER.pack(value)
+
+
+def read_integer(value: bytes, what: str) -> int:
+    """The counter in such a value; raises CorruptObject."""
+    if len(value) != _INTEGER.size:
+        raise CorruptObject(f"meta {what}: {len(value)} bytes, not 8", where=f"meta {what}")
+    return int(_INTEGER.unpack(value)[0])
+
+
+def pack_object(row: ObjectRow) -> bytes:
+    """The bytes of an objects row."""
+    return _OBJECT.pack(*row)
+
+
+def read_object(value: bytes, id: Id) -> ObjectRow:
+    """The objects row of `id`; raises CorruptObject."""
+    try:
+        block, slot, kind, state = _OBJECT.unpack(value)
+        return ObjectRow(block, slot, Kind(kind), State(state))
+    except (struct.error, ValueError):
+        raise CorruptObject(
+            f"the row of {id.hex()} is malformed", id=id.hex(), where="objects"
+        ) from None
+
+
+def pack_block_info(info: BlockInfo) -> bytes:
+    """The bytes of a blockinfo row."""
+    head = _BLOCK_INFO.pack(info.stored, info.raw, info.live, info.metadata)
+    return head + b"".join(_INTEGER.pack(number) for number in info.bases)
+
+
+def read_block_info(value: bytes, number: int) -> BlockInfo:
+    """The blockinfo row of block `number`; raises CorruptObject."""
+    if len(value) < _BLOCK_INFO.size or (len(value) - _BLOCK_INFO.size) % _INTEGER.size:
+        raise CorruptObject(f"blockinfo of block {number} is malformed", where="blockinfo")
+    stored, raw, live, metadata = _BLOCK_INFO.unpack_from(value)
+    bases = tuple(int(base) for (base,) in _INTEGER.iter_unpack(value[_BLOCK_INFO.size :]))
+    return BlockInfo(stored, raw, live, bool(metadata), bases)
+
+
+def pack_file(row: FileRow) -> bytes:
+    """The bytes of a files row."""
+    return _FILE.pack(*row)
+
+
+def read_file(value: bytes) -> FileRow | None:
+    """The files row, or None when it is malformed: the table is only a cache."""
+    return FileRow(*_FILE.unpack(value)) if len(value) == _FILE.size else None
+
+
+def stage_key(part: bytes, session: bytes, rest: bytes = b"") -> bytes:
+    """A key of table `stage`; `session` must have 16 bytes."""
+    if len(session) != SESSION_BYTES:
+        raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(session)}")
+    return part + session + rest
+
+
+def batch_suffix(batch: int) -> bytes:
+    """The end of the key of a session's batch."""
+    return _BIG.pack(batch)
+
+
+def split_ids(value: bytes, where: str) -> list[Id]:
+    """Ids that stand end to end; raises CorruptObject."""
+    if len(value) % ID_BYTES:
+        raise CorruptObject(f"{where}: ids cut short", where=where)
+    return [value[i : i + ID_BYTES] for i in range(0, len(value), ID_BYTES)]
+
+
+def pack_removal(removal: Removal) -> bytes:
+    """The bytes of a row of `forgotten` or `purged`."""
+    return encode(removal._asdict())
+
+
+def read_removal(value: bytes, table: str) -> Removal:
+    """Such a row; raises CorruptObject."""
+    fields = Fields(decode(value, limit=256 * KIB, what=table), table, Removal._fields)
+    return Removal(
+        fields.integer("at", 0), fields.text("by"), fields.text("why"), fields.text("op")
+    )

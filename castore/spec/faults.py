@@ -1,0 +1,112 @@
+"""What is wrong with a spec: every fault with its line, its column and the edit that mends it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from castore.errors import InvalidSpec
+
+_SHOWN: Final = 3
+_KEPT: Final = 1000
+_COMPARED: Final = 64
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SpecFault:
+    """One fault; `line` and `column` count from 1, `fix` is an edit ("" if none is known)."""
+
+    line: int
+    column: int
+    message: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The fault as it stands in `InvalidSpec.faults`."""
+        return {
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "fix": self.fix,
+        }
+
+
+class Faults:
+    """Collects the faults of one spec; beyond 1,000 they are counted, not kept."""
+
+    __slots__ = ("_beyond", "_kept")
+
+    def __init__(self) -> None:
+        self._kept: list[SpecFault] = []
+        self._beyond = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def add(self, line: int, column: int, message: str, fix: str = "") -> None:
+        """Note one fault."""
+        if len(self._kept) < _KEPT:
+            self._kept.append(SpecFault(line, column, message, fix))
+        else:
+            self._beyond += 1
+
+    def in_order(self) -> list[SpecFault]:
+        """The faults by line and column, each once."""
+        faults = sorted(set(self._kept))
+        if self._beyond:
+            last = faults[-1]
+            faults.append(SpecFault(last.line, last.column, f"and {self._beyond} faults more"))
+        return faults
+
+    def error(self, where: str) -> InvalidSpec:
+        """The exception that carries all of them; its message shows the first few."""
+        faults = self.in_order()
+        shown = [f"{where}:{f.line}:{f.column}: {f.message}" for f in faults[:_SHOWN]]
+        if len(faults) > _SHOWN:
+            shown.append(f"… {len(faults) - _SHOWN} more")
+        fix = next((fault.fix for fault in faults if fault.fix), "")
+        return InvalidSpec("\n".join(shown), faults=[f.as_json() for f in faults], fix=fix)
+
+
+def describe_faults(
+    faults: Iterable[Mapping[str, Any]], where: str = "spec", text: str = ""
+) -> str:
+    """Faults as people read them: place, message, the line itself with a caret, the fix.
+
+    `faults` are those of `InvalidSpec.faults`; `text` is the spec, "" to leave its lines out.
+    """
+    lines = text.splitlines()
+    out: list[str] = []
+    for fault in faults:
+        line, column = int(fault["line"]), int(fault["column"])
+        out.append(f"{where}:{line}:{column}: {fault['message']}")
+        if 1 <= line <= len(lines):
+            excerpt, caret = _excerpt(lines[line - 1], column)
+            out += [f"    {excerpt}", f"    {caret}"]
+        fix = str(fault.get("fix") or "")
+        out += [
+            f"  fix: {part}" if index == 0 else f"       {part}"
+            for index, part in enumerate(fix.splitlines())
+        ]
+    return "\n".join(out)
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """The known word that `word` was probably meant to be, or ""."""
+    if len(word) > _COMPARED:
+        return ""
+    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.6)
+    return matches[0] if matches else ""
+
+
+def shown(text: str) -> str:
+    """A piece of somebody's text, quoted, short enough for a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def _excerpt(line: str, column: int) -> tuple[str, str]:
+    start = max(0, column - 60)
+    visible = "".join(c if c.isprintable() else " " for c in line[start : start + 90])
+    return visible, " " * (column - 1 - start) + "^"

@@ -1,0 +1,98 @@
+"""Branches: names that move with each commit, and the versions that lost a race."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from castore.database.writing import Writing
+from castore.errors import Conflict, InvalidInput, RefMoved, RefNotFound
+from castore.model.ids import Id, short
+from castore.model.refs import HEADS, LOST, TAGS, branch_ref
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+def list_branches(store: Store) -> list[Version]:
+    """The tip of every branch, sorted by name."""
+    refs = store.database.read(lambda tables: tables.refs(HEADS))
+    return [store.version(id, name.removeprefix(HEADS)) for name, id in refs]
+
+
+def list_lost(store: Store) -> list[Version]:
+    """Versions whose branch moved before they could be published, sorted by branch."""
+    refs = store.database.read(lambda tables: tables.refs(LOST))
+    return [store.version(id, _lost_branch(name)) for name, id in refs]
+
+
+def create_branch(store: Store, name: str, version: Version, *, by: str) -> Version:
+    """Make a branch that begins at `version`; raises Conflict when the name is taken."""
+    ref = branch_ref(name)
+    if not version.manifest.complete:
+        raise InvalidInput(f"{version.label} is incomplete; a branch holds complete versions only")
+    at = store.now()
+
+    def transact(tables: Writing) -> None:
+        if tables.ref(TAGS + name) or tables.tombstone(TAGS + name):
+            raise Conflict(f"a tag is called {name!r}: a branch and a tag may not share a name")
+        if not tables.add_if_new(ref, version.id):
+            raise Conflict(f"branch {name!r} exists", fix=f"cas log {name}")
+        _record(tables, "branch", at, by, (ref, b"", version.id))
+
+    store.database.write(transact)
+    return Version(version.id, version.manifest, name)
+
+
+def move_branch(
+    store: Store, name: str, version: Version, *, by: str, expect: Id | None = None
+) -> Version:
+    """Point an existing branch at `version`, forwards or backwards; gives back where it was.
+
+    Raises RefNotFound, and RefMoved when it is not at `expect`.
+    """
+    ref = branch_ref(name)
+    if not version.manifest.complete:
+        raise InvalidInput(f"{version.label} is incomplete; a branch holds complete versions only")
+    at = store.now()
+
+    def transact(tables: Writing) -> Id:
+        current = _current(tables, name, expect)
+        tables.set_if_equals(ref, current, version.id)
+        _record(tables, "branch-move", at, by, (ref, current, version.id))
+        return current
+
+    return store.version(store.database.write(transact), name)
+
+
+def delete_branch(store: Store, name: str, *, by: str, expect: Id | None = None) -> Version:
+    """Take a branch away and give back its tip; its versions stay until gc's grace has passed."""
+    ref = branch_ref(name)
+    at = store.now()
+
+    def transact(tables: Writing) -> Id:
+        current = _current(tables, name, expect)
+        tables.remove_if_equals(ref, current)
+        _record(tables, "branch-delete", at, by, (ref, current, b""))
+        return current
+
+    return store.version(store.database.write(transact), name)
+
+
+def _current(tables: Writing, name: str, expect: Id | None) -> Id:
+    current = tables.ref(HEADS + name)
+    if current is None:
+        known = [ref.removeprefix(HEADS) for ref, _ in tables.refs(HEADS)]
+        near = get_close_matches(name, known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise RefNotFound(f"no branch is called {name!r}{hint}", fix="cas branch")
+    if expect is not None and current != expect:
+        raise RefMoved(f"branch {name!r} is at {short(current)}, not at {short(expect)}")
+    return current
+
+
+def _record(tables: Writing, op: str, at: int, by: str, moved: tuple[str, Id, Id]) -> None:
+    tables.append_operation(op, op_id="", at=at, by=by, why="", refs=[moved], detail={})
+    tables.bump_generation()
+
+
+def _lost_branch(ref: str) -> str:
+    return ref.removeprefix(LOST).rpartition("/")[0]

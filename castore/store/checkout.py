@@ -1,0 +1,382 @@
+"""Checkout: a version's artifacts as files in a folder, verified, all of them or none."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from castore.content.trees import iter_tree
+from castore.errors import CastoreError, CorruptObject, InvalidInput, StoreFull, WouldOverwrite
+from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
+from castore.model.ids import Id
+from castore.model.limits import FOLDER_DEPTH
+from castore.model.names import check_stored_path
+from castore.model.pages import TREE, Entry
+from castore.store.materialise import (
+    FolderWriter,
+    Placement,
+    check_component,
+    open_folder,
+    remove_tree,
+    write_error,
+)
+from castore.store.selectors import find_artifact
+from castore.store.store import Store
+from castore.store.version import Version
+
+ENTRIES: Final = 1 << 24
+"""Files and folders that one checkout writes at most."""
+TEMPORARY: Final = ".cas-checkout-"
+_REPORT_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One artifact as written: its name, its place below the destination, its bytes and files."""
+
+    artifact: str
+    path: str
+    size: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """One external artifact, which is not written: its place, where it is, what is known of it."""
+
+    artifact: str
+    path: str
+    uri: str
+    digest: Id
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What a checkout wrote below `destination`, and what it could only list."""
+
+    version: Version
+    destination: Path
+    written: tuple[Written, ...]
+    external: tuple[Elsewhere, ...] = ()
+
+    @property
+    def files(self) -> int:
+        """Files written."""
+        return sum(item.files for item in self.written)
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return sum(item.size for item in self.written)
+
+    def as_json(self) -> dict[str, Any]:
+        """The checkout as data."""
+        return {
+            "version": self.version.id.hex(),
+            "label": self.version.label,
+            "destination": str(self.destination),
+            "files": self.files,
+            "size": self.size,
+            "written": [
+                {
+                    "artifact": item.artifact,
+                    "path": item.path,
+                    "size": item.size,
+                    "files": item.files,
+                }
+                for item in self.written
+            ],
+            "external": [
+                {
+                    "artifact": item.artifact,
+                    "path": item.path,
+                    "uri": item.uri or None,
+                    "digest": item.digest.hex() or None,
+                    "size": item.size if item.size >= 0 else None,
+                }
+                for item in self.external
+            ],
+        }
+
+
+def checkout(
+    store: Store,
+    version: Version,
+    artifacts: Sequence[str] = (),
+    destination: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Checkout:
+    """Write artifacts of a version, all by default, each at its place below `destination`.
+
+    The default destination is `./NAME-vN`. It must be absent (it appears by one rename) or empty;
+    with `force` files at the very places of the set are replaced, by rename, and others stay. Every
+    byte is compared with its digest before any file appears; on any failure what was there before
+    is there again. `progress` is told the bytes written since it was last told.
+
+    Raises WouldOverwrite, RefNotFound for an unknown artifact, InvalidName for names that this file
+    system cannot tell apart, CorruptObject, ObjectNotFound, StoreFull, InvalidInput.
+    """
+    chosen = _chosen(store, version, artifacts)
+    target = Path(os.path.abspath(destination or default_destination(version)))
+    _check_places(store, chosen, target)
+    stored = [artifact for artifact in chosen if not isinstance(artifact.content, ExternalContent)]
+    uris = {name: uri for name, uri, _ in version.manifest.locations}
+    with _destination(target, store.entropy(8).hex(), force=force) as folder:
+        _check_room(folder, sum(artifact.content.size for artifact in stored), target)
+        writer = _Writer(store, folder, progress)
+        try:
+            written = [
+                writer.artifact(artifact)
+                for artifact in sorted(stored, key=lambda artifact: artifact.path.split("/"))
+            ]
+        finally:
+            writer.close()
+    return Checkout(
+        version=version,
+        destination=target,
+        written=tuple(written),
+        external=tuple(
+            Elsewhere(
+                artifact.name,
+                artifact.path,
+                uris.get(artifact.name, ""),
+                artifact.content.digest,
+                artifact.content.size,
+            )
+            for artifact in chosen
+            if isinstance(artifact.content, ExternalContent)
+        ),
+    )
+
+
+def default_destination(version: Version) -> Path:
+    """Where a version is checked out unless told otherwise: `NAME-vN`, a partial `NAME-partial`."""
+    name = version.branch.replace("/", "-") or "version"
+    return Path(f"{name}-v{version.number}" if version.manifest.complete else f"{name}-partial")
+
+
+class _Writer:
+    """Writes artifacts into a fresh folder and counts what it wrote."""
+
+    def __init__(self, store: Store, folder: int, progress: Callable[[int], None] | None) -> None:
+        self._reader = store.reader
+        self._into = FolderWriter(folder)
+        self._progress = progress
+        self._untold = 0
+        self._entries = 0
+        self._files = 0
+        self._bytes = 0
+
+    def artifact(self, artifact: Artifact) -> Written:
+        """Write one stored artifact at its place."""
+        self._files = self._bytes = 0
+        content = artifact.content
+        components = artifact.path.encode().split(b"/")
+        if isinstance(content, TreeContent):
+            self._folder(content.id, content.size, components)
+        elif isinstance(content, FileContent):
+            self._file(self._enter(components[:-1]), components, content)
+        return Written(artifact.name, artifact.path, self._bytes, self._files)
+
+    def close(self) -> None:
+        """Close what is open and tell the last of the progress."""
+        self._into.close()
+        self._tell(0, last=True)
+
+    def _folder(self, root: Id, size: int, components: list[bytes]) -> None:
+        """Files of a folder first, then the folders in it: a folder that was left stays closed."""
+        if len(components) > FOLDER_DEPTH:
+            raise CorruptObject(f"tree: folders nested deeper than {FOLDER_DEPTH}", id=root.hex())
+        before = self._bytes
+        folders: list[Entry] = []
+        folder = self._enter(components)
+        for entry in iter_tree(self._reader.tree_page, root):
+            path = [*components, entry.name]
+            check_component(entry.name, b"/".join(path))
+            self._entries += 1
+            if self._entries > ENTRIES:
+                raise InvalidInput(f"more than {ENTRIES} files and folders in one version")
+            if entry.kind == TREE:
+                folders.append(entry)
+            else:
+                self._file(folder, path, FileContent(entry.id, entry.size, entry.mode))
+        for entry in folders:
+            self._folder(entry.id, entry.size, [*components, entry.name])
+        if self._bytes - before != size:
+            raise CorruptObject(
+                f"folder {_place(components)!r} is not of the {size} bytes it is said to be",
+                id=root.hex(),
+            )
+
+    def _enter(self, components: list[bytes]) -> int:
+        try:
+            return self._into.enter(components)
+        except OSError as error:
+            raise write_error(error, _place(components)) from None
+
+    def _file(self, folder: int, path: list[bytes], content: FileContent) -> None:
+        pieces = self._reader.stream(content.digest, content.size)
+        try:
+            self._into.write(folder, path[-1], self._counted(pieces), content.mode)
+        except OSError as error:
+            raise write_error(error, _place(path)) from None
+        self._files += 1
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece
+            self._bytes += len(piece)
+            self._tell(len(piece))
+
+    def _tell(self, written: int, *, last: bool = False) -> None:
+        self._untold += written
+        if self._progress is not None and self._untold and (last or self._untold >= _REPORT_BYTES):
+            self._progress(self._untold)
+            self._untold = 0
+
+
+def _place(components: Sequence[bytes]) -> str:
+    return b"/".join(components).decode()
+
+
+def _chosen(store: Store, version: Version, names: Sequence[str]) -> list[Artifact]:
+    if not names:
+        return list(store.set_of(version).artifacts)
+    return [find_artifact(store, version, name) for name in dict.fromkeys(names)]
+
+
+def _check_places(store: Store, artifacts: Sequence[Artifact], target: Path) -> None:
+    for artifact in artifacts:
+        check_stored_path(artifact.path, f"artifact {artifact.name!r}")
+        path = artifact.path.encode()
+        for component in path.split(b"/"):
+            check_component(component, path)
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(store.folder)):
+        raise InvalidInput(
+            f"{str(target)!r} lies in the store's own folder", fix="choose another folder with -o"
+        )
+
+
+@contextlib.contextmanager
+def _destination(target: Path, token: str, *, force: bool) -> Iterator[int]:
+    """A fresh folder to write into, whose content is at `target` when the block ends well."""
+    try:
+        existing = open_folder(str(target))
+    except FileNotFoundError:
+        existing = -1
+    except NotADirectoryError:
+        raise WouldOverwrite(
+            f"{str(target)!r} is a file", fix="choose another folder with -o", path=str(target)
+        ) from None
+    except OSError as error:
+        raise write_error(error, str(target)) from None
+    if existing < 0:
+        with _new_folder(target, TEMPORARY + token) as folder:
+            yield folder
+        return
+    try:
+        if not force and os.listdir(existing):
+            raise WouldOverwrite(
+                f"{str(target)!r} exists and is not empty",
+                fix="choose another folder with -o, or replace the version's own files with -f",
+                path=str(target),
+            )
+        with _existing_folder(target, existing, TEMPORARY + token, force=force) as folder:
+            yield folder
+    finally:
+        os.close(existing)
+
+
+@contextlib.contextmanager
+def _new_folder(target: Path, temporary: str) -> Iterator[int]:
+    made = _make_parents(target)
+    try:
+        parent = open_folder(str(target.parent))
+        try:
+            with _fresh(temporary, parent) as folder:
+                yield folder
+            os.rename(temporary, target.name, src_dir_fd=parent, dst_dir_fd=parent)
+        finally:
+            remove_tree(temporary, parent)
+            os.close(parent)
+    except BaseException as error:
+        for folder_made in made:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder_made)
+        if isinstance(error, OSError):
+            raise _new_folder_error(error, target) from None
+        raise
+
+
+def _new_folder_error(error: OSError, target: Path) -> CastoreError:
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+        return WouldOverwrite(
+            f"{str(target)!r} appeared while it was being written", path=str(target)
+        )
+    return write_error(error, str(target))
+
+
+@contextlib.contextmanager
+def _existing_folder(target: Path, existing: int, temporary: str, *, force: bool) -> Iterator[int]:
+    try:
+        with _fresh(temporary, existing) as work:
+            os.mkdir("new", dir_fd=work)
+            os.mkdir("old", dir_fd=work)
+            staged, aside = open_folder("new", work), open_folder("old", work)
+            try:
+                yield staged
+                placement = Placement(staged, existing, aside, force, target)
+                placement.check()
+                try:
+                    placement.move()
+                except BaseException:
+                    placement.undo()
+                    raise
+            finally:
+                os.close(staged)
+                os.close(aside)
+    except OSError as error:
+        raise write_error(error, str(target)) from None
+    finally:
+        remove_tree(temporary, existing)
+
+
+@contextlib.contextmanager
+def _fresh(name: str, parent: int) -> Iterator[int]:
+    os.mkdir(name, dir_fd=parent)
+    folder = open_folder(name, parent)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _make_parents(target: Path) -> list[Path]:
+    """Make the folders above `target`; returns those that were missing, innermost first."""
+    missing = list(itertools.takewhile(lambda folder: not folder.is_dir(), target.parents))
+    made: list[Path] = []
+    try:
+        for folder in reversed(missing):
+            folder.mkdir()
+            made.insert(0, folder)
+    except OSError as error:
+        for folder in made:
+            folder.rmdir()
+        raise write_error(error, str(target.parent)) from None
+    return made
+
+
+def _check_room(folder: int, size: int, target: Path) -> None:
+    room = os.fstatvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    if size > free:
+        raise StoreFull(f"{str(target)!r}: {size} bytes are to be written, {free} are free")

@@ -1,0 +1,172 @@
+"""Committing from paths: what `cas commit` does, as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from castore.errors import InvalidInput
+from castore.model.artifact_set import ExternalContent
+from castore.model.fields import MetaValue
+from castore.store.context import Context
+from castore.store.gather import (
+    Gathered,
+    Given,
+    Input,
+    branch_for,
+    gather_declared,
+    gather_plain,
+    sort_arguments,
+)
+from castore.store.intent import Intent, Resumed
+from castore.store.partials import find_partials, resume
+from castore.store.preview import Preview, preview_inputs
+from castore.store.selectors import resolve_version, tip
+from castore.store.session import AnyTip, CommitReport, Session
+from castore.store.sources import digest_file, uri_path
+from castore.store.specs import SpecFile, only_spec, read_spec, relative
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """What to commit and how, as `cas commit` takes it; relative paths start at `cwd`.
+
+    `paths` are PATH, NAME=PATH or NAME=- as typed; `stdin` serves the latter. `parent` is a
+    selector that the tip must equal. `resume` is the run to go on with. `links` says what to do
+    with symbolic links: refuse, skip or follow (inside the folder only).
+    """
+
+    cwd: Path
+    paths: tuple[str, ...] = ()
+    spec: Path | None = None
+    name: str = ""
+    only: tuple[str, ...] = ()
+    message: str = ""
+    context: Context = Context()
+    sources: tuple[str, ...] = ()
+    meta: Mapping[str, MetaValue] = field(default_factory=dict)
+    parent: str = ""
+    partial: bool = False
+    resume: str = ""
+    if_changed: bool = False
+    links: str = "refuse"
+    stdin: BinaryIO | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    intent: Intent
+    gathered: Gathered
+
+
+def commit(
+    store: Store, request: CommitRequest, *, progress: Callable[[int], None] | None = None
+) -> CommitReport:
+    """Commit what the request names; raises IncompleteSet, RefMoved, InvalidInput and others."""
+    plan = _plan(store, request)
+    expect: Version | AnyTip = AnyTip.TIP
+    if request.parent:
+        expect = resolve_version(store, request.parent, default=plan.intent.branch)
+    with Session(store, plan.intent, progress=progress, links=request.links) as session:
+        for notice in plan.gathered.warnings:
+            session.warn(notice)
+        for found in plan.gathered.inputs:
+            _add(session, found, request)
+        session.commit(
+            request.message,
+            expect=expect,
+            if_changed=request.if_changed,
+            partial=request.partial,
+        )
+    assert session.report is not None
+    return session.report
+
+
+def preview(store: Store, request: CommitRequest) -> Preview:
+    """What `commit` would store, by name and in bytes, without writing anything."""
+    plan = _plan(store, request)
+    parent = tip(store, plan.intent.branch)
+    return preview_inputs(store, plan.intent, plan.gathered, parent, request.links)
+
+
+def _plan(store: Store, request: CommitRequest) -> _Plan:
+    given = sort_arguments(request.paths, request.cwd)
+    spec = _spec(request)
+    resumed = None
+    name = request.name
+    context = request.context
+    if request.resume:
+        branch = name or (spec.spec.id if spec else "")
+        name = find_partials(store, request.resume, branch)[0].branch
+        resumed = resume(store, request.resume, name)
+        context = replace(context, run=request.resume)
+    gathered = _gather(request, spec, given, resumed)
+    intent = Intent(
+        branch=branch_for(name, gathered),
+        spec=spec,
+        context=context,
+        sources=request.sources,
+        meta=request.meta,
+        only=request.only,
+        folder=relative(gathered.folder, store.root) if gathered.folder else "",
+        arguments=request.paths,
+        resumed=resumed,
+    )
+    return _Plan(intent, gathered)
+
+
+def _spec(request: CommitRequest) -> SpecFile | None:
+    if request.spec is not None:
+        return read_spec(request.cwd / request.spec)
+    if request.paths or (request.resume and request.name):
+        return None
+    found = only_spec(request.cwd)
+    if found is not None:
+        return read_spec(found)
+    if request.resume:
+        return None
+    raise InvalidInput(
+        f"nothing to commit: no PATH, no --spec, and not one single *.spec.yaml in "
+        f"{str(request.cwd)!r}",
+        fix="cas commit PATH",
+    )
+
+
+def _gather(
+    request: CommitRequest, spec: SpecFile | None, given: Given, resumed: Resumed | None
+) -> Gathered:
+    have = tuple(resumed.artifacts) if resumed else ()
+    if spec is not None:
+        return gather_declared(spec, given, request.cwd, only=request.only, have=have)
+    if resumed is not None and resumed.ref is None and not request.paths:
+        raise InvalidInput(
+            f"run {request.resume!r} was interrupted without a spec: name the same paths again",
+            fix="cas partial list",
+        )
+    return gather_plain(given, request.cwd, only=request.only, have=have)
+
+
+def _add(session: Session, found: Input, request: CommitRequest) -> None:
+    if found.stdin:
+        if request.stdin is None:
+            raise InvalidInput(f"{found.name}=-: there is no standard input")
+        session.add(found.name, request.stdin)
+    elif found.uri:
+        session.add_external(found.name, found.uri, _pinned(found.uri))
+    elif found.glob:
+        session.add_folder_of(found.name, found.path, found.glob)
+    else:
+        session.add(found.name, found.path)
+
+
+def _pinned(uri: str) -> ExternalContent:
+    """What is known of bytes that live elsewhere: a local file is read once."""
+    path = uri_path(uri)
+    if path is None:
+        return ExternalContent()
+    digest, size = digest_file(path)
+    return ExternalContent(digest, size)

@@ -1,0 +1,155 @@
+"""Conformance: whether a set answers to its spec, fault by fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+from castore.content.reader import ObjectReader
+from castore.model.artifact_set import Artifact, ExternalContent, FileContent
+from castore.model.manifest import CheckResult
+from castore.spec.checks import check_artifact
+from castore.spec.declaration import Checks, Declared, Spec
+
+DETAIL_BYTES: Final = 300
+RECORDED_FAULTS: Final = 32
+_GUESSED: Final = frozenset({"json", "jsonl", "csv", "tsv", "yaml", "toml", "xml", "python"})
+_GUESSED_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """The report kept with a version; `faults` are {artifact, check, detail, line} for people."""
+
+    checks: tuple[CheckResult, ...] = ()
+    missing: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    faults: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing and nothing failed."""
+        return not self.faults
+
+
+def conform(
+    reader: ObjectReader,
+    spec: Spec,
+    schemas: Mapping[str, bytes],
+    artifacts: Mapping[str, Artifact],
+) -> Conformance:
+    """Check every artifact declared by `spec` or present in `artifacts`; reports every fault."""
+    checks: list[CheckResult] = []
+    faults: list[dict[str, Any]] = []
+    missing: list[str] = []
+    warnings: list[str] = []
+    for declared in spec.artifacts:
+        artifact = artifacts.get(declared.name)
+        if artifact is None:
+            result = "failed" if declared.required else "skipped"
+            checks.append(CheckResult(declared.name, "present", result, f"no {declared.path}"))
+            if declared.required:
+                missing.append(declared.name)
+                detail = f"nothing at {declared.path}"
+                faults.append(_fault(declared.name, "present", detail, None))
+            continue
+        schema = schemas.get(declared.checks.schema)
+        for found in _check(reader, declared, artifact, schema):
+            detail = _bounded(found.detail)
+            checks.append(CheckResult(declared.name, found.check, found.result, detail))
+            if found.result == "failed":
+                faults.append(_fault(declared.name, found.check, found.detail, found.line))
+            elif found.result == "skipped":
+                warnings.append(f"{declared.name}: {found.check} not checked: {found.detail}")
+    for name in sorted(artifacts.keys() - {declared.name for declared in spec.artifacts}):
+        detail = f"spec {spec.id} {spec.version} declares no artifact of this name"
+        checks.append(CheckResult(name, "declared", "failed", detail))
+        faults.append(_fault(name, "declared", detail, None))
+    failed = {fault["artifact"] for fault in faults} - set(missing)
+    return Conformance(
+        _recorded(checks), tuple(missing), tuple(sorted(failed)), tuple(faults), tuple(warnings)
+    )
+
+
+def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:
+    """Warnings for a small file whose guessed format it does not keep; never a refusal."""
+    content = artifact.content
+    if (
+        artifact.format not in _GUESSED
+        or not isinstance(content, FileContent)
+        or content.size > _GUESSED_BYTES
+    ):
+        return []
+    declared = Declared(
+        name=artifact.name,
+        type=artifact.type,
+        format=artifact.format,
+        path=artifact.path,
+        title="",
+        required=True,
+        storage="stored",
+        uri="",
+        checks=Checks(),
+        line=0,
+    )
+    return [
+        f"{artifact.name}: looks like {artifact.format} but: {found.detail}"
+        for found in _check(reader, declared, artifact, None)
+        if found.result == "failed"
+    ][:3]
+
+
+def _check(
+    reader: ObjectReader, declared: Declared, artifact: Artifact, schema: bytes | None
+) -> list[Any]:
+    content = artifact.content
+    if isinstance(content, ExternalContent):
+        return []
+    if isinstance(content, FileContent):
+        return check_artifact(
+            declared,
+            size=content.size,
+            open=_opener(reader, content),
+            schema=schema,
+            is_folder=False,
+        )
+    return check_artifact(
+        declared, size=content.size, open=_no_bytes, schema=schema, is_folder=True
+    )
+
+
+def _opener(reader: ObjectReader, content: FileContent) -> Callable[[], BinaryIO]:
+    return lambda: reader.open(content.digest, content.size)
+
+
+def _no_bytes() -> BinaryIO:
+    raise IsADirectoryError("a folder has no bytes of its own")
+
+
+def _fault(artifact: str, check: str, detail: str, line: int | None) -> dict[str, Any]:
+    return {"artifact": artifact, "check": check, "detail": detail, "line": line}
+
+
+def _bounded(detail: str) -> str:
+    data = detail.encode("utf-8", "replace")
+    if len(data) <= DETAIL_BYTES:
+        return data.decode()
+    return data[:DETAIL_BYTES].decode("utf-8", "ignore") + "…"
+
+
+def _recorded(checks: list[CheckResult]) -> tuple[CheckResult, ...]:
+    """At most 32 faults an artifact and check go into the manifest; all of them are reported."""
+    counts: dict[tuple[str, str], int] = {}
+    kept = []
+    for check in checks:
+        key = (check.artifact, check.check)
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= RECORDED_FAULTS:
+            kept.append(check)
+        elif counts[key] == RECORDED_FAULTS + 1:
+            total = sum((c.artifact, c.check) == key for c in checks)
+            more = f"and {total - RECORDED_FAULTS} more"
+            kept.append(CheckResult(check.artifact, check.check, check.result, more))
+    return tuple(kept)

@@ -1,0 +1,79 @@
+"""Context: who acts, in which run and trace, as the surroundings claim."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from castore.errors import InvalidInput
+from castore.model.manifest import Agent
+from castore.model.names import check_segment
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a session knows about its surroundings; "" is unknown. All of it is claimed."""
+
+    author: str = ""
+    agent: Agent = Agent()
+    run: str = ""
+    trace: str = ""
+    workspace: str = ""
+    operation: str = ""
+
+    @classmethod
+    def from_environ(
+        cls, environ: Mapping[str, str], *, now: int, entropy: Callable[[int], bytes]
+    ) -> Context:
+        """The context that environment variables tell of; the run gets a fresh name if none does.
+
+        Reads CAS_AUTHOR, CAS_AGENT, CAS_RUN, CAS_TRACE, CAS_WORKSPACE, CAS_OPERATION_ID,
+        TRACEPARENT and what GitHub and GitLab set. `now` is microseconds UTC.
+        """
+        author = (
+            environ.get("CAS_AUTHOR")
+            or environ.get("GITHUB_ACTOR")
+            or environ.get("GITLAB_USER_LOGIN")
+            or ""
+        )
+        trace = environ.get("CAS_TRACE", "")
+        if not trace:
+            parent = _TRACEPARENT.fullmatch(environ.get("TRACEPARENT", "").strip())
+            trace = parent[1] if parent else ""
+        return cls(
+            author=author,
+            agent=parse_agent(environ.get("CAS_AGENT", "")),
+            run=_run(environ) or default_run(now, entropy),
+            trace=trace,
+            workspace=environ.get("CAS_WORKSPACE", ""),
+            operation=environ.get("CAS_OPERATION_ID", ""),
+        )
+
+
+def parse_agent(text: str) -> Agent:
+    """The agent written as `name` or `name@version`; raises InvalidInput for an empty name."""
+    if not text:
+        return Agent()
+    name, _, version = text.partition("@")
+    if not name:
+        raise InvalidInput(f"agent {text!r}: use NAME or NAME@VERSION")
+    return Agent(name, version)
+
+
+def default_run(now: int, entropy: Callable[[int], bytes]) -> str:
+    """A run name that no other run has: `<utc>-<6 hex>`."""
+    stamp = datetime.fromtimestamp(now / 1_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{entropy(3).hex()}"
+
+
+def _run(environ: Mapping[str, str]) -> str:
+    if environ.get("CAS_RUN"):
+        return check_segment(environ["CAS_RUN"], "run (CAS_RUN)")
+    if environ.get("GITHUB_RUN_ID"):
+        return f"{environ['GITHUB_RUN_ID']}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}"
+    return environ.get("CI_JOB_ID", "")

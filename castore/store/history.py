@@ -1,0 +1,116 @@
+"""History: versions newest first, over one branch or all, and what filters leave of them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from castore.model.artifact_set import Content
+from castore.model.ids import Id
+from castore.store.context import parse_agent
+from castore.store.moments import parse_moment
+from castore.store.selectors import branch_names, resolve_version, tip
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a version must have: text equal, `spec` and `agent` as `id` or `id@version`.
+
+    `artifact` keeps versions in which this artifact differs from the first parent's; `since` and
+    `until` are times as people type them. "" does not filter.
+    """
+
+    agent: str = ""
+    spec: str = ""
+    author: str = ""
+    artifact: str = ""
+    since: str = ""
+    until: str = ""
+
+
+def log(
+    store: Store, rev: str = "", *, limit: int | None = None, only: Filter | None = None
+) -> Iterator[Version]:
+    """Versions newest first, children before parents: the history of `rev`, or of all branches.
+
+    Raises RefNotFound for an unknown `rev`, InvalidInput for a time that cannot be read.
+    """
+    if rev:
+        starts = [resolve_version(store, rev)]
+    else:
+        found = (tip(store, name) for name in branch_names(store))
+        starts = [version for version in found if version is not None]
+    matches = _matcher(store, only or Filter())
+    count = 0
+    for version in walk(store, starts):
+        if limit is not None and count >= limit:
+            return
+        if matches(version):
+            count += 1
+            yield version
+
+
+def walk(store: Store, starts: list[Version]) -> Iterator[Version]:
+    """Every ancestor of `starts` once, newest first; a child stands before its parents.
+
+    Only clocks that disagree between the writers of two branches can put a shared ancestor before
+    the older-dated tip of one of them, as in git.
+    """
+    heap: list[tuple[int, int, Id, int, Version]] = []
+    seen: set[Id] = set()
+
+    def push(version: Version, child_at: int) -> None:
+        if version.id not in seen:
+            seen.add(version.id)
+            at = min(version.manifest.at, child_at)
+            heapq.heappush(heap, (-at, -version.number, version.id, at, version))
+
+    for start in starts:
+        push(start, start.manifest.at)
+    while heap:
+        *_, at, version = heapq.heappop(heap)
+        yield version
+        for parent in version.manifest.parents:
+            if parent not in seen:
+                push(store.version(parent, version.branch), at)
+
+
+def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
+    tests: list[Callable[[Version], bool]] = []
+    if only.agent:
+        agent = parse_agent(only.agent)
+        tests.append(lambda v: v.manifest.agent.id == agent.id)
+        if agent.version:
+            tests.append(lambda v: v.manifest.agent.version == agent.version)
+    if only.spec:
+        spec, _, wanted = only.spec.partition("@")
+        tests.append(lambda v: v.manifest.spec.id == spec)
+        if wanted:
+            tests.append(lambda v: v.manifest.spec.version == wanted)
+    if only.author:
+        author = only.author.casefold()
+        tests.append(lambda v: v.manifest.author.casefold() == author)
+    if only.since:
+        since = parse_moment(only.since, store.now())
+        tests.append(lambda v: v.manifest.at >= since)
+    if only.until:
+        until = parse_moment(only.until, store.now(), end_of_day=True)
+        tests.append(lambda v: v.manifest.at <= until)
+    if only.artifact:
+        tests.append(lambda v: changes_artifact(store, v, only.artifact))
+    return lambda version: all(test(version) for test in tests)
+
+
+def changes_artifact(store: Store, version: Version, name: str) -> bool:
+    """Whether this artifact is not the same in `version` as in its first parent."""
+    parents = version.manifest.parents
+    before = _content(store, store.version(parents[0]), name) if parents else None
+    return _content(store, version, name) != before
+
+
+def _content(store: Store, version: Version, name: str) -> Content | None:
+    artifact = store.set_of(version).get(name)
+    return artifact.content if artifact else None

@@ -1,0 +1,64 @@
+"""An intent: what a session is for, and what it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from castore.model.artifact_set import Artifact
+from castore.model.fields import MetaValue
+from castore.model.ids import Id
+from castore.store.context import Context
+from castore.store.specs import SpecFile
+
+UNKNOWN_RUN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What an earlier attempt of a run left: good artifacts, and what success has to take away.
+
+    `ref` is the partial ref and its value, None when only stages of killed commits were found;
+    `sessions` are those stages.
+    """
+
+    artifacts: Mapping[str, Artifact]
+    carried: Mapping[str, Id]
+    titles: Mapping[str, str]
+    ref: tuple[str, Id] | None
+    sessions: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a session is for: where it commits, under which spec, on whose behalf.
+
+    `only` are the artifacts to make while the rest is carried from the parent (empty: all are
+    made); `folder` and `arguments` (PATHs as typed) are what `status` and `partial list` show.
+    """
+
+    branch: str
+    spec: SpecFile | None = None
+    context: Context = Context()
+    sources: tuple[str, ...] = ()
+    meta: Mapping[str, MetaValue] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    folder: str = ""
+    arguments: tuple[str, ...] = ()
+    resumed: Resumed | None = None
+
+
+def resume_command(intent: Intent, run: str) -> str:
+    """The command that goes on with an incomplete set of this intent."""
+    words = ["cas commit", *(_quoted(argument) for argument in intent.arguments)]
+    if intent.spec:
+        words.append(f"--spec {_quoted(intent.spec.path.name)}")
+    if not intent.spec or intent.spec.spec.id != intent.branch:
+        words.append(f"--name {intent.branch}")
+    words += [f"--only {_quoted(name)}" for name in intent.only]
+    return " ".join([*words, f"--resume {run}"])
+
+
+def _quoted(word: str) -> str:
+    plain = word and all(c.isalnum() or c in "@%+=:,./-_" for c in word)
+    return word if plain else "'" + word.replace("'", "'\"'\"'") + "'"

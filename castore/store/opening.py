@@ -1,0 +1,88 @@
+"""Opening: making a store, finding the one that is meant, and opening it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from castore.database.environment import Database
+from castore.errors import InvalidInput, StoreNotFound
+from castore.store.store import Store
+
+FOLDER: Final = ".cas"
+_CONFIG: Final = """\
+# castore's configuration of this store; ~/.config/castore/config.toml is read after it.
+#
+# [identity."reviewer@example.org"]
+# kind = "person"
+# keys = ["ssh-ed25519 ..."]
+"""
+
+
+def clock() -> int:
+    """Now, in microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+def init_store(
+    folder: Path,
+    *,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> tuple[Store, bool]:
+    """The store `folder/.cas`, made if it is not there yet, and whether it was made now.
+
+    A `folder` that is itself called `.cas` is the store's own folder. Raises InvalidInput when
+    the folder does not exist or something else stands in the way.
+    """
+    home = folder if folder.name == FOLDER else folder / FOLDER
+    if not home.parent.is_dir():
+        raise InvalidInput(f"{str(home.parent)!r} is not a folder", fix=f"mkdir -p {home.parent}")
+    created = not home.exists()
+    if created:
+        database = Database.create(home, now=now, entropy=entropy)
+    else:
+        database = Database.open(home)
+    _write_if_absent(home / ".gitignore", "*\n")
+    _write_if_absent(home / "config.toml", _CONFIG)
+    return Store(database, now=now, entropy=entropy), created
+
+
+def open_store(
+    where: str | Path = ".",
+    *,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Store:
+    """The store at `where`: a `.cas` folder, or a folder to walk up from; raises StoreNotFound."""
+    text = str(where)
+    if "://" in text:
+        raise InvalidInput(f"{text!r}: stores behind a URL are not supported yet; use a local path")
+    return Store(Database.open(find_store(Path(where))), now=now, entropy=entropy)
+
+
+def find_store(start: Path) -> Path:
+    """The `.cas` folder at `start` or in the nearest folder above; raises StoreNotFound."""
+    start = start.absolute()
+    if is_store(start):
+        return start
+    for folder in (start, *start.parents):
+        if is_store(folder / FOLDER):
+            return folder / FOLDER
+    raise StoreNotFound(f"no store in {str(start)!r} or any folder above", fix="cas init")
+
+
+def is_store(folder: Path) -> bool:
+    """Whether `folder` is a store's own folder, damaged or not."""
+    return (folder / "store.json").is_file() or (folder / "data.mdb").is_file()
+
+
+def _write_if_absent(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        pass

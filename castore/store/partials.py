@@ -1,0 +1,191 @@
+"""Partials: incomplete sets, sealed after a refusal or left by a killed commit, and going on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from castore.database.writing import Writing
+from castore.errors import Ambiguous, RefNotFound
+from castore.model.artifact_set import Artifact, FileContent, TreeContent
+from castore.model.ids import Id
+from castore.model.refs import PARTIALS, partial_ref, split_partial
+from castore.store.intent import UNKNOWN_RUN, Resumed
+from castore.store.moments import format_moment
+from castore.store.stages import StagedSession, staged_sessions
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """One incomplete set: `sealed` by a refusal, or `killed`: the stage of a dead process.
+
+    `version` is the sealed manifest, None for a killed one; `command` goes on with it.
+    """
+
+    run: str
+    branch: str
+    kind: str
+    at: int
+    author: str
+    artifacts: tuple[str, ...]
+    missing: tuple[str, ...]
+    failed: tuple[str, ...]
+    command: str
+    version: Version | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The partial as `--json` prints it."""
+        return {
+            "run": self.run,
+            "branch": self.branch,
+            "kind": self.kind,
+            "at": format_moment(self.at),
+            "author": self.author or None,
+            "artifacts": list(self.artifacts),
+            "missing": list(self.missing),
+            "failed": list(self.failed),
+            "command": self.command,
+            "id": self.version.id.hex() if self.version else None,
+        }
+
+
+def list_partials(store: Store) -> list[Partial]:
+    """Every incomplete set, newest first; sessions whose process still runs are left out."""
+    sealed = [_sealed(store, ref, id) for ref, id in _refs(store)]
+    killed = [_killed(stage) for stage in staged_sessions(store) if not stage.header.alive]
+    return sorted(sealed + killed, key=lambda partial: -partial.at)
+
+
+def find_partials(store: Store, run: str, branch: str = "") -> list[Partial]:
+    """The incomplete sets of a run, of one branch; raises RefNotFound, Ambiguous over branches."""
+    found = [
+        partial
+        for partial in list_partials(store)
+        if partial.run == run and branch in ("", partial.branch)
+    ]
+    if not found:
+        of = f" of branch {branch}" if branch else ""
+        raise RefNotFound(f"no incomplete set{of} of run {run!r}", fix="cas partial list")
+    branches = sorted({partial.branch for partial in found})
+    if len(branches) > 1:
+        raise Ambiguous(
+            f"run {run!r} left incomplete sets of several branches: {', '.join(branches)}",
+            candidates=branches,
+            fix=f"--name {branches[0]}",
+        )
+    return found
+
+
+def resume(store: Store, run: str, branch: str) -> Resumed:
+    """What is good of the incomplete sets of this run and branch; raises RefNotFound.
+
+    Artifacts of a killed commit count when their content is stored; they are newer than those
+    of a sealed set and win.
+    """
+    find_partials(store, run, branch)
+    artifacts: dict[str, Artifact] = {}
+    carried: dict[str, Id] = {}
+    titles: dict[str, str] = {}
+    ref = partial_ref(run, branch)
+    id = store.database.read(lambda tables: tables.ref(ref))
+    if id:
+        version = store.version(id)
+        failed = set(version.manifest.failed)
+        artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in failed}
+        carried = {n: made for n, made in version.manifest.carried if n in artifacts}
+        titles = dict(version.manifest.titles)
+    sessions = []
+    for stage in staged_sessions(store):
+        if (stage.header.run, stage.header.branch) == (run, branch) and not stage.header.alive:
+            sessions.append(stage.id)
+            stored = _stored(store, stage)
+            artifacts.update(stored)
+            carried = {name: made for name, made in carried.items() if name not in stored}
+    return Resumed(artifacts, carried, titles, (ref, id) if id else None, tuple(sessions))
+
+
+def discard_partials(store: Store, run: str, branch: str = "", *, by: str) -> list[Partial]:
+    """Give up the incomplete sets of a run; gc may then take what only they held."""
+    found = find_partials(store, run, branch)
+    branch = found[0].branch
+    stages = [
+        stage.id
+        for stage in staged_sessions(store)
+        if (stage.header.run, stage.header.branch) == (run, branch) and not stage.header.alive
+    ]
+    ref = partial_ref(run, branch)
+    at = store.now()
+
+    def transact(tables: Writing) -> None:
+        id = tables.ref(ref)
+        refs = []
+        if id and tables.remove_if_equals(ref, id):
+            refs.append((ref, id, b""))
+        for session in stages:
+            tables.drop_stage(session)
+        tables.bump_generation()
+        detail = {"branch": branch, "run": run, "stages": list(stages)}
+        tables.append_operation(
+            "partial-discard", op_id="", at=at, by=by, why="", refs=refs, detail=detail
+        )
+
+    store.database.write(transact)
+    return found
+
+
+def _refs(store: Store) -> list[tuple[str, Id]]:
+    return store.database.read(lambda tables: tables.refs(PARTIALS))
+
+
+def _sealed(store: Store, ref: str, id: Id) -> Partial:
+    run, branch = split_partial(ref)
+    version = store.version(id, branch)
+    manifest = version.manifest
+    bad = {*manifest.failed}
+    spec = f" --spec {manifest.spec.path}" if manifest.spec.path else ""
+    name = "" if manifest.spec.path and manifest.spec.id == branch else f" --name {branch}"
+    return Partial(
+        run=run,
+        branch=branch,
+        kind="sealed",
+        at=manifest.at,
+        author=manifest.author,
+        artifacts=tuple(a.name for a in store.set_of(version).artifacts if a.name not in bad),
+        missing=manifest.missing,
+        failed=manifest.failed,
+        command=f"cas commit{spec}{name} --resume {run}",
+        version=version,
+    )
+
+
+def _killed(stage: StagedSession) -> Partial:
+    header = stage.header
+    return Partial(
+        run=header.run or UNKNOWN_RUN,
+        branch=header.branch,
+        kind="killed",
+        at=header.at,
+        author=header.author,
+        artifacts=tuple(sorted(stage.artifacts)),
+        missing=(),
+        failed=(),
+        command=header.command,
+    )
+
+
+def _stored(store: Store, stage: StagedSession) -> dict[str, Artifact]:
+    ids: dict[str, Id] = {}
+    for name, artifact in stage.artifacts.items():
+        content = artifact.content
+        if isinstance(content, FileContent):
+            ids[name] = content.digest
+        elif isinstance(content, TreeContent):
+            ids[name] = content.id
+    present = store.database.read(lambda tables: tables.present(list(ids.values())))
+    return {
+        name: artifact
+        for name, artifact in stage.artifacts.items()
+        if name not in ids or ids[name] in present
+    }

@@ -1,0 +1,119 @@
+"""Previews: what a commit would store, found out without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from castore.content.ingest import Ingestor
+from castore.content.sink import Batch
+from castore.errors import InvalidInput
+from castore.model.artifact_set import Content, ExternalContent, FileContent, TreeContent
+from castore.model.ids import Id
+from castore.store.gather import Gathered, Input
+from castore.store.intent import Intent
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedArtifact:
+    """One artifact of a preview: its bytes, and new, changed, unchanged, carried or missing."""
+
+    name: str
+    state: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a commit would do: the branch, the number it would get, artifacts and bytes."""
+
+    branch: str
+    number: int
+    parent: Version | None
+    artifacts: tuple[PreviewedArtifact, ...]
+    new_bytes: int
+    known_bytes: int
+    stored_bytes: int
+    missing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class _CountingSink:
+    """A sink that only remembers which objects it was given."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen: set[Id] = set()
+
+    def known(self, ids: Sequence[Id]) -> set[Id]:
+        """Those stored, or given to this sink before."""
+        wanted = list(ids)
+        stored = self._store.database.read(lambda tables: tables.present(wanted))
+        return stored | (self._seen & set(wanted))
+
+    def write(self, batch: Batch) -> set[Id]:
+        """Remember the batch's members; nothing is ever written, nothing vanishes."""
+        for block in batch.blocks:
+            self._seen.update(member.id for member in block.members)
+        return set()
+
+
+def preview_inputs(
+    store: Store, intent: Intent, gathered: Gathered, parent: Version | None, links: str
+) -> Preview:
+    """Read and cut every input as a commit would, counting what is new."""
+    before = {a.name: a.content for a in store.set_of(parent).artifacts} if parent else {}
+    rows: list[PreviewedArtifact] = []
+    with Ingestor(_CountingSink(store)) as ingestor:
+        for found in gathered.inputs:
+            content = _ingest(ingestor, found, links)
+            state = "new" if found.name not in before else "changed"
+            if before.get(found.name) == content:
+                state = "unchanged"
+            rows.append(PreviewedArtifact(found.name, state, _size(content)))
+        ingestor.flush()
+        tally = ingestor.tally
+    made = {row.name for row in rows}
+    resumed = intent.resumed.artifacts if intent.resumed else {}
+    for name, artifact in resumed.items():
+        if name not in made:
+            rows.append(PreviewedArtifact(name, "staged", _size(artifact.content)))
+    if intent.only:
+        rows += [
+            PreviewedArtifact(name, "carried", _size(content))
+            for name, content in before.items()
+            if name not in intent.only and (not intent.spec or intent.spec.spec.get(name))
+        ]
+    names = {row.name for row in rows}
+    declared = intent.spec.spec.artifacts if intent.spec else ()
+    return Preview(
+        branch=intent.branch,
+        number=parent.number + 1 if parent else 1,
+        parent=parent,
+        artifacts=tuple(sorted(rows, key=lambda row: row.name)),
+        new_bytes=tally.new_bytes,
+        known_bytes=tally.known_bytes,
+        stored_bytes=tally.stored_bytes,
+        missing=tuple(d.name for d in declared if d.required and d.name not in names),
+        warnings=gathered.warnings,
+    )
+
+
+def _ingest(ingestor: Ingestor, found: Input, links: str) -> Content:
+    if found.stdin:
+        raise InvalidInput(f"{found.name}=-: a dry run cannot read standard input")
+    if found.uri:
+        return ExternalContent()
+    if found.glob:
+        return ingestor.add_matching(found.path, found.glob, links=links)
+    if found.path.is_dir():
+        return ingestor.add_folder(found.path, links=links)
+    return ingestor.add_path(found.path)
+
+
+def _size(content: Content) -> int:
+    if isinstance(content, (FileContent, TreeContent)):
+        return content.size
+    return max(content.size, 0)

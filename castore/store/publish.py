@@ -1,0 +1,231 @@
+"""Publishing: the one transaction in which a staged set becomes a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from castore.content.blocks import Block, Codec, Member, encode_block
+from castore.content.sink import EncodedBlock
+from castore.database.writing import Writing
+from castore.errors import Conflict, CorruptObject
+from castore.model.artifact_set import (
+    ArtifactSet,
+    ExternalContent,
+    FileContent,
+    TreeContent,
+    encode_set,
+)
+from castore.model.ids import Id, Kind, object_id
+from castore.model.manifest import Manifest, encode_manifest
+from castore.model.refs import TAGS, branch_ref, lost_ref, partial_ref
+from castore.store.store import Store
+from castore.store.version import Version
+
+COMMIT: Final = "commit"
+Build = Callable[[Version | None], Manifest]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Everything a publishing transaction needs.
+
+    `build` makes the manifest for a given tip; `sessions` are the stages to drop with success;
+    `drop_partial` is a partial ref and its expected value that success takes away.
+    """
+
+    branch: str
+    members: ArtifactSet
+    build: Build
+    by: str
+    why: str
+    sessions: Sequence[bytes] = ()
+    operation: str = ""
+    drop_partial: tuple[str, Id] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of publishing: the version; whether it was there before; the tip if it moved."""
+
+    version: Version | None = None
+    replayed: bool = False
+    tip: Id | None = None
+    lost: bool = False
+
+
+def publish(store: Store, publication: Publication, tip: Version | None) -> Outcome:
+    """Publish on top of `tip`; when the branch is elsewhere by now, nothing but `tip` comes back.
+
+    One write transaction: replay of the operation id, the branch as expected, every member still
+    stored, then set, manifest, ref, operation record, and the stages dropped.
+    """
+    manifest = publication.build(tip)
+    blocks, id = _encoded(publication.members, manifest)
+    ref = branch_ref(publication.branch)
+    expected = tip.id if tip else None
+
+    def transact(tables: Writing) -> Outcome:
+        earlier = _replayed(tables, publication)
+        if earlier is not None:
+            _drop(tables, publication)
+            return Outcome(replayed=True, tip=earlier)
+        current = tables.ref(ref)
+        if current != expected:
+            return Outcome(tip=current)
+        _refuse_tag(tables, publication.branch)
+        _put(tables, publication, blocks)
+        tables.set_if_equals(ref, expected, id)
+        refs = [(ref, expected or b"", id)]
+        if publication.drop_partial:
+            name, value = publication.drop_partial
+            if tables.remove_if_equals(name, value):
+                refs.append((name, value, b""))
+        _record(tables, COMMIT, publication, manifest, refs)
+        return Outcome(Version(id, manifest, publication.branch))
+
+    outcome = store.database.write(transact)
+    if outcome.replayed and outcome.tip:
+        return Outcome(store.version(outcome.tip, publication.branch), replayed=True)
+    return outcome
+
+
+def publish_expecting(store: Store, publication: Publication, expected: Version | None) -> Outcome:
+    """Publish on top of `expected` or not at all: a moved branch keeps the version as lost."""
+    outcome = publish(store, publication, expected)
+    if outcome.version is not None:
+        return outcome
+    manifest = publication.build(expected)
+    blocks, id = _encoded(publication.members, manifest)
+    ref = lost_ref(publication.branch, id)
+
+    def transact(tables: Writing) -> None:
+        _put(tables, publication, blocks)
+        tables.add_if_new(ref, id)
+        _record(tables, "lost", publication, manifest, [(ref, b"", id)])
+
+    store.database.write(transact)
+    return Outcome(Version(id, manifest, publication.branch), tip=outcome.tip, lost=True)
+
+
+def seal_partial(store: Store, publication: Publication, tip: Version | None) -> Version:
+    """Keep an incomplete set under `partial/<run>/<branch>`, in place of an earlier one."""
+    manifest = publication.build(tip)
+    blocks, id = _encoded(publication.members, manifest)
+    ref = partial_ref(manifest.run or "unknown", publication.branch)
+
+    def transact(tables: Writing) -> None:
+        _put(tables, publication, blocks)
+        current = tables.ref(ref)
+        tables.set_if_equals(ref, current, id)
+        _record(tables, "partial", publication, manifest, [(ref, current or b"", id)])
+
+    store.database.write(transact)
+    return Version(id, manifest, publication.branch)
+
+
+def metadata_block(kind: Kind, payload: bytes) -> tuple[EncodedBlock, Id]:
+    """A block that holds one structured object, and the object's id."""
+    id = object_id(kind, payload)
+    members = (Member(id, kind, len(payload)),)
+    block = Block(
+        codec=Codec.RAW,
+        metadata=True,
+        depth=0,
+        raw_size=len(payload),
+        bases=(),
+        members=members,
+        frame=payload,
+    )
+    return EncodedBlock(encode_block(block), members, len(payload), ()), id
+
+
+def _encoded(
+    members: ArtifactSet, manifest: Manifest
+) -> tuple[tuple[list[EncodedBlock], list[tuple[Kind, Id, bytes]]], Id]:
+    set_payload = encode_set(members)
+    manifest_payload = encode_manifest(manifest)
+    set_block, set_id = metadata_block(Kind.SET, set_payload)
+    manifest_block, manifest_id = metadata_block(Kind.MANIFEST, manifest_payload)
+    indexed = [
+        (Kind.SET, set_id, set_payload),
+        (Kind.MANIFEST, manifest_id, manifest_payload),
+    ]
+    return ([set_block, manifest_block], indexed), manifest_id
+
+
+def _put(
+    tables: Writing,
+    publication: Publication,
+    blocks: tuple[list[EncodedBlock], list[tuple[Kind, Id, bytes]]],
+) -> None:
+    needed = set(direct_ids(publication.members))
+    absent = needed - tables.present(list(needed))
+    if absent:
+        raise CorruptObject(
+            f"content {min(absent).hex()} is gone from the store although its stage stands",
+            id=min(absent).hex(),
+            where="stage",
+        )
+    tables.put_blocks(*blocks)
+    _drop(tables, publication)
+    tables.bump_generation()
+
+
+def direct_ids(members: ArtifactSet) -> list[Id]:
+    """The ids of the contents and trees that a set names."""
+    ids = []
+    for artifact in members.artifacts:
+        content = artifact.content
+        if isinstance(content, FileContent):
+            ids.append(content.digest)
+        elif isinstance(content, TreeContent):
+            ids.append(content.id)
+        elif isinstance(content, ExternalContent):
+            continue
+    return ids
+
+
+def _drop(tables: Writing, publication: Publication) -> None:
+    for session in publication.sessions:
+        tables.drop_stage(session)
+
+
+def _record(
+    tables: Writing,
+    op: str,
+    publication: Publication,
+    manifest: Manifest,
+    refs: list[tuple[str, Id, Id]],
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    tables.append_operation(
+        op,
+        op_id=publication.operation,
+        at=manifest.at,
+        by=publication.by,
+        why=publication.why,
+        refs=refs,
+        detail=dict(detail or {}),
+    )
+
+
+def _replayed(tables: Writing, publication: Publication) -> Id | None:
+    """The version that an earlier commit with this operation id made on this branch."""
+    if not publication.operation:
+        return None
+    ref = branch_ref(publication.branch)
+    for operation in tables.operations_by_id(publication.operation):
+        for name, _, new in operation.refs:
+            if operation.op == COMMIT and name == ref:
+                return new
+    return None
+
+
+def _refuse_tag(tables: Writing, branch: str) -> None:
+    if tables.ref(TAGS + branch) or tables.tombstone(TAGS + branch):
+        raise Conflict(
+            f"a tag is called {branch!r}: a branch and a tag may not share a name",
+            fix="choose another name with --name",
+        )

@@ -1,0 +1,203 @@
+"""Records: versions and artifacts as JSON shows them; what is not known is null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
+from castore.model.ids import Id
+from castore.model.manifest import CheckResult, Manifest, Source
+from castore.model.status import Status
+from castore.store.moments import format_moment
+from castore.store.standing import status_of
+from castore.store.store import Store
+from castore.store.version import Version
+
+
+def version_record(store: Store, version: Version, *, artifacts: bool = False) -> dict[str, Any]:
+    """A version as `--json` prints it; with `artifacts`, each of its artifacts too."""
+    manifest = version.manifest
+    status = status_of(store, version)
+    record: dict[str, Any] = {
+        "id": version.id.hex(),
+        "number": version.number,
+        "branch": version.branch,
+        "message": manifest.message,
+        "at": format_moment(manifest.at),
+        "set": manifest.set.hex(),
+        "parents": [parent.hex() for parent in manifest.parents],
+        "spec": _spec(manifest),
+        "agent": _agent(manifest),
+        "author": manifest.author or None,
+        "run": manifest.run or None,
+        "trace": manifest.trace or None,
+        "workspace": manifest.workspace or None,
+        "folder": manifest.folder or None,
+        "complete": manifest.complete,
+        "missing": list(manifest.missing),
+        "failed": list(manifest.failed),
+        "checks": [check_record(check) for check in manifest.checks],
+        "carried": [{"artifact": name, "version": id.hex()} for name, id in manifest.carried],
+        "sources": [source_record(source) for source in manifest.sources],
+        "review": status.review,
+        "lifecycle": status.lifecycle,
+        "trust": _trust(manifest),
+        "meta": {key: _plain(value) for key, value in manifest.meta.items()},
+        "operation": manifest.operation or None,
+    }
+    if artifacts:
+        members = store.set_of(version).artifacts
+        record["artifacts"] = [artifact_record(store, version, member) for member in members]
+    return record
+
+
+def artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[str, Any]:
+    """An artifact as it stands in lists of `--json`."""
+    content = artifact.content
+    digest = content.digest if isinstance(content, (FileContent, ExternalContent)) else b""
+    id = content.id if isinstance(content, TreeContent) else digest
+    return {
+        "name": artifact.name,
+        "type": artifact.type or None,
+        "format": artifact.format or None,
+        "title": version.manifest.titles.get(artifact.name),
+        "path": artifact.path,
+        "size": content.size if content.size >= 0 else None,
+        "digest": digest.hex() or None,
+        "content": id.hex() or None,
+        "storage": "external" if isinstance(content, ExternalContent) else "local",
+        "uri": location(version.manifest, artifact.name),
+        "executable": isinstance(content, FileContent) and content.mode == 1,
+        "made_by": made_by_record(store, version, artifact.name),
+    }
+
+
+def full_artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[str, Any]:
+    """One artifact as `show REV:A --json` prints it, with the record that people call so."""
+    record = artifact_record(store, version, artifact)
+    made = maker(store, version, artifact.name)
+    manifest = made.manifest
+    status = status_of(store, version)
+    record["record"] = {
+        "id": f"{version.id.hex()}:{artifact.name}",
+        "workspaceId": manifest.workspace or None,
+        "createdByUserId": manifest.author or None,
+        "skillName": manifest.agent.id or None,
+        "skillVersion": manifest.agent.version or None,
+        "skillExecutionId": manifest.run or None,
+        "traceId": manifest.trace or None,
+        "title": version.manifest.titles.get(artifact.name),
+        "type": artifact.type or None,
+        "format": artifact.format or None,
+        "sourceObjectRefs": [
+            source_record(source)
+            for source in manifest.sources
+            if source.artifact in ("", artifact.name)
+        ],
+        "status": _record_status(status),
+        "storageMode": record["storage"],
+        "storageKey": record["content"],
+        "version": version.number,
+        "createdAt": format_moment(manifest.at),
+    }
+    record["checks"] = [
+        check_record(check) for check in version.manifest.checks if check.artifact == artifact.name
+    ]
+    return record
+
+
+def maker(store: Store, version: Version, artifact: str) -> Version:
+    """The version that made an artifact: another one where it was carried."""
+    for name, id in version.manifest.carried:
+        if name == artifact:
+            return store.version(id)
+    return version
+
+
+def made_by_record(store: Store, version: Version, artifact: str) -> dict[str, Any]:
+    """Which version, spec version, agent and run made an artifact."""
+    made = maker(store, version, artifact)
+    manifest = made.manifest
+    return {
+        "version": made.id.hex(),
+        "label": made.label,
+        "spec": _spec(manifest),
+        "agent": _agent(manifest),
+        "run": manifest.run or None,
+        "carried": made.id != version.id,
+    }
+
+
+def check_record(check: CheckResult) -> dict[str, Any]:
+    """A check result as JSON."""
+    return {
+        "artifact": check.artifact,
+        "check": check.check,
+        "result": check.result,
+        "detail": check.detail or None,
+    }
+
+
+def source_record(source: Source) -> dict[str, Any]:
+    """A source as JSON."""
+    return {
+        "artifact": source.artifact or None,
+        "label": source.label or None,
+        "selector": source.selector,
+        "target": _hex(source.target),
+        "target_artifact": source.target_artifact or None,
+        "uri": source.uri or None,
+        "digest": _hex(source.digest),
+        "size": source.size if source.size >= 0 else None,
+        "pinned": source.pinned,
+        "evidence": source.evidence,
+    }
+
+
+def location(manifest: Manifest, artifact: str) -> str | None:
+    """The URI of an external artifact, or None."""
+    return next((uri for name, uri, _ in manifest.locations if name == artifact), None)
+
+
+def _spec(manifest: Manifest) -> dict[str, Any]:
+    spec = manifest.spec
+    return {
+        "id": spec.id,
+        "version": spec.version or None,
+        "path": spec.path or None,
+        "contract": _hex(spec.contract),
+        "source": _hex(spec.source),
+    }
+
+
+def _agent(manifest: Manifest) -> dict[str, Any] | None:
+    agent = manifest.agent
+    return {"id": agent.id, "version": agent.version or None} if agent.id else None
+
+
+def _trust(manifest: Manifest) -> dict[str, str | None]:
+    """How far each field can be believed: what castore checked itself is observed."""
+    evidence = {source.evidence for source in manifest.sources}
+    return {
+        "author": "claimed" if manifest.author else None,
+        "agent": "claimed" if manifest.agent.id else None,
+        "run": "claimed" if manifest.run else None,
+        "trace": "claimed" if manifest.trace else None,
+        "spec": "observed" if manifest.spec.source else None,
+        "checks": "observed" if manifest.checks else None,
+        "sources": "observed" if evidence == {"observed"} else "claimed" if evidence else None,
+    }
+
+
+def _record_status(status: Status) -> str:
+    if status.lifecycle == "withdrawn":
+        return "deleted"
+    return status.lifecycle
+
+
+def _hex(id: Id) -> str | None:
+    return id.hex() or None
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value

@@ -1,0 +1,237 @@
+"""Selectors: from `name@v3~1:artifact/path` to the one version and artifact it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from castore.errors import Ambiguous, InvalidInput, RefNotFound
+from castore.model.artifact_set import Artifact
+from castore.model.ids import Id, Kind, short
+from castore.model.limits import PREFIX_MIN
+from castore.model.refs import HEADS, PARTIALS, TAGS
+from castore.store.moments import parse_moment
+from castore.store.standing import status_of
+from castore.store.store import Store
+from castore.store.version import Version
+
+_NUMBER: Final = re.compile(r"v(\d{1,18})\Z")
+_HEX: Final = re.compile(r"[0-9a-f]{6,64}\Z")
+_BACK: Final = re.compile(r"~(\d{0,9})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A parsed selector: `name`, `at` (after @, "" if none), steps `back`, artifact, path in it."""
+
+    text: str
+    name: str
+    at: str = ""
+    back: int = 0
+    artifact: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a selector means: a version, and the artifact and the path inside it if it names one."""
+
+    selector: Selector
+    version: Version
+    artifact: Artifact | None = None
+    path: str = ""
+
+
+def parse_selector(text: str) -> Selector:
+    """The parts of `REV[:artifact[/path]]`; raises InvalidInput."""
+    revision, colon, rest = text.partition(":")
+    artifact, _, path = rest.partition("/")
+    if colon and not artifact:
+        raise InvalidInput(f"selector {text!r}: an artifact name must follow ':'")
+    back = 0
+    match = _BACK.search(revision)
+    if match:
+        back = int(match[1] or 1)
+        revision = revision[: match.start()]
+    name, sign, at = revision.partition("@")
+    if sign and not at:
+        raise InvalidInput(f"selector {text!r}: v<number>, latest or a time must follow '@'")
+    if "~" in revision or "@" in at:
+        raise InvalidInput(f"selector {text!r}: use NAME[@v<number>][~<steps>][:artifact]")
+    if not revision and not back and not colon:
+        raise InvalidInput("an empty selector names nothing")
+    return Selector(text, name, at, back, artifact, path)
+
+
+def resolve(store: Store, text: str, *, default: str = "", prefixes: bool = True) -> Resolved:
+    """The version and artifact that `text` means; `default` is the branch where it names none.
+
+    Raises RefNotFound with near matches, Ambiguous with candidates, InvalidInput.
+    `prefixes=False` refuses id prefixes (for verbs that must not be fooled by a chosen prefix).
+    """
+    selector = parse_selector(text)
+    name = selector.name or default
+    if not name:
+        raise RefNotFound(f"{text!r} names no branch, and there is no single one to assume")
+    version = _start(store, name, selector, prefixes=prefixes)
+    version = _at(store, version, selector)
+    version = step_back(store, version, selector.back)
+    if not selector.artifact:
+        return Resolved(selector, version)
+    return Resolved(
+        selector, version, find_artifact(store, version, selector.artifact), selector.path
+    )
+
+
+def resolve_version(store: Store, text: str, *, default: str = "") -> Version:
+    """The version `text` means; raises InvalidInput when it goes on to name an artifact."""
+    resolved = resolve(store, text, default=default)
+    if resolved.artifact is not None:
+        raise InvalidInput(f"{text!r} names an artifact; a version is needed here")
+    return resolved.version
+
+
+def find_artifact(store: Store, version: Version, name: str) -> Artifact:
+    """The artifact of this name in a version; raises RefNotFound with near matches."""
+    members = store.set_of(version)
+    artifact = members.get(name)
+    if artifact is None:
+        names = [member.name for member in members.artifacts]
+        raise RefNotFound(
+            f"{version.label} has no artifact {name!r}{_near(name, names)}",
+            fix=f"cas ls {version.label}",
+        )
+    return artifact
+
+
+def branch_names(store: Store) -> list[str]:
+    """Every branch, sorted by name."""
+    refs = store.database.read(lambda tables: tables.refs(HEADS))
+    return [name.removeprefix(HEADS) for name, _ in refs]
+
+
+def tip(store: Store, branch: str) -> Version | None:
+    """The newest version of a branch, or None if there is no such branch."""
+    id = store.database.read(lambda tables: tables.ref(HEADS + branch))
+    return store.version(id, branch) if id else None
+
+
+def first_parents(store: Store, version: Version) -> Iterator[Version]:
+    """`version` and its ancestors along first parents, newest first, as far as they are present."""
+    yield version
+    while version.manifest.parents:
+        version = store.version(version.manifest.parents[0], version.branch)
+        yield version
+
+
+def step_back(store: Store, version: Version, steps: int) -> Version:
+    """The ancestor `steps` first parents back; raises RefNotFound beyond the first version."""
+    return numbered(store, version, version.number - steps) if steps else version
+
+
+def numbered(store: Store, version: Version, number: int) -> Version:
+    """The ancestor with this number along first parents; raises RefNotFound."""
+    found = None
+    if 1 <= number <= version.number:
+        found = store.database.read(lambda tables: tables.ancestor(version.id, number))
+    if found is None:
+        raise RefNotFound(
+            f"{version.branch} has no v{number}: its newest here is v{version.number}",
+            fix=f"cas log {version.branch}",
+        )
+    return store.version(found, version.branch)
+
+
+def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Version:
+    """Full id, branch, tag, then prefix, in this order."""
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        return _by_id(store, bytes.fromhex(name), name)
+    for kind in (HEADS, TAGS):
+        id = store.database.read(lambda tables, ref=kind + name: tables.ref(ref))  # type: ignore[misc]
+        if id:
+            return store.version(id, name if kind == HEADS else "")
+    if name.startswith(PARTIALS):
+        id = store.database.read(lambda tables: tables.ref(name))
+        if id:
+            return store.version(id)
+    if _HEX.match(name):
+        if not prefixes:
+            raise InvalidInput(
+                f"{name!r} is a short id; this command needs a branch, a tag or the full 64 digits"
+            )
+        return _by_prefix(store, name)
+    if name == "latest" and not selector.at:
+        raise RefNotFound(f"{name!r} needs a branch", fix="cas show NAME@latest")
+    known = branch_names(store) + _tag_names(store)
+    near = _near(name, known)
+    raise RefNotFound(
+        f"no branch, tag or version is called {name!r}{near}",
+        fix="cas branch" if known else "cas commit PATH",
+    )
+
+
+def _tag_names(store: Store) -> list[str]:
+    refs = store.database.read(lambda tables: tables.refs(TAGS))
+    return [name.removeprefix(TAGS) for name, _ in refs]
+
+
+def _by_id(store: Store, id: Id, text: str) -> Version:
+    row = store.database.read(lambda tables: tables.object_row(id))
+    if row is None or row.kind is not Kind.MANIFEST:
+        raise RefNotFound(f"no version has the id {text}", fix="cas log")
+    return store.version(id)
+
+
+def _by_prefix(store: Store, prefix: str) -> Version:
+    found = store.database.read(lambda tables: tables.ids_with_prefix(prefix, 1000))
+    versions = [id for id, kind in found if kind is Kind.MANIFEST]
+    if not versions:
+        raise RefNotFound(f"no version's id begins with {prefix!r}", fix="cas log")
+    if len(versions) > 1:
+        raise Ambiguous(
+            f"{prefix!r} begins {len(versions)} version ids: "
+            + ", ".join(short(id) for id in versions[:5]),
+            candidates=[id.hex() for id in versions],
+            fix=f"type more than {max(len(prefix), PREFIX_MIN)} digits",
+        )
+    return store.version(versions[0])
+
+
+def _at(store: Store, version: Version, selector: Selector) -> Version:
+    at = selector.at
+    if at in ("", "latest"):
+        return version
+    match = _NUMBER.match(at)
+    if match:
+        return numbered(store, version, int(match[1]))
+    if at in ("approved", "published"):
+        return _first(store, version, lambda found: _has_status(store, found, at), selector)
+    if at.startswith("spec="):
+        wanted = at.removeprefix("spec=")
+        return _first(store, version, lambda found: found.manifest.spec.version == wanted, selector)
+    moment = parse_moment(at, store.now(), end_of_day=True)
+    return _first(store, version, lambda found: found.manifest.at <= moment, selector)
+
+
+def _first(
+    store: Store, version: Version, matches: Callable[[Version], bool], selector: Selector
+) -> Version:
+    for found in first_parents(store, version):
+        if matches(found):
+            return found
+    raise RefNotFound(
+        f"no version of {version.branch} is @{selector.at}", fix=f"cas log {version.branch}"
+    )
+
+
+def _has_status(store: Store, version: Version, wanted: str) -> bool:
+    status = status_of(store, version)
+    return wanted in (status.review, status.lifecycle)
+
+
+def _near(name: str, known: list[str]) -> str:
+    matches = get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""

@@ -1,0 +1,366 @@
+"""Session: one atomic artifact set being produced, from the first byte staged to its version."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeAlias
+
+from castore.content.ingest import Ingestor
+from castore.database.sink import StageSink, StatCache
+from castore.errors import IncompleteSet, InvalidInput, RefMoved
+from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent
+from castore.model.manifest import Manifest, SpecPin
+from castore.model.names import check_artifact_name, check_branch, check_path
+from castore.spec.guess import guess_format
+from castore.store.assembly import (
+    Assembly,
+    Staged,
+    assemble,
+    draft_manifest,
+    on_top_of,
+    sealed,
+)
+from castore.store.conformance import Conformance
+from castore.store.intent import Intent, resume_command
+from castore.store.publish import (
+    Outcome,
+    Publication,
+    publish,
+    publish_expecting,
+    seal_partial,
+)
+from castore.store.selectors import Resolved, resolve, tip
+from castore.store.sources import from_resolved, parse_source
+from castore.store.stages import encode_header, encode_staged
+from castore.store.store import Store
+from castore.store.version import Version
+
+Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
+
+
+class AnyTip(Enum):
+    """The default of `commit(expect=)`: whatever the tip is in the publishing transaction."""
+
+    TIP = "tip"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReport:
+    """What a commit did: the version, bytes of its content that were new and known, and notices.
+
+    `stored_bytes` is what the store took for the new ones; `identical` says that the parent has
+    the same set, `replayed` that an earlier commit with this operation id was given back.
+    """
+
+    version: Version
+    new_bytes: int = 0
+    known_bytes: int = 0
+    stored_bytes: int = 0
+    files: int = 0
+    identical: bool = False
+    replayed: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class Session:
+    """One artifact set in the making; a context manager. One thread at a time adds to it.
+
+    Leaving by an exception keeps what is staged, for `--resume`, and re-raises.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        intent: Intent,
+        *,
+        progress: Callable[[int], None] | None = None,
+        links: str = "refuse",
+    ) -> None:
+        check_branch(intent.branch)
+        self.store = store
+        self.intent = intent
+        self.report: CommitReport | None = None
+        self._id = store.entropy(16)
+        self._lock = threading.RLock()
+        self._links = links
+        self._made: dict[str, Artifact] = {}
+        self._titles: dict[str, str] = {}
+        self._locations: dict[str, str] = {}
+        self._sources = [parse_source(store, text) for text in intent.sources]
+        self._warnings: list[str] = []
+        self._sink = StageSink(
+            store.database, self._id, header=encode_header(intent, store.now(), os.getpid())
+        )
+        self._ingestor = Ingestor(self._sink, cache=StatCache(store.database), progress=progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self.report is None and self._made:
+                self._ingestor.flush()
+                self._sink.write_entries()
+        finally:
+            self._ingestor.close()
+
+    def add(
+        self,
+        name: str,
+        content: Given,
+        *,
+        path: str = "",
+        type: str = "",
+        format: str = "",
+        title: str = "",
+    ) -> Artifact:
+        """Stage an artifact: a path (file or folder), bytes, a binary file or pieces.
+
+        `path` is its place in the set; it, `type`, `format` and `title` default to what the spec
+        declares, else to what the name suggests. Raises InvalidInput, InvalidName, StoreFull.
+        """
+        with self._lock:
+            check_artifact_name(name)
+            stored, head = self._store(content)
+            source = os.fspath(content) if isinstance(content, (str, os.PathLike)) else ""
+            return self.stage(
+                name,
+                stored,
+                path=path,
+                type=type,
+                format=format,
+                title=title,
+                hint=os.path.basename(source) or name,
+                head=head,
+            )
+
+    def write(self, name: str, data: str | bytes, **declared: str) -> Artifact:
+        """Stage text (as UTF-8) or bytes as an artifact; keywords as in `add`."""
+        return self.add(name, data.encode() if isinstance(data, str) else data, **declared)
+
+    def add_folder_of(self, name: str, base: Path, pattern: str) -> Artifact:
+        """Stage the files below `base` that match a glob as one folder artifact."""
+        with self._lock:
+            return self.stage(name, self._ingestor.add_matching(base, pattern, links=self._links))
+
+    def add_external(self, name: str, uri: str, content: ExternalContent) -> Artifact:
+        """Record an artifact whose bytes live at `uri`."""
+        with self._lock:
+            self._locations[name] = uri
+            return self.stage(name, content)
+
+    def stage(
+        self,
+        name: str,
+        content: Content,
+        *,
+        path: str = "",
+        type: str = "",
+        format: str = "",
+        title: str = "",
+        hint: str = "",
+        head: bytes = b"",
+    ) -> Artifact:
+        """Make content that is stored already an artifact of this set."""
+        declared = self.intent.spec.spec.get(name) if self.intent.spec else None
+        if declared is not None:
+            path, title = path or declared.place, title or declared.title
+            type, format = type or declared.type, format or declared.format
+        if not format or not type:
+            guess = _guess(content, hint or name, head)
+            format, type = format or guess[0], type or guess[1]
+        artifact = Artifact(name, type, format, check_path(path or name), content)
+        if name in self._made:
+            raise InvalidInput(f"artifact {name!r} was given twice")
+        self._made[name] = artifact
+        if title:
+            self._titles[name] = title
+        self._sink.stage_entry(name, encode_staged(artifact))
+        return artifact
+
+    def use(self, selector: str, *, artifact: str = "") -> Resolved:
+        """Record a version or an artifact of one as a source that was read; resolve it."""
+        resolved = resolve(self.store, selector)
+        self._sources.append(from_resolved(resolved, artifact=artifact))
+        return resolved
+
+    def warn(self, text: str) -> None:
+        """Add a notice to the report of this commit."""
+        self._warnings.append(text)
+
+    def commit(
+        self,
+        message: str = "",
+        *,
+        expect: Version | AnyTip | None = AnyTip.TIP,
+        if_changed: bool = False,
+        partial: bool = False,
+    ) -> Version:
+        """Publish the set as the next version of its branch, all or nothing.
+
+        Without `expect` the parent is whatever the tip is at that moment. With it (a version, or
+        None for a new branch) a branch that is elsewhere raises RefMoved, and the version is kept
+        under `lost/`. `if_changed` writes nothing when the parent has the same set; `partial`
+        seals an incomplete set instead. Raises IncompleteSet with every fault; the incomplete set
+        is then kept under `partial/<run>/<branch>`.
+        """
+        with self._lock:
+            self._ingestor.flush()
+            while True:
+                if isinstance(expect, AnyTip):
+                    parent = tip(self.store, self.intent.branch)
+                else:
+                    parent = expect
+                report = self._attempt(parent, message, expect, if_changed, partial)
+                if report is not None:
+                    self.report = report
+                    self._sink.discard_if_unused()
+                    return report.version
+
+    def _attempt(
+        self,
+        parent: Version | None,
+        message: str,
+        expect: Version | AnyTip | None,
+        if_changed: bool,
+        partial: bool,
+    ) -> CommitReport | None:
+        staged = Staged(self._made, self._titles, self._locations, self._sources)
+        assembly = assemble(self.store, self.intent, staged, parent)
+        conformance = assembly.conformance
+        identical = parent is not None and parent.set_id == assembly.members.id
+        draft = draft_manifest(self.store, self.intent, staged, assembly, self._pin(), message)
+        publication = self._publication(draft, assembly)
+        if partial or not conformance.complete:
+            version = seal_partial(
+                self.store,
+                replace(publication, build=lambda parent: sealed(draft, parent)),
+                parent,
+            )
+            if not partial:
+                raise self._refusal(version, conformance)
+            return self._reported(version, conformance)
+        if if_changed and identical and parent is not None:
+            self._sink.discard()
+            return self._reported(parent, conformance, identical=True)
+        if isinstance(expect, AnyTip):
+            outcome = publish(self.store, publication, parent)
+        else:
+            outcome = publish_expecting(self.store, publication, parent)
+        if outcome.lost and outcome.version is not None:
+            raise self._moved(outcome, parent)
+        if outcome.version is None:
+            return None
+        return self._reported(
+            outcome.version, conformance, identical=identical, replayed=outcome.replayed
+        )
+
+    def _publication(self, draft: Manifest, assembly: Assembly) -> Publication:
+        resumed = self.intent.resumed
+        return Publication(
+            branch=self.intent.branch,
+            members=assembly.members,
+            build=lambda parent: on_top_of(draft, parent),
+            by=draft.author,
+            why=draft.message,
+            sessions=(self._id, *(resumed.sessions if resumed else ())),
+            operation=draft.operation,
+            drop_partial=resumed.ref if resumed else None,
+        )
+
+    def _pin(self) -> SpecPin:
+        spec = self.intent.spec
+        if spec is None:
+            return SpecPin(id=self.intent.branch)
+        for data in (spec.text, *spec.files.values()):
+            self._ingestor.add_bytes(data)
+        self._ingestor.flush()
+        return spec.pin(self.store.root)
+
+    def _reported(
+        self,
+        version: Version,
+        conformance: Conformance,
+        *,
+        identical: bool = False,
+        replayed: bool = False,
+    ) -> CommitReport:
+        tally = self._ingestor.tally
+        return CommitReport(
+            version=version,
+            new_bytes=tally.new_bytes,
+            known_bytes=tally.known_bytes,
+            stored_bytes=tally.stored_bytes,
+            files=tally.files,
+            identical=identical,
+            replayed=replayed,
+            warnings=(*self._warnings, *conformance.warnings),
+        )
+
+    def _refusal(self, version: Version, conformance: Conformance) -> IncompleteSet:
+        run = version.manifest.run or "unknown"
+        count = len(conformance.faults)
+        spec = version.manifest.spec
+        return IncompleteSet(
+            f"{count} fault{'s' if count != 1 else ''} against spec {spec.id} {spec.version}; "
+            f"nothing was published, what is good is kept as partial/{run}/{version.branch}",
+            missing=conformance.missing,
+            failed=conformance.failed,
+            faults=conformance.faults,
+            fix=resume_command(self.intent, run),
+            partial=version.id.hex(),
+            run=run,
+            branch=version.branch,
+        )
+
+    def _moved(self, outcome: Outcome, parent: Version | None) -> RefMoved:
+        assert outcome.version is not None
+        branch = self.intent.branch
+        now = outcome.tip.hex()[:12] if outcome.tip else "gone"
+        expected = f"{parent.short} (v{parent.number})" if parent else "no version"
+        return RefMoved(
+            f"branch {branch} was expected at {expected} and is at {now}; "
+            f"your version is kept as {outcome.version.short}, see cas branch --lost",
+            fix=f"cas diff {branch} {outcome.version.short}",
+            branch=branch,
+            expected=parent.id.hex() if parent else None,
+            actual=outcome.tip.hex() if outcome.tip else None,
+            lost=outcome.version.id.hex(),
+        )
+
+    def _store(self, given: Given) -> tuple[Content, bytes]:
+        """The stored content, and the first bytes where they are at hand, for guessing."""
+        if isinstance(given, (str, os.PathLike)):
+            path = os.fspath(given)
+            if os.path.isdir(path):
+                return self._ingestor.add_folder(path, links=self._links), b""
+            return self._ingestor.add_path(path), b""
+        if isinstance(given, (bytes, bytearray, memoryview)):
+            data = bytes(given)
+            return self._ingestor.add_bytes(data), data[:512]
+        if isinstance(given, io.TextIOBase):
+            raise InvalidInput("a text file object was given; open it in binary mode")
+        read = getattr(given, "read", None)
+        if callable(read):
+            return self._ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
+        return self._ingestor.add_stream(given), b""  # type: ignore[arg-type]
+
+
+def _guess(content: Content, hint: str, head: bytes) -> tuple[str, str]:
+    if isinstance(content, FileContent):
+        return guess_format(hint, head)
+    if isinstance(content, ExternalContent):
+        return guess_format(hint)
+    return "folder", guess_format(hint)[1] if "." in hint else "folder"

@@ -1,0 +1,134 @@
+"""Stages: what unfinished sessions left in the store, and whose they are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from castore.errors import CorruptObject
+from castore.model.artifact_set import Artifact, ArtifactSet, decode_set, encode_set
+from castore.model.encoding import decode, encode
+from castore.model.fields import Fields
+from castore.store.intent import UNKNOWN_RUN, Intent, resume_command
+from castore.store.store import Store
+
+_HEADER_BYTES: Final = 64 << 10
+_KEYS: Final = ("at", "author", "boot", "branch", "command", "pid", "run", "started")
+
+
+@dataclass(frozen=True, slots=True)
+class StageHeader:
+    """Whose stage it is: run and branch, the process that fills it, the command to go on with."""
+
+    run: str
+    branch: str
+    author: str
+    command: str
+    at: int
+    pid: int
+    boot: str
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that fills it still runs on this machine."""
+        return self.boot == _boot() and self.started == _started(self.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSession:
+    """One stage: its session id, header, and the artifacts whose content is still stored."""
+
+    id: bytes
+    header: StageHeader
+    artifacts: dict[str, Artifact]
+
+
+def encode_header(intent: Intent, at: int, pid: int) -> bytes:
+    """The stage header of a session that begins now in process `pid`."""
+    run = intent.context.run or UNKNOWN_RUN
+    return encode(
+        {
+            "at": at,
+            "author": intent.context.author,
+            "boot": _boot(),
+            "branch": intent.branch,
+            "command": resume_command(intent, run),
+            "pid": pid,
+            "run": run,
+            "started": _started(pid),
+        }
+    )
+
+
+def decode_header(payload: bytes) -> StageHeader:
+    """The header encoded by `payload`; raises CorruptObject."""
+    what = "stage header"
+    fields = Fields(decode(payload, limit=_HEADER_BYTES, what=what), what, _KEYS)
+    return StageHeader(
+        run=fields.text("run"),
+        branch=fields.text("branch"),
+        author=fields.text("author"),
+        command=fields.text("command"),
+        at=fields.integer("at", 0),
+        pid=fields.integer("pid", 0),
+        boot=fields.text("boot"),
+        started=fields.text("started"),
+    )
+
+
+def encode_staged(artifact: Artifact) -> bytes:
+    """A staged artifact: encoded as a set of this one artifact."""
+    return encode_set(ArtifactSet((artifact,)))
+
+
+def decode_staged(payload: bytes) -> Artifact:
+    """The staged artifact encoded by `payload`; raises CorruptObject."""
+    artifacts = decode_set(payload).artifacts
+    if len(artifacts) != 1:
+        raise CorruptObject("stage: an entry must hold one artifact")
+    return artifacts[0]
+
+
+def _boot() -> str:
+    """What tells this boot of this machine from others, "" where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When process `pid` started, in clock ticks, so that a reused number is told apart."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "" if not _exists(pid) else "running"
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def staged_sessions(store: Store) -> list[StagedSession]:
+    """Every stage in the store, oldest first."""
+    rows = store.database.read(
+        lambda tables: [
+            (stage.session, stage.header, tables.staged_entries(stage.session))
+            for stage in tables.stages()
+        ]
+    )
+    found = []
+    for session, header, entries in rows:
+        artifacts = {name: decode_staged(payload) for name, payload in entries.items()}
+        found.append(StagedSession(session, decode_header(header), artifacts))
+    return sorted(found, key=lambda stage: (stage.header.at, stage.id))

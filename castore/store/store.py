@@ -1,0 +1,62 @@
+"""Store: the open local repository, a thin holder of the database, the reader and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from castore.content.reader import ObjectReader
+from castore.database.environment import Database
+from castore.model.artifact_set import ArtifactSet
+from castore.model.ids import Id
+from castore.store.version import Version
+
+
+class Store:
+    """An open store; safe to share between threads, never across a fork.
+
+    `now` gives microseconds UTC, `entropy(n)` n random bytes; both may be replaced for tests.
+    """
+
+    def __init__(
+        self, database: Database, *, now: Callable[[], int], entropy: Callable[[int], bytes]
+    ) -> None:
+        self.database = database
+        self.now = now
+        self.entropy = entropy
+        self.reader = ObjectReader(lambda id: database.read(lambda tables: tables.load(id)))
+
+    @property
+    def folder(self) -> Path:
+        """The `.cas` folder."""
+        return self.database.folder
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the `.cas` folder; recorded paths are relative to it."""
+        return self.database.folder.parent
+
+    def version(self, id: Id, branch: str = "") -> Version:
+        """The version with this id; raises ObjectNotFound, CorruptObject."""
+        manifest = self.reader.manifest(id)
+        return Version(id, manifest, branch or manifest.branch)
+
+    def set_of(self, version: Version) -> ArtifactSet:
+        """The set of a version; raises ObjectNotFound when its version was forgotten."""
+        return self.reader.set(version.manifest.set)
+
+    def close(self) -> None:
+        """Release the database; further use raises."""
+        self.database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,39 @@
+"""A version as people speak of it: a manifest, its id, and the branch it was found on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from castore.model.ids import Id, short
+from castore.model.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable version; `branch` is the branch it was reached by, else that of its commit."""
+
+    id: Id
+    manifest: Manifest
+    branch: str
+
+    @property
+    def number(self) -> int:
+        """Its place along first parents: 1 for the first."""
+        return self.manifest.number
+
+    @property
+    def label(self) -> str:
+        """`branch@vN`, or for a partial `partial/<run>/<branch>`."""
+        if not self.manifest.complete:
+            return f"partial/{self.manifest.run}/{self.branch}"
+        return f"{self.branch}@v{self.manifest.number}"
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits of its id."""
+        return short(self.id)
+
+    @property
+    def set_id(self) -> Id:
+        """The id of its set: equal for equal outputs."""
+        return self.manifest.set

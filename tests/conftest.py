@@ -1,0 +1,35 @@
+"""Settings of every test run: Hypothesis profiles, and a seed that changes with every run.
+
+The seed is printed in the header; `pytest --hypothesis-seed=N` repeats a run.
+`pytest --hypothesis-profile=long` is the long form, run by hand.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_COMMON = {
+    "deadline": None,
+    "print_blob": True,
+    "derandomize": False,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("local", max_examples=100, **_COMMON)
+settings.register_profile("ci", max_examples=200, database=None, **_COMMON)
+settings.register_profile("long", max_examples=20_000, **_COMMON)
+settings.load_profile("local")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose this run's seed before Hypothesis reads the option."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(secrets.randbits(32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """How to repeat this run."""
+    return f"repeat with: --hypothesis-seed={config.option.hypothesis_seed}"

@@ -1,0 +1,89 @@
+"""kill -9 at random moments of a commit: the branch is the old or the new tip, the work resumes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import castore
+from castore.store.partials import list_partials
+from castore.store.verify import fsck
+
+ROUNDS = int(os.environ.get("CASTORE_KILL_ROUNDS", "50"))
+WORK = """
+import sys
+from pathlib import Path
+import castore
+from castore.errors import CastoreError
+root, run = Path(sys.argv[1]), sys.argv[2]
+store = castore.open(root)
+print("begin", flush=True)
+context = castore.Context(run=run)
+report = store.commit("work", name="work", cwd=root, context=context)
+print(report.version.id.hex(), flush=True)
+"""
+
+
+def fill(folder: Path, seed: int) -> None:
+    """Many small files, one big one, all different from every other seed's."""
+    dice = random.Random(seed)
+    for part in range(8):
+        (folder / f"part{part}").mkdir(parents=True, exist_ok=True)
+        for number in range(40):
+            (folder / f"part{part}" / f"{number}.txt").write_bytes(dice.randbytes(600))
+    (folder / "big.bin").write_bytes(dice.randbytes(12_000_000))
+
+
+def test_killed_commits_lose_nothing_and_resume(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CASTORE_SEED", "0")) or random.SystemRandom().getrandbits(32)
+    print(f"CASTORE_SEED={seed}")
+    dice = random.Random(seed)
+    castore.init(tmp_path).close()
+    work = tmp_path / "work"
+    acknowledged: list[str] = []
+    killed = resumed = 0
+    typical = 0.5
+    for round in range(ROUNDS):
+        fill(work, dice.getrandbits(32))
+        run = f"run-{round}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORK, str(tmp_path), run], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begin\n"
+        started = time.monotonic()
+        time.sleep(dice.random() * typical * 1.1)
+        process.send_signal(signal.SIGKILL)
+        said = process.stdout.read().strip()
+        process.wait()
+        if said:
+            acknowledged.append(said)
+            typical = max(0.05, 0.7 * typical + 0.3 * (time.monotonic() - started))
+        else:
+            killed += 1
+        with castore.open(tmp_path) as store:
+            history = [version.id.hex() for version in store.log()]
+            fresh = [id for id in history if id not in acknowledged]
+            assert len(fresh) <= 1, "more than one version that nobody was told of"
+            assert set(acknowledged) <= set(history)
+            acknowledged += fresh
+            left = [partial for partial in list_partials(store) if partial.run == run]
+            if left and not fresh and not said:
+                resumed += 1
+                version = store.commit(
+                    "work", name="work", cwd=tmp_path, resume=run, message="resumed"
+                ).version
+                acknowledged.append(version.id.hex())
+                assert not [p for p in list_partials(store) if p.run == run]
+                big = store.read_bytes("work:big.bin")
+                assert big == (work / "big.bin").read_bytes()
+    with castore.open(tmp_path) as store:
+        report = fsck(store, full=True)
+    assert not report.findings, report.findings
+    assert killed > ROUNDS // 4, f"only {killed} of {ROUNDS} rounds were cut short"
+    print(f"kill -9: {ROUNDS} rounds, {killed} cut short, {resumed} resumed, 0 lost")

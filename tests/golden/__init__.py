@@ -1,0 +1,1 @@
+"""Bytes that must never change: vectors of every released format."""

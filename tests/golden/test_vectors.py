@@ -1,0 +1,187 @@
+"""The vectors of format 1, by an independent encoder, against castore's code and docs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from castore.content.blocks import Codec, decode_block, encode_block
+from castore.content.codecs import decompress
+from castore.content.trees import build_tree
+from castore.database.headslog import append_head, read_heads
+from castore.database.operations import decode_operation, encode_operation
+from castore.model.encoding import decode, encode
+from castore.model.ids import Kind, derive_key, object_id, operation_hash
+from castore.model.limits import SET_BYTES
+from castore.model.pages import Entry
+from castore.spec.contract import contract, contract_payload
+from castore.spec.declaration import Checks, Declared, ReviewPolicy, Spec
+from tests.golden import make_vectors
+from tests.model.samples import SAMPLES, Sample
+
+FOLDER = Path(__file__).parent / "format-1"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
+OBJECTS = [
+    "chunk", "layout", "layout-above", "tree", "tree-above", "set", "manifest-first", "manifest",
+    "note",
+]  # fmt: skip
+BLOCKS = ["block-content", "block-metadata", "block-delta"]
+
+
+def as_bytes(value: Any) -> Any:
+    """JSON with {"$hex": …} as bytes."""
+    if isinstance(value, dict):
+        if value.keys() == {"$hex"}:
+            return bytes.fromhex(value["$hex"])
+        return {key: as_bytes(item) for key, item in value.items()}
+    return [as_bytes(item) for item in value] if isinstance(value, list) else value
+
+
+def vector(name: str) -> dict[str, Any]:
+    """A vector as it lies on disk."""
+    loaded: dict[str, Any] = as_bytes(json.loads((FOLDER / f"{name}.json").read_text("utf-8")))
+    return loaded
+
+
+def reader(kind: Kind) -> Sample:
+    """How objects of a kind are decoded and encoded."""
+    return next(sample for sample in SAMPLES.values() if sample.kind is kind)
+
+
+def test_the_script_still_makes_these_files() -> None:
+    made = make_vectors.vectors()
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(made)
+    for name, value in made.items():
+        assert vector(name) == as_bytes(make_vectors.plain(value)), name
+
+
+def test_the_script_shares_no_code_with_castore() -> None:
+    source = Path(make_vectors.__file__).read_text("utf-8")
+    imports = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+    assert set(imports) == {"__future__", "json", "struct", "pathlib", "typing", "blake3"}
+    assert "__import__" not in source
+    assert "importlib" not in source
+
+
+def test_keys() -> None:
+    assert vector("keys") == {name: derive_key(name) for name in vector("keys")}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects(name: str) -> None:
+    golden = vector(name)
+    kind = Kind[golden["kind"].upper()]
+    payload: bytes = golden["payload"]
+    assert object_id(kind, payload) == golden["id"]
+    if kind is Kind.CHUNK:
+        assert payload == golden["value"]
+        return
+    assert encode(golden["value"]) == payload
+    assert decode(payload, limit=SET_BYTES) == golden["value"]
+    value = reader(kind).decode(payload)
+    assert reader(kind).encode(value) == payload
+    if name in SAMPLES:
+        assert SAMPLES[name].payload == payload
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks(name: str) -> None:
+    golden = vector(name)
+    stored: bytes = golden["block"]
+    block = decode_block(stored, name)
+    assert encode_block(block) == stored
+    assert block.metadata == (name == "block-metadata")
+    assert list(block.bases) == golden.get("bases", [])
+    raw = block.frame
+    if block.codec is Codec.DELTA:
+        raw = decompress(block.frame, block.raw_size, golden["dictionary"], where=name)
+    assert len(raw) == block.raw_size
+    found = [
+        [member.kind.name.lower(), raw[slice(*block.span(slot))]]
+        for slot, member in enumerate(block.members)
+    ]
+    assert found == golden["members"]
+    for member, (kind, payload) in zip(block.members, golden["members"], strict=True):
+        assert member.id == object_id(Kind[kind.upper()], payload)
+
+
+def test_operations(tmp_path: Path) -> None:
+    golden = vector("operation")
+    first = decode_operation(1, golden["payload"])
+    assert first.hash == golden["hash"] == operation_hash(golden["payload"])
+    value = golden["value"]
+    assert encode_operation(value.pop("op"), **value) == golden["payload"]
+    second = decode_operation(2, golden["next_payload"])
+    assert second.prev == first.hash
+    assert second.hash == golden["next_hash"]
+    append_head(tmp_path, 1, first.hash)
+    assert (tmp_path / "heads.log").read_text() == golden["heads_log"]
+    assert read_heads(tmp_path) == [(1, first.hash)]
+
+
+def test_contract() -> None:
+    golden = vector("contract")
+    artifact = golden["value"]["artifacts"][0]
+    checks = {**artifact["checks"], "schema": "summary.schema.json"}
+    declared = Declared(**{**artifact, "checks": Checks(**checks), "title": "not part", "line": 3})
+    spec = Spec(
+        id=golden["value"]["spec"],
+        version=golden["value"]["version"],
+        description="not part",
+        store=".cas",
+        base="out",
+        artifacts=(declared,),
+        review=ReviewPolicy(approvals=2),
+    )
+    files = {"summary.schema.json": artifact["checks"]["schema"]}
+    assert contract_payload(spec, files) == golden["payload"]
+    assert contract(spec, files) == golden["id"]
+
+
+def test_big_folders() -> None:
+    golden = vector("tree-paged")
+    assert max(len(rows) for rows in golden["rows_of_pages"]) > 1
+    built = build_tree(
+        Entry(b"file-%d" % n, "file", n.to_bytes(32, "big"), n, 0) for n in range(golden["files"])
+    )
+    assert built.root == golden["root"]
+    assert len(built.pages) == sum(map(len, golden["rows_of_pages"]))
+
+
+def documented() -> dict[str, tuple[str, bytes]]:
+    """The hex examples of docs/format.md: name → (id as written, bytes)."""
+    found = re.findall(
+        r"<!-- example: ([a-z-]+) -->\n(?:id `([0-9a-f]{64})`\n\n)?```\n([0-9a-f\s]+)```",
+        DOCUMENT.read_text("utf-8"),
+    )
+    return {name: (id, bytes.fromhex(text)) for name, id, text in found}
+
+
+def test_the_document_shows_every_kind_and_only_true_bytes() -> None:
+    shown = documented()
+    assert DOCUMENT.read_text("utf-8").count("<!-- example: ") == len(shown)
+    for name, (id, data) in shown.items():
+        golden = vector(name)
+        assert data == golden["block" if name in BLOCKS else "payload"], name
+        expected = golden.get("id", golden.get("hash", b""))
+        assert id == expected.hex(), name
+    assert {*BLOCKS, "operation", "manifest-first"} <= set(shown)
+    assert {vector(name).get("kind") for name in shown} >= {kind.name.lower() for kind in Kind}
+
+
+def test_the_document_quotes_every_limit() -> None:
+    limits = importlib.import_module("castore.model.limits")
+    units = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| ([\d,]+) ?(KiB|MiB|) *\|", DOCUMENT.read_text("utf-8"), re.MULTILINE
+    )
+    quoted = {name: int(number.replace(",", "")) * units[unit] for name, number, unit in rows}
+    assert len(quoted) == len(rows)
+    actual = {name: value for name, value in vars(limits).items() if name.isupper()}
+    del actual["KIB"], actual["MIB"]
+    assert quoted == actual
