@@ -61,7 +61,8 @@ def _moves(edges: Sequence[tuple[int, int]]) -> tuple[str, ...]:
         moved = []
         for start, end in places:
             step = (end > start) - (end < start)
-            cells[2 * start + step] = "/|\\"[step + 1]
+            at, mark = 2 * start + step, "/|\\"[step + 1]
+            cells[at] = "X" if cells.get(at, mark) != mark else mark
             moved.append((start + step, end))
         lines.append("".join(cells.get(at, " ") for at in range(max(cells) + 1)))
         places = list(dict.fromkeys(moved))

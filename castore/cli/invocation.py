@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from castore.cli.output import Output, is_terminal
@@ -33,10 +32,6 @@ class Invocation:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise InvalidInput("not confirmed; nothing was changed")
-
-    def store_path(self, spec: Path | None = None) -> str:
-        """Where the store is meant to be: --store, CAS_STORE, then what `spec` may say, then "."."""
-        return self.store_option or self.environ.get("CAS_STORE", "") or "."
 
 
 def names_store(text: bytes) -> bool:

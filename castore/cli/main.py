@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ _COMPLETE = "_CAS_COMPLETE"
 class Program(Root):
     """`cas`, run by castore's own rules for errors, streams and exit codes."""
 
-    def main(self, args: Sequence[str] | None = None, **_: Any) -> Any:
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, **_: Any
+    ) -> Any:
         """Run a command line and exit; what click's own runner calls."""
         sys.exit(run(list(sys.argv[1:] if args is None else args)))
 
@@ -83,7 +86,5 @@ def _tolerate(stream: IO[str] | None) -> None:
 
 def _silence() -> None:
     """Point stdout at nothing, so that the interpreter's last flush stays quiet too."""
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):
-        pass

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import click
 
-from castore.cli.invocation import Invocation
+from castore.cli.options import GLOBAL_OPTIONS, global_options, version_option
 
 HELP_COLUMNS: Final = 80
 _TWO_COLUMNS: Final = 76
@@ -57,16 +55,6 @@ _HABITS: Final = {
     "grep": "find", "search": "find", "reflog": "op log", "branches": "branch", "tags": "tag",
     "st": "status", "ci": "commit", "co": "checkout", "head": "log", "validate": "spec check",
 }  # fmt: skip
-GLOBAL_OPTIONS: Final = (
-    ("-C DIR", "work in DIR"),
-    ("--store PATH", "the .cas folder"),
-    ("--json", "JSON, one a line"),
-    ("-q, --quiet", "no talk on stderr"),
-    ("-v, --verbose", "more talk on stderr"),
-    ("-y, --yes", "answer yes"),
-    ("--no-color", "no colour"),
-    ("--version", "print the version"),
-)
 
 
 def near(name: str, known: Sequence[str]) -> list[str]:
@@ -76,35 +64,16 @@ def near(name: str, known: Sequence[str]) -> list[str]:
     return get_close_matches(name, known, n=3, cutoff=0.6)
 
 
-def global_options() -> list[click.Parameter]:
-    """Fresh parameters for the options every command takes; they act on the Invocation."""
-    return [
-        click.Option(
-            ["-C", "directory"], metavar="DIR", hidden=True, expose_value=False, is_eager=True,
-            callback=_enter,
-        ),
-        click.Option(
-            ["--store"], metavar="PATH", hidden=True, expose_value=False, callback=_set,
-        ),
-        _flag(["--json"]),
-        _flag(["-q", "--quiet"]),
-        click.Option(
-            ["-v", "--verbose"], count=True, hidden=True, expose_value=False, callback=_set,
-        ),
-        _flag(["-y", "--yes"]),
-        _flag(["--no-color"]),
-    ]  # fmt: skip
-
-
 class Verb(click.Command):
     """A command with the global options and examples in its help."""
 
     def __init__(self, *args: Any, examples: Examples = (), **kwargs: Any) -> None:
-        super().__init__(*args, context_settings=dict(SETTINGS), **kwargs)
+        kwargs["context_settings"] = dict(SETTINGS)
+        super().__init__(*args, **kwargs)
         self.examples = examples
         self.params.extend(global_options())
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples and where the global options are told of."""
         _write_examples(formatter, self.examples)
         _write_global_note(formatter)
@@ -114,7 +83,8 @@ class Family(click.Group):
     """A command made of commands, such as `cas spec check`."""
 
     def __init__(self, *args: Any, examples: Examples = (), **kwargs: Any) -> None:
-        super().__init__(*args, context_settings=dict(SETTINGS), **kwargs)
+        kwargs["context_settings"] = dict(SETTINGS)
+        super().__init__(*args, **kwargs)
         self.examples = examples
         self.params.extend(global_options())
 
@@ -125,7 +95,7 @@ class Family(click.Group):
         _refuse_unknown(self, ctx, args[0])
         return super().resolve_command(ctx, args)
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples and where the global options are told of."""
         _write_examples(formatter, self.examples)
         _write_global_note(formatter)
@@ -142,18 +112,13 @@ class Root(click.Group):
             subcommand_metavar="COMMAND",
         )
         self.params.extend(global_options())
-        self.params.append(
-            click.Option(
-                ["--version"], is_flag=True, is_eager=True, expose_value=False, hidden=True,
-                callback=_print_version,
-            )
-        )  # fmt: skip
+        self.params.append(version_option())
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Every command name, in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of this name, imported now, or None."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
@@ -167,7 +132,7 @@ class Root(click.Group):
         _refuse_unknown(self, ctx, args[0])
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """One screen: what it is, the commands by section, the global options."""
         formatter.write("cas: git for agent outputs.        Usage: cas [OPTIONS] COMMAND [ARGS]…\n")
         left = [line for section in SECTIONS[:3] for line in _section(section)]
@@ -206,44 +171,6 @@ def _side_by_side(left: Sequence[str], right: Sequence[str], columns: int) -> li
         return [*left, *(line for line in right if line)]
     pairs = itertools.zip_longest(left, right, fillvalue="")
     return [f"{first:<{columns // 2}}{second}".rstrip() for first, second in pairs]
-
-
-def _flag(names: list[str]) -> click.Option:
-    return click.Option(names, is_flag=True, hidden=True, expose_value=False, callback=_set)
-
-
-def _set(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    call = ctx.find_object(Invocation)
-    if not value or call is None or ctx.resilient_parsing:
-        return
-    match parameter.name:
-        case "store":
-            call.store_option = value
-        case "yes":
-            call.yes = True
-        case "verbose":
-            call.output.verbose += value
-        case "json" | "quiet" | "no_color":
-            setattr(call.output, parameter.name, True)
-
-
-def _enter(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    before = os.getcwd()
-    try:
-        os.chdir(value)
-    except OSError as error:
-        raise click.UsageError(f"-C {value}: {error.strerror}", ctx) from None
-    ctx.find_root().call_on_close(lambda: os.chdir(before))
-
-
-def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"cas {version('castore')}\n")
-        ctx.exit()
 
 
 def _refuse_unknown(group: click.Group, ctx: click.Context, name: str) -> None:

@@ -37,7 +37,9 @@ def compressible(data: bytes | memoryview) -> bool:
     return kept < _PROBE_KEEPS * len(places) * _PROBE_BYTES
 
 
-def decompress(frame: bytes, raw_size: int, dictionary: bytes = b"", *, where: str = "") -> bytes:
+def decompress(
+    frame: bytes | memoryview, raw_size: int, dictionary: bytes = b"", *, where: str = ""
+) -> bytes:
     """The `raw_size` bytes of one zstd frame, with the raw-content dictionary it was written with.
 
     Nothing is allocated before the frame was seen to declare exactly `raw_size` bytes (at most

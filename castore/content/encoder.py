@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from castore.content.blocks import Codec, Member, decode_block, join_block
+from castore.content.blocks import Codec, Member, join_block
 from castore.content.codecs import compress, compressible, decompress
 from castore.content.sink import EncodedBlock
 from castore.errors import CorruptObject
@@ -22,14 +22,21 @@ _METADATA_RAW_BELOW = 4 * KIB
 
 
 def encode_chunks(chunks: Sequence[tuple[Id, bytes | memoryview]]) -> list[EncodedBlock]:
-    """One content block for each chunk."""
-    return [_content_block((Member(id, Kind.CHUNK, len(data)),), data) for id, data in chunks]
+    """One content block for each chunk; a probe is made only after one that did not compress."""
+    blocks: list[EncodedBlock] = []
+    promising = False
+    for id, data in chunks:
+        promising = promising or compressible(data)
+        block, promising = _content_block((Member(id, Kind.CHUNK, len(data)),), data, promising)
+        blocks.append(block)
+    return blocks
 
 
 def encode_solid(chunks: Sequence[tuple[Id, bytes | memoryview]]) -> list[EncodedBlock]:
     """One content block that holds all these chunks, compressed together."""
     members = tuple([Member(id, Kind.CHUNK, len(data)) for id, data in chunks])
-    return [_content_block(members, b"".join([data for _, data in chunks]))]
+    raw = b"".join([data for _, data in chunks])
+    return [_content_block(members, raw, compressible(raw))[0]]
 
 
 def encode_metadata(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBlock]:
@@ -46,33 +53,36 @@ def encode_metadata(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBl
         if len(packed) < _METADATA_KEEPS * len(raw):
             codec, frame = Codec.ZSTD, packed
     data = join_block(codec, True, 0, (), members, frame)
-    if _read_back(data) != raw:
+    if _read_back(data, codec, len(frame), len(raw)) != raw:
         raise _unlike(members[0].id)
     return [EncodedBlock(data, members, len(raw), ())]
 
 
-def _content_block(members: tuple[Member, ...], raw: bytes | memoryview) -> EncodedBlock:
+def _content_block(
+    members: tuple[Member, ...], raw: bytes | memoryview, promising: bool
+) -> tuple[EncodedBlock, bool]:
+    """The block, and whether it was worth compressing."""
     codec = Codec.RAW
     frame: bytes | memoryview = raw
-    if compressible(raw):
+    if promising:
         packed = compress(raw)
         if len(packed) < _CONTENT_KEEPS * len(raw):
             codec, frame = Codec.ZSTD, packed
     data = join_block(codec, False, 0, (), members, frame)
-    view = memoryview(_read_back(data))
+    back = memoryview(_read_back(data, codec, len(frame), len(raw)))
     at = 0
     for id, _, size in members:
-        if content_id(view[at : at + size]) != id:
+        if content_id(back[at : at + size]) != id:
             raise _unlike(id)
         at += size
-    return EncodedBlock(data, members, len(raw), ())
+    return EncodedBlock(data, members, len(raw), ()), codec is Codec.ZSTD
 
 
-def _read_back(data: bytes) -> bytes:
-    block = decode_block(data, "the block just encoded")
-    if block.codec is Codec.RAW:
-        return block.frame
-    return decompress(block.frame, block.raw_size, where="the block just encoded")
+def _read_back(data: bytes, codec: Codec, frame_size: int, raw_size: int) -> memoryview | bytes:
+    frame = memoryview(data)[len(data) - frame_size :]
+    if codec is Codec.RAW:
+        return frame
+    return decompress(frame, raw_size, where="the block just encoded")
 
 
 def _unlike(id: Id) -> CorruptObject:

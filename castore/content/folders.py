@@ -71,7 +71,7 @@ class FolderScan:
         self._real_root = os.path.realpath(root)
         self.rules: Rules = ((0, ignore),) if ignore is not None else ()
 
-    def list(self, path: str, prefix: str, rules: Rules, depth: int) -> tuple[Listing, Rules]:
+    def take(self, path: str, prefix: str, rules: Rules, depth: int) -> tuple[Listing, Rules]:
         """What is taken from the folder at `path`, and the rules for what is below it.
 
         `prefix` is its path below the root with a `/`, or "". Raises InvalidInput, InvalidName,
@@ -148,6 +148,14 @@ class FolderScan:
             return real, os.stat(real)
         except OSError as error:
             raise refusal(error, path) from None
+
+
+def list_folder(folder: str | os.PathLike[str], links: str = "refuse") -> list[str]:
+    """The names of what is taken from a folder itself, sorted; raises as FolderScan.take."""
+    root = os.path.abspath(os.fspath(folder))
+    scan = FolderScan(root, links)
+    listing, _ = scan.take(root, "", scan.rules, 0)
+    return sorted(found.name for found in (*listing.files, *listing.folders))
 
 
 def _check_names(path: str, listing: Listing) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Final, TypeAlias
 
 from blake3 import blake3
 
 from castore.content.chunker import Chunker
-from castore.content.folder_walk import FolderWalk
+from castore.content.folder_walk import FolderWalk, Stored
 from castore.content.folders import FolderScan, Found, Ignore
 from castore.content.layouts import build_layout
-from castore.content.packer import Chunk, Packer, Relied, Tally
+from castore.content.packer import Packer, Relied, Tally
 from castore.content.segments import (
     BUFFER_BYTES,
     Buffers,
@@ -32,7 +33,7 @@ from castore.content.sink import FileCache, FileStamp, Sink
 from castore.content.sources import changed, opened, read_small, read_whole, same, settled, stamp_of
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id, Kind, content_id, object_id
-from castore.model.limits import KIB, MIB
+from castore.model.limits import CHUNK_MAX, CHUNK_MIN, KIB, MIB
 from castore.model.pages import Part
 
 __all__ = ["Ingestor", "Tally"]
@@ -42,6 +43,7 @@ WHOLE_BYTES: Final = 4 * MIB
 _GROUP_BYTES: Final = 4 * MIB
 _SAMPLE_BYTES: Final = 1 * MIB
 _REMEMBERED: Final = 16 * KIB
+_NOTHING: Final[frozenset[Id]] = frozenset()
 
 Path: TypeAlias = str | os.PathLike[str]
 
@@ -91,42 +93,33 @@ class Ingestor:
             if kind is None:
                 self.flush()
         finally:
-            self._packer.close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop the workers; what was not flushed is dropped."""
+        self._packer.close()
 
     def add_path(self, path: Path, *, follow: bool = True) -> FileContent:
         """Store the file at `path`; a link is followed unless `follow` is false.
 
         Raises NotFound, and InvalidInput for what is no regular file or changes while it is read.
         """
-        text = os.path.abspath(os.fspath(path))
-        started = self._now_ns()
-        with opened(text, follow=follow) as (descriptor, found):
-            stamp = stamp_of(text, found)
-            known = self._cache.lookup((stamp,))[0] if self._cache else None
-            if known is not None:
-                self._take_cached(known, text, found.st_size)
-                digest = known
-            else:
-                digest = self._read_open(descriptor, text, found)
-                self.remember(stamp, digest, started)
-        self._progress(found.st_size)
-        return FileContent(digest, found.st_size, found.st_mode >> 6 & 1)
+        content = self._add_file(os.path.abspath(os.fspath(path)), follow=follow)
+        self._progress(content.size)
+        return content
 
     def add_stream(self, pieces: Iterable[bytes | memoryview]) -> FileContent:
         """Store the joined pieces as one file, of any size, in bounded memory."""
         hasher = blake3()
         read = reader_of(pieces)
         segments = cut_segments(read, hasher, self._chunker, self._buffers.take)
-        parts = self._store_segments(segments, self._buffers.give, self._progress)
-        return self._finish_file(hasher.digest(), parts)
+        return self._finish(hasher, self._store_segments(segments, self._buffers.give))
 
     def add_bytes(self, data: bytes) -> FileContent:
         """Store `data` as one file."""
         if len(data) > WHOLE_BYTES:
             view = memoryview(data)
-            return self.add_stream(
-                view[at : at + MIB] for at in range(0, len(data), MIB)
-            )
+            return self.add_stream(view[at : at + MIB] for at in range(0, len(data), MIB))
         digest = content_id(data)
         self._store_whole([(digest, data)])
         self._progress(len(data))
@@ -148,12 +141,15 @@ class Ingestor:
         Raises NotFound, and InvalidInput or InvalidName as castore.content.folders says.
         """
         root = os.path.abspath(os.fspath(folder))
-        return FolderWalk(self, FolderScan(root, links, ignore), only).run()
+        walk = FolderWalk(
+            FolderScan(root, links, ignore), only, self._add_files, self._packer.add_objects
+        )
+        return walk.run()
 
     def add_object(self, kind: Kind, payload: bytes) -> Id:
         """Store a structured object by its canonical bytes and return its id."""
         id = object_id(kind, payload)
-        self._packer.add_object(kind, id, payload)
+        self._packer.add_objects([(kind, id, payload)])
         return id
 
     def flush(self) -> None:
@@ -161,36 +157,196 @@ class Ingestor:
         self._packer.flush()
         self._remember_now()
 
-    def add_files(self, files: Sequence[Found]) -> list[Id]:
-        """Store many files found by a scan; their digests, in order. For folders."""
+    def _add_files(self, files: Sequence[Found]) -> list[Stored]:
+        """Store many files found by a scan, in order."""
         started = self._now_ns()
-        digests: list[Id | None] = [None] * len(files)
+        cached: list[Id | None] = [None] * len(files)
         stamps: list[FileStamp] = []
         if self._cache is not None:
             stamps = [stamp_of(path, found) for _, path, found in files]
-            digests = self._cache.lookup(stamps)
+            cached = self._cache.lookup(stamps)
+        stored: list[Stored] = []
+        hits: list[tuple[Id, str]] = []
+        hit_bytes = 0
         group: list[tuple[Id, bytes]] = []
-        group_bytes = total = 0
+        group_bytes = 0
         for index, (_, path, found) in enumerate(files):
-            total += found.st_size
-            digest = digests[index]
+            digest = cached[index]
             if digest is not None:
-                self._take_cached(digest, path, found.st_size)
+                hits.append((digest, path))
+                hit_bytes += found.st_size
+                stored.append((digest, found.st_size, found.st_mode >> 6 & 1))
                 continue
-            small = found.st_size <= WHOLE_BYTES
-            data = read_small(path, found, follow=False) if small else None
+            data = read_small(path, found) if found.st_size <= WHOLE_BYTES else None
             if data is None:
-                digest = self._read_again(path)
-            else:
-                digest = content_id(data)
-                group.append((digest, data))
-                group_bytes += len(data)
-                if group_bytes >= _GROUP_BYTES:
-                    self._store_whole(group)
-                    group, group_bytes = [], 0
-            digests[index] = digest
+                again = self._add_file(path, follow=False)
+                stored.append((again.digest, again.size, again.mode))
+                continue
+            digest = content_id(data)
+            stored.append((digest, found.st_size, found.st_mode >> 6 & 1))
+            group.append((digest, data))
+            group_bytes += len(data)
+            if group_bytes >= _GROUP_BYTES:
+                self._store_whole(group)
+                group, group_bytes = [], 0
             if stamps:
-                self.remember(stamps[index], digest, started)
+                self._remember(stamps[index], digest, started)
         self._store_whole(group)
-        self._progress(total)
-        return [digest for digest in digests if digest is not None]
+        self._take_cached(hits, hit_bytes)
+        self._progress(sum([size for _, size, _ in stored]))
+        return stored
+
+    def _add_file(self, path: str, *, follow: bool) -> FileContent:
+        started = self._now_ns()
+        with opened(path, follow=follow) as (descriptor, found):
+            stamp = stamp_of(path, found)
+            digest = self._cache.lookup((stamp,))[0] if self._cache is not None else None
+            if digest is not None:
+                self._take_cached([(digest, path)], found.st_size)
+            else:
+                digest = self._read_open(descriptor, path, found)
+                if not same(found, os.fstat(descriptor)):
+                    raise changed(path)
+                self._remember(stamp, digest, started)
+        return FileContent(digest, found.st_size, found.st_mode >> 6 & 1)
+
+    def _read_open(self, descriptor: int, path: str, found: os.stat_result) -> Id:
+        size = found.st_size
+        if size <= WHOLE_BYTES:
+            data = read_whole(descriptor, path, size)
+            digest = content_id(data)
+            self._store_whole([(digest, data)])
+            return digest
+        if self._looks_known(descriptor, size):
+            digest = self._hash(descriptor)
+            if self._packer.known((digest,)) and os.lseek(descriptor, 0, os.SEEK_CUR) == size:
+                self._packer.rely_on_files([(digest, path)], size)
+                self.tally.files += 1
+                return digest
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        content = self._read_segments(descriptor)
+        if content.size != size:
+            raise changed(path)
+        return content.digest
+
+    def _read_segments(self, descriptor: int) -> FileContent:
+        hasher = blake3()
+        chunker = self._chunker
+
+        def read(target: memoryview) -> int:
+            return os.readv(descriptor, [target])
+
+        if not self._threads:
+            segments = cut_segments(read, hasher, chunker, self._buffers.take)
+            return self._finish(hasher, self._store_segments(segments, self._buffers.give))
+        with ReadAhead(lambda take: cut_segments(read, hasher, chunker, take)) as ahead:
+            return self._finish(hasher, self._store_segments(ahead, ahead.give))
+
+    def _store_segments(
+        self, segments: Iterable[Segment], give: Callable[[bytearray], None]
+    ) -> list[Part]:
+        parts: list[Part] = []
+        for chunks, buffer, size in segments:
+            parts.extend([Part(id, len(data)) for id, data in chunks])
+            known = self._packer.known([id for id, _ in chunks])
+            self._packer.add_chunks(chunks, known, weight=BUFFER_BYTES, done=partial(give, buffer))
+            if size:
+                self._progress(size)
+        return parts
+
+    def _finish(self, hasher: blake3, parts: list[Part]) -> FileContent:
+        """Store the layout of a file whose chunks were stored, if it has more than one."""
+        digest = hasher.digest()
+        size = sum([part.size for part in parts])
+        if not parts:
+            self._packer.add_chunks([(digest, b"")], self._packer.known((digest,)))
+        elif len(parts) > 1:
+            self._add_layout(digest, parts)
+        self.tally.files += 1
+        return FileContent(digest, size)
+
+    def _add_layout(self, digest: Id, parts: list[Part]) -> None:
+        root, inner = build_layout(parts)
+        pages = [(Kind.LAYOUT, id, payload) for id, payload in inner]
+        self._packer.add_objects([*pages, (Kind.LAYOUT, digest, root)])
+
+    def _store_whole(self, files: Sequence[tuple[Id, bytes]]) -> None:
+        """Store files that are in memory, in one look-up."""
+        packer = self._packer
+        known = packer.known([digest for digest, _ in files])
+        self.tally.files += len(files)
+        for digest, data in files:
+            if digest in known or packer.under_way(digest):
+                packer.rely_on_bytes(digest, data)
+            elif len(data) <= CHUNK_MIN:
+                packer.add_chunks(((digest, data),), _NOTHING)
+            else:
+                chunks = cut_whole(digest, data, self._chunker)
+                if len(chunks) == 1:
+                    packer.add_chunks(chunks, _NOTHING)
+                    continue
+                packer.add_chunks(chunks, packer.known([id for id, _ in chunks]))
+                self._add_layout(digest, [Part(id, len(piece)) for id, piece in chunks])
+
+    def _take_cached(self, files: Sequence[tuple[Id, str]], size: int) -> None:
+        self._packer.rely_on_files(files, size)
+        self.tally.files += len(files)
+        self.tally.cached_files += len(files)
+
+    def _looks_known(self, descriptor: int, size: int) -> bool:
+        """Whether the first and the last chunk are stored: then hashing the file first may pay."""
+        ends = self._chunker.ends
+        head = os.pread(descriptor, CHUNK_MAX, 0)
+        tail = os.pread(descriptor, _SAMPLE_BYTES, size - _SAMPLE_BYTES)
+        head_ends = ends(head, final=False)
+        tail_ends = [0, *ends(tail, final=True)]
+        if not head_ends or len(tail_ends) < 2:
+            return False
+        first = content_id(head[: head_ends[0]])
+        last = content_id(tail[tail_ends[-2] :])
+        return len(self._packer.known([first, last])) == 2
+
+    def _hash(self, descriptor: int) -> Id:
+        hasher = blake3()
+        buffer = self._buffers.take()
+        view = memoryview(buffer)[:MIB]
+        while count := os.readv(descriptor, [view]):
+            hasher.update(view[:count])
+        self._buffers.give(buffer)
+        return hasher.digest()
+
+    def _remember(self, stamp: FileStamp, digest: Id, started: int) -> None:
+        if self._cache is not None and settled(stamp, started):
+            self._remembered.append((stamp, digest))
+            if len(self._remembered) >= _REMEMBERED:
+                self._remember_now()
+
+    def _remember_now(self) -> None:
+        if self._cache is not None and self._remembered:
+            rows, self._remembered = self._remembered, []
+            self._cache.remember(rows)
+
+    def _restore(self, vanished: list[Relied]) -> None:
+        """Store again what was removed after it was found, from memory or from its file."""
+        with Ingestor(self._sink) as again:
+            for id, kind, payload, path in vanished:
+                if kind is not Kind.CHUNK:
+                    again._packer.add_objects([(kind, id, payload)])
+                    continue
+                content = again.add_path(path) if path else again.add_bytes(payload)
+                if content.digest != id:
+                    raise changed(path)
+        tally, added = self.tally, again.tally
+        tally.stored_bytes += added.stored_bytes
+        tally.new_bytes += added.new_bytes
+        tally.known_bytes -= added.new_bytes
+
+    @property
+    def _chunker(self) -> Chunker:
+        if self._cutter is None:
+            self._cutter = Chunker()
+        return self._cutter
+
+
+def _silent(_: int) -> None:
+    pass

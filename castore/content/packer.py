@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
@@ -106,10 +106,14 @@ class Packer:
         unknown = [id for id in ids if id not in pending]
         return self._sink.known(unknown) if unknown else set()
 
+    def under_way(self, id: Id) -> bool:
+        """Whether this object was added and is not written yet."""
+        return id in self._pending
+
     def add_chunks(
         self,
         chunks: Iterable[Chunk],
-        known: set[Id],
+        known: Set[Id],
         *,
         weight: int = 0,
         done: Callable[[], None] | None = None,
@@ -143,25 +147,35 @@ class Packer:
         elif done is not None:
             done()
 
-    def add_object(self, kind: Kind, id: Id, payload: bytes) -> None:
-        """Store a structured object, unless it is there."""
-        if id in self._pending:
-            return
-        if self._sink.known((id,)):
-            self._rely(Relied(id, kind, payload, ""), len(payload))
-            return
-        self._pending.add(id)
-        pages = kind in _PAGES
-        (self._pages if pages else self._plain).append((kind, id, payload))
-        self._metadata_bytes[pages] += len(payload)
-        if self._metadata_bytes[pages] >= _METADATA_BLOCK_BYTES:
-            self._close_metadata(pages)
+    def add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
+        """Store structured objects that are not there yet; each after those it points to."""
+        known = self.known([id for _, id, _ in objects])
+        for kind, id, payload in objects:
+            if id in self._pending:
+                continue
+            if id in known:
+                self._rely(Relied(id, kind, payload, ""), len(payload))
+                continue
+            self._pending.add(id)
+            pages = kind in _PAGES
+            (self._pages if pages else self._plain).append((kind, id, payload))
+            self._metadata_bytes[pages] += len(payload)
+            if self._metadata_bytes[pages] >= _METADATA_BLOCK_BYTES:
+                self._close_metadata(pages)
 
-    def rely_on_file(self, digest: Id, path: str, size: int) -> None:
-        """Take the file at `path` as stored; it is read again if it is not, when that matters."""
+    def rely_on_files(self, files: Sequence[tuple[Id, str]], size: int) -> None:
+        """Take these (digest, path) as stored, `size` bytes in all.
+
+        A file is read again if, when the batch is written, it turns out not to be stored.
+        """
         self.tally.known_bytes += size
-        if digest not in self._pending:
-            self._rely(Relied(digest, Kind.CHUNK, b"", path), 0)
+        pending, relied, waiting = self._pending, self._relied, self._batch.relied
+        for digest, path in files:
+            if digest not in pending:
+                relied[digest] = Relied(digest, Kind.CHUNK, b"", path)
+                waiting.add(digest)
+        if len(relied) >= _RELIED_IDS:
+            self._write()
 
     def rely_on_bytes(self, digest: Id, data: bytes) -> None:
         """Take a file with these bytes as stored: `known` said so."""
@@ -175,6 +189,11 @@ class Packer:
         while self._queue:
             self._collect()
         self._write()
+        if self._pending:
+            raise Unavailable(
+                f"{len(self._pending)} objects were lost when this session was interrupted",
+                fix="begin again in a new session",
+            )
 
     def close(self) -> None:
         """Stop the workers; what was not flushed is dropped."""
@@ -235,13 +254,14 @@ class Packer:
 
     def _collect(self) -> None:
         """Move the oldest job's blocks to the batch, waiting for it; write a full batch."""
-        job = self._queue.popleft()
-        self._in_flight -= job.weight
+        job = self._queue[0]
         blocks = job.blocks if isinstance(job.blocks, list) else job.blocks.result()
-        if job.done is not None:
-            job.done()
         self._batch.blocks.extend(blocks)
         self._batch.indexed.extend(job.indexed)
+        self._queue.popleft()
+        self._in_flight -= job.weight
+        if job.done is not None:
+            job.done()
         self._batch_bytes += sum([len(block.data) for block in blocks])
         self._batch_bytes += sum([len(payload) for _, _, payload in job.indexed])
         if self._batch_bytes >= BATCH_BYTES:

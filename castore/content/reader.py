@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -25,6 +27,10 @@ from castore.model.pages import Part
 __all__ = ["Load", "ObjectReader", "StoredObject"]
 
 CACHE_BYTES: Final = 16 * MIB
+# From this size on a whole file is decoded by threads ahead of whoever takes its bytes.
+AHEAD_ABOVE: Final = 4 * MIB
+_READ_THREADS: Final = 2
+_AHEAD_CHUNKS: Final = 16
 _BUFFER_BYTES: Final = 128 * 1024
 
 
@@ -54,13 +60,7 @@ class ObjectReader:
         Raises ObjectNotFound, TypeMismatch for an object of another kind, and CorruptObject. The
         root page of a layout has no id of its own: see `layout_root`.
         """
-        stored = self._load(id)
-        if stored.kind is not kind:
-            raise TypeMismatch(f"{id.hex()} is a {_word(stored.kind)}, not a {_word(kind)}")
-        data = self._member(id, stored)
-        if object_id(kind, data) != id:
-            raise _mismatch(id, stored.block_number)
-        return data
+        return self._check(id, kind, self._load(id))
 
     def manifest(self, id: Id) -> Manifest:
         """The manifest of this id; raises as `payload`."""
@@ -116,15 +116,17 @@ class ObjectReader:
             return
         hasher = blake3()
         left = size
-        for part in iter_parts(self.layout_page, root):
-            piece = self.chunk(part)
-            hasher.update(piece)
-            left -= len(piece)
-            if left <= 0 and (left < 0 or hasher.digest() != digest):
-                raise CorruptObject(
-                    f"the chunks listed for file {digest.hex()} are not its bytes", id=digest.hex()
-                )
-            yield piece
+        parts = iter_parts(self.layout_page, root)
+        with closing(self._chunks(parts, ahead=size >= AHEAD_ABOVE)) as pieces:
+            for piece in pieces:
+                hasher.update(piece)
+                left -= len(piece)
+                if left <= 0 and (left < 0 or hasher.digest() != digest):
+                    raise CorruptObject(
+                        f"the chunks listed for file {digest.hex()} are not its bytes",
+                        id=digest.hex(),
+                    )
+                yield piece
 
     def read(self, digest: Id, size: int, limit: int) -> bytes:
         """The bytes of a whole file of at most `limit` bytes; raises InvalidInput for more."""
@@ -134,12 +136,41 @@ class ObjectReader:
 
     def chunk(self, part: Part) -> bytes:
         """The bytes of one chunk of a layout; raises as `payload`."""
-        data = self.payload(part.id, Kind.CHUNK)
+        return self._check_chunk(part, self._load(part.id))
+
+    def _check_chunk(self, part: Part, stored: StoredObject) -> bytes:
+        data = self._check(part.id, Kind.CHUNK, stored)
         if len(data) != part.size:
             raise CorruptObject(
                 f"chunk {part.id.hex()} has {len(data)} bytes, not {part.size}", id=part.id.hex()
             )
         return data
+
+    def _check(self, id: Id, kind: Kind, stored: StoredObject) -> bytes:
+        """The bytes of an object found in the store, compared with its id."""
+        if stored.kind is not kind:
+            raise TypeMismatch(f"{id.hex()} is a {_word(stored.kind)}, not a {_word(kind)}")
+        data = self._member(id, stored)
+        if object_id(kind, data) != id:
+            raise _mismatch(id, stored.block_number)
+        return data
+
+    def _chunks(self, parts: Iterator[Part], *, ahead: bool) -> Generator[bytes, None, None]:
+        """The bytes of these chunks; `ahead` of the caller, threads decode and compare some."""
+        if not ahead:
+            yield from (self.chunk(part) for part in parts)
+            return
+        waiting: deque[Future[bytes]] = deque()
+        with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="castore-decode") as pool:
+            try:
+                for part in parts:
+                    waiting.append(pool.submit(self._check_chunk, part, self._load(part.id)))
+                    if len(waiting) > _AHEAD_CHUNKS:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _file(self, digest: Id, size: int) -> tuple[bytes | None, bytes]:
         """The root of a file's layout, or None and its only chunk; its size is compared."""

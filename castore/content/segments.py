@@ -80,13 +80,11 @@ def cut_segments(
         yield Segment(chunks, buffer, filled - start)
 
 
-def cut_whole(data: bytes, chunker: Chunker) -> list[tuple[Id, bytes | memoryview]]:
+def cut_whole(digest: Id, data: bytes, chunker: Chunker) -> list[tuple[Id, bytes | memoryview]]:
     """The chunks of a whole file in memory, at least one: an empty file is one empty chunk."""
-    if len(data) <= CHUNK_MIN:
-        return [(content_id(data), data)]
-    ends = chunker.ends(data, final=True)
-    if len(ends) == 1:
-        return [(content_id(data), data)]
+    ends = chunker.ends(data, final=True) if len(data) > CHUNK_MIN else ()
+    if len(ends) <= 1:
+        return [(digest, data)]
     view = memoryview(data)
     pieces = [view[a:b] for a, b in zip([0, *ends], ends, strict=False)]
     return [(content_id(piece), piece) for piece in pieces]

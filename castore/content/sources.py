@@ -1,4 +1,4 @@
-"""Files to ingest: opened without following surprises, read whole, and known again by their stamp."""
+"""Files to ingest: opened without surprises, read whole, and known again by their stamps."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def read_whole(descriptor: int, path: str, size: int) -> bytes:
     return data
 
 
-def read_small(path: str, found: os.stat_result, *, follow: bool) -> bytes | None:
+def read_small(path: str, found: os.stat_result) -> bytes | None:
     """The bytes of a file found before, or None if it is not as it was, or not to be had.
 
     The lean form of `opened`, `read_whole` and `same`, for many files.
     """
     try:
-        descriptor = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW)
+        descriptor = os.open(path, _READ | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
@@ -91,9 +91,8 @@ def same(before: os.stat_result, after: os.stat_result) -> bool:
 
 def stamp_of(path: str, found: os.stat_result) -> FileStamp:
     """The stamp of a file at an absolute path."""
-    name = b"%d %d %b" % (found.st_dev, found.st_ino, os.fsencode(path))
-    key = blake3(name).digest(16)
-    return FileStamp(key, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    name = f"{found.st_dev} {found.st_ino} {path}".encode("utf-8", "surrogateescape")
+    return FileStamp(blake3(name).digest(16), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def settled(stamp: FileStamp, now_ns: int) -> bool:

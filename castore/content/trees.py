@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from blake3 import blake3
 
@@ -32,6 +32,10 @@ ReadPage: TypeAlias = Callable[[Id], bytes]
 """Gives the verified payload of a page; raises ObjectNotFound or CorruptObject."""
 
 
+Row: TypeAlias = tuple[bytes, str, Id, int, int]
+"""An Entry, which may be a plain tuple: there are as many as there are files."""
+
+
 class BuiltTree(NamedTuple):
     """A folder ready to store: its root, the bytes of all files below, and its own pages.
 
@@ -43,12 +47,12 @@ class BuiltTree(NamedTuple):
     pages: list[tuple[Id, bytes]]
 
 
-def build_tree(entries: Iterable[Entry]) -> BuiltTree:
+def build_tree(entries: Iterable[Row]) -> BuiltTree:
     """The pages of one folder; the same entries give the same root, in whatever order they come.
 
-    Raises InvalidInput for a name given twice. Rows may be plain tuples in the order of Entry.
+    Raises InvalidInput for a name given twice.
     """
-    ordered = sorted(entries)
+    ordered = sorted(cast("Iterable[Entry]", entries))
     for one, next_one in pairwise(ordered):
         if one[0] == next_one[0]:
             raise InvalidInput(f"{one[0]!r} is in one folder twice")

@@ -1,4 +1,4 @@
-"""What the table `lookup` holds about an object: a pure function of the object, so a rebuild equals.
+"""What table `lookup` holds about an object: a pure function of it, so that a rebuild equals.
 
 Keys, values are empty but for JUMP:
 
@@ -45,14 +45,15 @@ class Index(IntEnum):
     AUTHOR = 8
     TYPE = 9  # artifact type, to sets
     SOURCE = 10  # the target of a source (an id), its digest (an id) or its uri
-    NOTE_TARGET = 11  # an id, to the notes about it
-    NOTE_SUBJECT = 12  # (subject, value), to notes
-    OPERATION = 13  # operation id, to sequences of `ops`
+    TARGET = 11  # an id, to the notes about it
+    SUBJECT = 12  # (subject, value), to notes
+    OPERATION = 13  # operation id
     IN_TREE = 14  # content or page, to tree pages
     IN_SET = 15  # content or tree, to sets
     IN_MANIFEST = 16  # set, spec source, file of a spec, attachment
     CHILD = 17  # any parent
-    JUMP = 18
+    LOGGED = 18  # operation id, to sequences of `ops`
+    JUMP = 19
 
 
 CONTAINERS: Final = {
@@ -76,8 +77,13 @@ def lookup_prefix(index: Index, value: Value = b"") -> bytes:
 
 
 def lookup_key(index: Index, value: Value, at: int, tail: bytes) -> bytes:
-    """The key that leads from `value` to the object, or for OPERATION the sequence, in `tail`."""
+    """The key that leads from `value` to the object, or for LOGGED the sequence, in `tail`."""
     return lookup_prefix(index, value) + _TIME.pack(at) + tail
+
+
+def lookup_jump(id: Id) -> bytes:
+    """The key of a manifest's jump row."""
+    return bytes((Index.JUMP,)) + id
 
 
 def time_bytes(at: int) -> bytes:
@@ -93,7 +99,7 @@ def split_key(key: bytes, prefix: bytes) -> tuple[int, bytes]:
 
 def operation_key(op_id: str, at: int, sequence: int) -> bytes:
     """The key that leads from an operation id to its entry in the log."""
-    return lookup_key(Index.OPERATION, op_id, at, _TIME.pack(sequence))
+    return lookup_key(Index.LOGGED, op_id, at, _TIME.pack(sequence))
 
 
 def read_sequence(tail: bytes) -> int:
@@ -115,8 +121,8 @@ def lookup_keys(kind: Kind, id: Id, payload: bytes) -> set[bytes]:
     if kind is Kind.NOTE:
         note = decode_note(payload)
         return {
-            lookup_key(Index.NOTE_TARGET, note.target, note.at, id),
-            lookup_key(Index.NOTE_SUBJECT, (note.subject, note.value), note.at, id),
+            lookup_key(Index.TARGET, note.target, note.at, id),
+            lookup_key(Index.SUBJECT, (note.subject, note.value), note.at, id),
         }
     return set()
 
@@ -130,6 +136,7 @@ def manifest_keys(id: Id, manifest: Manifest) -> set[bytes]:
         (Index.RUN, manifest.run),
         (Index.TRACE, manifest.trace),
         (Index.AUTHOR, manifest.author),
+        (Index.OPERATION, manifest.operation),
     ]
     pairs: list[tuple[Index, Value]] = [(index, value) for index, value in single if value]
     if agent.version:
@@ -164,8 +171,3 @@ def _content(content: Content) -> Id:
     if isinstance(content, FileContent):
         return content.digest
     return content.id if isinstance(content, TreeContent) else content.digest
-
-
-def lookup_jump(id: Id) -> bytes:
-    """The key of a manifest's jump row."""
-    return bytes((Index.JUMP,)) + id

@@ -13,6 +13,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.database.datafile import (
@@ -164,7 +165,7 @@ class _Accounting:
                 self._problem(f"free list: a count of {count} pages in {len(pages)} places")
                 return
             pages = pages[:count]
-            if any(a <= b for a, b in zip(pages, pages[1:], strict=False)):
+            if any(a <= b for a, b in pairwise(pages)):
                 self._problem("free list: pages out of order")
             for page in pages:
                 self._own(page, _FREE, "free list")
@@ -239,7 +240,9 @@ class _Accounting:
             if branch:
                 ends = [node.key for node in nodes[1:]] + [high]
                 starts = [low, *ends]
-                for node, start, end in zip(reversed(nodes), starts[-2::-1], ends[::-1], strict=True):
+                for node, start, end in zip(
+                    reversed(nodes), starts[-2::-1], ends[::-1], strict=True
+                ):
                     stack.append((node.child, level + 1, start, end))
                 continue
             self._counts[3] += len(nodes)
@@ -273,7 +276,7 @@ class _Accounting:
             spans.append((at, end))
             yield node._replace(key=_key(data[at + _NODE.size : data_at], integer, branch))
         spans.sort()
-        if any(end > start for (_, end), (start, _) in zip(spans, spans[1:], strict=False)):
+        if any(end > start for (_, end), (start, _) in pairwise(spans)):
             raise _DamagedPage("nodes overlap")
 
     def _leaf_node(
@@ -343,7 +346,7 @@ def _key(data: bytes, integer: bool, branch: bool) -> Key:
 
 def _check_order(keys: list[Key], low: Key | None, high: Key | None) -> None:
     bounded = keys if low is None else [low, *keys]
-    for a, b in zip(bounded, bounded[1:], strict=False):
+    for a, b in pairwise(bounded):
         # Within a page keys rise strictly; the first may equal the key that led to the page.
         if _above(a, b) or (a == b and not (a is low and b is keys[0])):
             raise _DamagedPage("keys out of order")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import lmdb
 
@@ -18,7 +18,18 @@ from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
 from castore.model.ids import Id, Kind
 from castore.model.limits import ID_BYTES
 
-Row = TypeVar("Row")
+__all__ = [
+    "BlockInfo",
+    "Index",
+    "ObjectRow",
+    "Operation",
+    "Reading",
+    "Removal",
+    "Stage",
+    "State",
+    "Step",
+]
+
 _STORED: Final = int(State.STORED)
 _STATE_AT: Final = 11
 _LAST: Final = b"\xff" * (8 + ID_BYTES + 1)
@@ -61,8 +72,7 @@ class Reading:
         self._check()
         with self._txn.cursor(table) as cursor:
             if backwards:
-                found = cursor.set_range(start) if start else False
-                found = cursor.prev() if found else cursor.last()
+                found = cursor.prev() if start and cursor.set_range(start) else cursor.last()
             else:
                 found = cursor.set_range(start) if start else cursor.first()
             step = cursor.prev if backwards else cursor.next
@@ -152,6 +162,16 @@ class Reading:
             number = tables.read_number(key)
             yield number, tables.read_block_info(value, number)
 
+    def block_numbers(self, start: int = 0) -> Iterator[int]:
+        """The number of every block from `start` on, in order, without reading the blocks."""
+        self._check()
+        with self._txn.cursor(self._tables.blocks) as cursor:
+            found = cursor.set_range(tables.number_key(start))
+            while found:
+                yield tables.read_number(cursor.key())
+                self._check()
+                found = cursor.next()
+
     def blocks(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Every block from number `start` on, in order; stop early and go on in another view."""
         for key, value in self._walk(self._tables.blocks, tables.number_key(start)):
@@ -187,6 +207,11 @@ class Reading:
         for key, value in self._walk(self._tables.ops, start, backwards=newest_first):
             yield decode_operation(tables.read_number(key), value)
 
+    def operations_from(self, sequence: int) -> Iterator[Operation]:
+        """Every entry from `sequence` on, oldest first."""
+        for key, value in self._walk(self._tables.ops, tables.number_key(sequence)):
+            yield decode_operation(tables.read_number(key), value)
+
     def operation(self, sequence: int) -> Operation | None:
         """The entry at `sequence`."""
         value = self._get(self._tables.ops, tables.number_key(sequence))
@@ -202,7 +227,7 @@ class Reading:
 
     def operations_by_id(self, op_id: str) -> Iterator[Operation]:
         """Every entry with this operation id, newest first."""
-        for _, tail in self._lookup(derive.lookup_prefix(Index.OPERATION, op_id)):
+        for _, tail in self._lookup(derive.lookup_prefix(Index.LOGGED, op_id)):
             found = self.operation(derive.read_sequence(tail))
             if found is not None and found.op_id == op_id:
                 yield found
@@ -243,6 +268,14 @@ class Reading:
     def ancestor(self, id: Id, number: int) -> Id | None:
         """The version with this number among `id` and its first parents; None if not stored."""
         return ancestry.find_ancestor(id, number, self.step)
+
+    def has_lookup(self, key: bytes) -> bool:
+        """Whether this very row of `lookup` is there."""
+        return self._get(self._tables.lookup, key) is not None
+
+    def lookup_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Every row of `lookup` from this key on, as stored."""
+        return self._walk(self._tables.lookup, start)
 
     # Sessions.
 
@@ -325,6 +358,3 @@ class Reading:
             name: int(self._txn.stat(handle)["entries"])
             for name, handle in self._tables._asdict().items()
         }
-
-
-Read = Callable[[Reading], Row]

@@ -24,6 +24,7 @@ FILE_KEY_BYTES: Final = 16
 
 # Keys of table `meta`; numbers are u64 little endian, uuids 16 bytes, features a canonical map.
 FORMAT_KEY: Final = b"format"
+CREATED_KEY: Final = b"created"
 UUID_KEY: Final = b"uuid"
 PROJECT_KEY: Final = b"project"
 FEATURES_KEY: Final = b"features"
@@ -85,7 +86,7 @@ class ObjectRow(NamedTuple):
 
 
 class BlockInfo(NamedTuple):
-    """Bytes of a block as stored, as decoded, and in use; the blocks its bases lie in, ascending."""
+    """Bytes of a block as stored, decoded and in use; the blocks its bases lie in, ascending."""
 
     stored: int
     raw: int

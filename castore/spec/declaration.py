@@ -87,7 +87,7 @@ class ReviewPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A parsed spec; `artifacts` in the order written, `store` and `base` as written ("" if not)."""
+    """A parsed spec; `artifacts` in the order written, `store` as written ("" if it is not)."""
 
     id: str
     version: str

@@ -28,8 +28,8 @@ _BY_SUFFIX: Final = {
 }  # fmt: skip
 
 _TYPES_BY_SUFFIX: Final = {
-    "ipynb": "analysis", "docx": "document", "pptx": "document", "xlsx": "dataset", "rst": "document",
-    "whl": "code", "jar": "code",
+    "ipynb": "analysis", "docx": "document", "pptx": "document", "xlsx": "dataset",
+    "rst": "document", "whl": "code", "jar": "code",
 } | dict.fromkeys(
     ("js", "mjs", "ts", "tsx", "jsx", "rs", "go", "c", "h", "cc", "cpp", "hpp", "java", "rb", "sh",
      "bash", "sql", "r", "jl", "php", "cs", "kt", "swift", "lua", "pl", "css", "scss"),

@@ -252,7 +252,7 @@ def _syntax_fix(text: str, line: int, problem: str) -> str:
     lines = text.split("\n")
     at = lines[line - 1] if line <= len(lines) else ""
     if _inside_artifacts(lines, line):
-        return f"`artifacts:` holds a list and nothing else; `store:` stands beside it:\n{ARTIFACTS_FORM}"
+        return f"`artifacts:` is a list, and `store:` stands beside it:\n{ARTIFACTS_FORM}"
     if at[: len(at) - len(at.lstrip())].count("\t"):
         return "indent with spaces, not tabs"
     if "mapping values are not allowed" in problem:

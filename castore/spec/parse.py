@@ -317,7 +317,8 @@ def _check_names(artifacts: Sequence[Declared], faults: Faults) -> None:
     first: dict[str, int] = {}
     for artifact in artifacts:
         if artifact.name in first:
-            message = f"artifact {artifact.name!r} is declared twice, first on line {first[artifact.name]}"
+            where = f"first on line {first[artifact.name]}"
+            message = f"artifact {artifact.name!r} is declared twice, {where}"
             faults.add(artifact.line, artifact.column, message, "give each its own name")
         elif artifact.name:
             first[artifact.name] = artifact.line
@@ -335,7 +336,7 @@ def _check_places(artifacts: Sequence[Declared], faults: Faults) -> None:
             open.pop()
         if open and open[-1].name != artifact.name:
             other = open[-1]
-            how = "is also that of" if artifact.place == other.place else f"lies inside that of"
+            how = "is also that of" if artifact.place == other.place else "lies inside that of"
             message = (
                 f"the place {artifact.place!r} of artifact {artifact.name!r} {how} "
                 f"{other.name!r} on line {other.line}"

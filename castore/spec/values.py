@@ -22,8 +22,9 @@ _INTEGER: Final = re.compile(r"(0|[1-9]\d{0,8})\Z")
 _TRUE: Final = ("true", "True", "TRUE")
 _FALSE: Final = ("false", "False", "FALSE")
 _SPELLINGS: Final = {
-    "md": "markdown", "htm": "html", "ndjson": "jsonl", "yml": "yaml", "txt": "text", "py": "python",
-    "jpg": "jpeg", "directory": "folder", "dir": "folder", "plain": "text", "plaintext": "text",
+    "md": "markdown", "htm": "html", "ndjson": "jsonl", "yml": "yaml", "txt": "text",
+    "py": "python", "jpg": "jpeg", "directory": "folder", "dir": "folder", "plain": "text",
+    "plaintext": "text",
     "sqlite3": "sqlite", "db": "sqlite", "feather": "arrow", "tar.gz": "tar", "tgz": "tar",
     "bytes": "binary", "file": "binary", "local": "stored", "cloud": "stored", "remote": "external",
     "utf8": "utf-8", "us-ascii": "ascii", "latin1": "latin-1", "iso-8859-1": "latin-1",
@@ -164,7 +165,7 @@ def mapping(node: Node, what: str, faults: Faults, form: str) -> MapNode | None:
 
 def _bytes(match: re.Match[str]) -> int | None:
     whole, fraction, unit = match[1], match[2] or "", (match[3] or "").casefold()
-    factor = _UNITS[unit]
+    factor: int = _UNITS[unit]
     if fraction and factor == 1:
         return None
     return int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)

@@ -112,7 +112,7 @@ def _plan(store: Store, request: CommitRequest) -> _Plan:
         sources=request.sources,
         meta=request.meta,
         only=request.only,
-        folder=relative(gathered.folder, store.root) if gathered.folder else "",
+        folder=relative(gathered.folder, store.root) if gathered.folder and not spec else "",
         arguments=request.paths,
         resumed=resumed,
     )
@@ -147,7 +147,7 @@ def _gather(
             f"run {request.resume!r} was interrupted without a spec: name the same paths again",
             fix="cas partial list",
         )
-    return gather_plain(given, request.cwd, only=request.only, have=have)
+    return gather_plain(given, request.cwd, only=request.only, have=have, links=request.links)
 
 
 def _add(session: Session, found: Input, request: CommitRequest) -> None:
@@ -158,7 +158,7 @@ def _add(session: Session, found: Input, request: CommitRequest) -> None:
     elif found.uri:
         session.add_external(found.name, found.uri, _pinned(found.uri))
     elif found.glob:
-        session.add_folder_of(found.name, found.path, found.glob)
+        session.add_matching(found.name, found.path, found.glob)
     else:
         session.add(found.name, found.path)
 

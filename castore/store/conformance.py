@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 
 from castore.content.reader import ObjectReader
-from castore.model.artifact_set import Artifact, ExternalContent, FileContent
+from castore.content.trees import walk_tree
+from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.manifest import CheckResult
+from castore.model.pages import FILE
 from castore.spec.checks import check_artifact
-from castore.spec.declaration import Checks, Declared, Spec
+from castore.spec.declaration import Declared, Spec
+from castore.spec.results import CheckResult as CheckedBySpec
 
 DETAIL_BYTES: Final = 300
 RECORDED_FAULTS: Final = 32
@@ -87,12 +90,6 @@ def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:
         type=artifact.type,
         format=artifact.format,
         path=artifact.path,
-        title="",
-        required=True,
-        storage="stored",
-        uri="",
-        checks=Checks(),
-        line=0,
     )
     return [
         f"{artifact.name}: looks like {artifact.format} but: {found.detail}"
@@ -103,7 +100,7 @@ def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:
 
 def _check(
     reader: ObjectReader, declared: Declared, artifact: Artifact, schema: bytes | None
-) -> list[Any]:
+) -> list[CheckedBySpec]:
     content = artifact.content
     if isinstance(content, ExternalContent):
         return []
@@ -115,9 +112,33 @@ def _check(
             schema=schema,
             is_folder=False,
         )
-    return check_artifact(
+    found = check_artifact(
         declared, size=content.size, open=_no_bytes, schema=schema, is_folder=True
     )
+    if declared.is_glob:
+        found += _check_files(reader, declared, content, schema)
+    return found
+
+
+def _check_files(
+    reader: ObjectReader, declared: Declared, folder: TreeContent, schema: bytes | None
+) -> list[CheckedBySpec]:
+    """The checks of each file of a glob; what failed says in which file, the rest is summed up."""
+    results: list[CheckedBySpec] = []
+    for path, entry in walk_tree(reader.tree_page, folder.id):
+        if entry.kind != FILE:
+            continue
+        file = FileContent(entry.id, entry.size, entry.mode)
+        found = check_artifact(
+            declared, size=file.size, open=_opener(reader, file), schema=schema, is_folder=False
+        )
+        name = path.decode("utf-8", "replace")
+        results += [
+            replace(result, detail=f"{name}: {result.detail}")
+            for result in found
+            if result.result != "passed"
+        ]
+    return results
 
 
 def _opener(reader: ObjectReader, content: FileContent) -> Callable[[], BinaryIO]:

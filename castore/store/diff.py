@@ -142,7 +142,7 @@ def diff_versions(store: Store, old: Version | None, new: Version) -> SetDiff:
         artifacts=tuple(changes),
         unchanged=len(before.keys() & after.keys())
         - sum(change.change == "changed" for change in changes),
-        spec=_spec_changes(manifest.spec if manifest else SpecPin(""), new.manifest.spec),
+        spec=spec_changes(manifest.spec if manifest else SpecPin(""), new.manifest.spec),
         sources_added=come,
         sources_removed=gone,
         checks=_check_changes(manifest, new.manifest),
@@ -196,7 +196,8 @@ def _difference(
     )
 
 
-def _spec_changes(old: SpecPin, new: SpecPin) -> tuple[FieldChange, ...]:
+def spec_changes(old: SpecPin, new: SpecPin) -> tuple[FieldChange, ...]:
+    """What differs between two spec pins: id, version, contract; not where the YAML lies."""
     pairs = (
         ("id", old.id, new.id),
         ("version", old.version, new.version),

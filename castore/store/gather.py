@@ -98,7 +98,12 @@ def gather_declared(
 
 
 def gather_plain(
-    given: Given, cwd: Path, *, only: Collection[str] = (), have: Collection[str] = ()
+    given: Given,
+    cwd: Path,
+    *,
+    only: Collection[str] = (),
+    have: Collection[str] = (),
+    links: str = "refuse",
 ) -> Gathered:
     """The inputs without a spec: a folder's top-level entries, single files, NAME=PATH pairs.
 
@@ -112,7 +117,7 @@ def gather_plain(
         branch = path.name if path.is_dir() else path.stem
         if path.is_dir():
             folder = path
-            inputs += _entries(path)
+            inputs += _entries(path, links)
         else:
             inputs.append(Input(path.name, path))
     else:
@@ -197,22 +202,22 @@ def _declared(declared: Declared, base: Path) -> Input | None:
 def _undeclared(spec: Spec, base: Path) -> tuple[str, ...]:
     """Notices about top-level entries of a given folder that no declared place covers."""
     places = {declared.place.split("/")[0] for declared in spec.artifacts}
-    extra = [name for name in _names(base) if name not in places]
+    extra = [name for name in _names(base, "skip") if name not in places]
     if not extra:
         return ()
     shown = ", ".join(extra[:5]) + (" …" if len(extra) > 5 else "")
     return (f"not declared by the spec and left out: {shown}",)
 
 
-def _entries(folder: Path) -> list[Input]:
-    names = _names(folder)
+def _entries(folder: Path, links: str) -> list[Input]:
+    names = _names(folder, links)
     if not names:
         raise InvalidInput(f"{str(folder)!r} holds nothing to commit")
     return [Input(name, folder / name) for name in names]
 
 
-def _names(folder: Path) -> list[str]:
-    return [os.fsdecode(name) for name in list_folder(folder)]
+def _names(folder: Path, links: str) -> list[str]:
+    return list_folder(folder, links)
 
 
 def _check_names(inputs: Sequence[Input]) -> None:

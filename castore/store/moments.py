@@ -11,7 +11,8 @@ from castore.errors import InvalidInput
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])\Z")
 _DATE: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
 _TIME: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?(Z|[+-]\d{2}:?\d{2})?\Z"
+    r"(\d{4})-(\d{2})-(\d{2})[T ]"
+    r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?(Z|[+-]\d{2}:?\d{2})?\Z"
 )
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

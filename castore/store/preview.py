@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
 from castore.content.sink import Batch
 from castore.errors import InvalidInput
@@ -107,7 +108,8 @@ def _ingest(ingestor: Ingestor, found: Input, links: str) -> Content:
     if found.uri:
         return ExternalContent()
     if found.glob:
-        return ingestor.add_matching(found.path, found.glob, links=links)
+        place, pattern = split_glob(found.glob)
+        return ingestor.add_folder(found.path / place, links=links, only=match_glob(pattern))
     if found.path.is_dir():
         return ingestor.add_folder(found.path, links=links)
     return ingestor.add_path(found.path)

@@ -32,7 +32,8 @@ class Publication:
     """Everything a publishing transaction needs.
 
     `build` makes the manifest for a given tip; `sessions` are the stages to drop with success;
-    `drop_partial` is a partial ref and its expected value that success takes away.
+    `drop_partial` is a partial ref and its expected value that success takes away; `along` writes
+    caches in the same transaction.
     """
 
     branch: str
@@ -43,6 +44,7 @@ class Publication:
     sessions: Sequence[bytes] = ()
     operation: str = ""
     drop_partial: tuple[str, Id] | None = None
+    along: Callable[[Writing], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ def _put(
             where="stage",
         )
     tables.put_blocks(*blocks)
+    if publication.along is not None:
+        publication.along(tables)
     _drop(tables, publication)
     tables.bump_generation()
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeAlias
+from typing import BinaryIO, Final, Self, TypeAlias
 
-from castore.content.ingest import Ingestor
+from castore.content.globs import match_glob, split_glob
+from castore.content.ingest import Ingestor, Tally
 from castore.database.sink import StageSink, StatCache
 from castore.errors import IncompleteSet, InvalidInput, RefMoved
 from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent
 from castore.model.manifest import Manifest, SpecPin
 from castore.model.names import check_artifact_name, check_branch, check_path
+from castore.model.pages import encode_tree, tree_id
 from castore.spec.guess import guess_format
 from castore.store.assembly import (
     Assembly,
@@ -42,6 +44,7 @@ from castore.store.stages import encode_header, encode_staged
 from castore.store.store import Store
 from castore.store.version import Version
 
+EMPTY_FOLDER: Final = tree_id(encode_tree(0, ()))
 Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
 
 
@@ -95,10 +98,15 @@ class Session:
         self._locations: dict[str, str] = {}
         self._sources = [parse_source(store, text) for text in intent.sources]
         self._warnings: list[str] = []
+        self._stored = Tally()
+        self._cache = StatCache(store.database)
         self._sink = StageSink(
-            store.database, self._id, header=encode_header(intent, store.now(), os.getpid())
+            store.database,
+            self._id,
+            header=encode_header(intent, store.now(), os.getpid()),
+            cache=self._cache,
         )
-        self._ingestor = Ingestor(self._sink, cache=StatCache(store.database), progress=progress)
+        self._ingestor = Ingestor(self._sink, cache=self._cache, progress=progress)
 
     def __enter__(self) -> Self:
         return self
@@ -150,10 +158,16 @@ class Session:
         """Stage text (as UTF-8) or bytes as an artifact; keywords as in `add`."""
         return self.add(name, data.encode() if isinstance(data, str) else data, **declared)
 
-    def add_folder_of(self, name: str, base: Path, pattern: str) -> Artifact:
-        """Stage the files below `base` that match a glob as one folder artifact."""
+    def add_matching(self, name: str, base: Path, pattern: str) -> Artifact | None:
+        """Stage the files below `base` that match a glob as one folder; None where none does."""
         with self._lock:
-            return self.stage(name, self._ingestor.add_matching(base, pattern, links=self._links))
+            place, rest = split_glob(pattern)
+            if not (base / place).is_dir():
+                return None
+            content = self._ingestor.add_folder(
+                base / place, links=self._links, only=match_glob(rest)
+            )
+            return self.stage(name, content) if content.id != EMPTY_FOLDER else None
 
     def add_external(self, name: str, uri: str, content: ExternalContent) -> Artifact:
         """Record an artifact whose bytes live at `uri`."""
@@ -218,6 +232,7 @@ class Session:
         """
         with self._lock:
             self._ingestor.flush()
+            self._stored = replace(self._ingestor.tally)
             while True:
                 if isinstance(expect, AnyTip):
                     parent = tip(self.store, self.intent.branch)
@@ -226,6 +241,7 @@ class Session:
                 report = self._attempt(parent, message, expect, if_changed, partial)
                 if report is not None:
                     self.report = report
+                    self._cache.written()
                     self._sink.discard_if_unused()
                     return report.version
 
@@ -278,6 +294,7 @@ class Session:
             sessions=(self._id, *(resumed.sessions if resumed else ())),
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
+            along=self._cache.put_pending,
         )
 
     def _pin(self) -> SpecPin:
@@ -297,7 +314,7 @@ class Session:
         identical: bool = False,
         replayed: bool = False,
     ) -> CommitReport:
-        tally = self._ingestor.tally
+        tally = self._stored
         return CommitReport(
             version=version,
             new_bytes=tally.new_bytes,
@@ -350,12 +367,12 @@ class Session:
         if isinstance(given, (bytes, bytearray, memoryview)):
             data = bytes(given)
             return self._ingestor.add_bytes(data), data[:512]
-        if isinstance(given, io.TextIOBase):
+        if isinstance(given, io.TextIOBase):  # type: ignore[unreachable]
             raise InvalidInput("a text file object was given; open it in binary mode")
         read = getattr(given, "read", None)
         if callable(read):
             return self._ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
-        return self._ingestor.add_stream(given), b""  # type: ignore[arg-type]
+        return self._ingestor.add_stream(given), b""
 
 
 def _guess(content: Content, hint: str, head: bytes) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from castore.store.version import Version
 def notes_about(store: Store, id: Id) -> dict[Id, Note]:
     """Every stored note whose target is `id`."""
     found = store.database.read(
-        lambda tables: [note for _, note in tables.lookup(Index.NOTE_TARGET, id)]
+        lambda tables: [note for _, note in tables.lookup(Index.TARGET, id)]
     )
     return {note: store.reader.note(note) for note in found}
 

@@ -9,11 +9,9 @@ import click
 from castore.cli.access import opened
 from castore.cli.invocation import Invocation
 from castore.cli.verbs import verb
-from castore.content.trees import look_up
 from castore.errors import InvalidInput, RefNotFound, TypeMismatch
 from castore.model.artifact_set import ExternalContent, FileContent
-from castore.model.ids import Id
-from castore.model.pages import FILE
+from castore.store.listing import find_file
 from castore.store.records import location
 from castore.store.selectors import Resolved, resolve
 from castore.store.store import Store
@@ -39,15 +37,15 @@ def command(call: Invocation, selector: str) -> None:
             "cat writes a file's bytes; they have no JSON form", fix=f"cas show {selector} --json"
         )
     with opened(call) as store:
-        digest, size = _file(store, resolve(store, selector))
+        file = _file(store, resolve(store, selector))
         target = sys.stdout.buffer
-        for piece in store.reader.stream(digest, size):
+        for piece in store.reader.stream(file.digest, file.size):
             target.write(piece)
         target.flush()
 
 
-def _file(store: Store, found: Resolved) -> tuple[Id, int]:
-    """The digest and size of the file that is meant; raises what says why it is none."""
+def _file(store: Store, found: Resolved) -> FileContent:
+    """The file that is meant; raises what says why it is none."""
     text, artifact = found.selector.text, found.artifact
     if artifact is None:
         names = [member.name for member in store.set_of(found.version).artifacts]
@@ -56,23 +54,11 @@ def _file(store: Store, found: Resolved) -> tuple[Id, int]:
             f"{text!r} is a version; name one of its artifacts: {shown}",
             fix=f"cas cat {text}:{names[0]}" if names else f"cas ls {text}",
         )
-    content = artifact.content
-    if isinstance(content, ExternalContent):
+    if isinstance(artifact.content, ExternalContent):
         uri = location(found.version.manifest, artifact.name) or "an unknown place"
         raise TypeMismatch(f"{text!r} is external: its bytes are not here but at {uri}")
-    if isinstance(content, FileContent):
-        if found.path:
-            raise RefNotFound(
-                f"{text!r}: {artifact.name!r} is a file, not a folder",
-                fix=f"cas cat {text.removesuffix('/' + found.path)}",
-            )
-        return content.digest, content.size
-    entry = look_up(store.reader.tree_page, content.id, found.path) if found.path else None
-    if found.path and entry is None:
-        raise RefNotFound(
-            f"artifact {artifact.name!r} of {found.version.label} holds no {found.path!r}",
-            fix=f"cas ls {text.removesuffix('/' + found.path)}",
-        )
-    if entry is None or entry.kind != FILE:
-        raise TypeMismatch(f"{text!r} is a folder; name a file in it", fix=f"cas ls {text}")
-    return entry.id, entry.size
+    try:
+        return find_file(store, artifact, found.path)
+    except RefNotFound as error:
+        error.fix = f"cas ls -R {text.removesuffix(f'/{found.path}')}"
+        raise

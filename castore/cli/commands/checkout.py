@@ -15,7 +15,6 @@ from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.store.checkout import Checkout, checkout
 from castore.store.selectors import resolve
-from castore.store.store import Store
 
 _SHOWN = 40
 
@@ -56,10 +55,10 @@ def command(
                 force=force,
                 progress=progress.advance,
             )
-        _print(call.output, store, done)
+        _print(call.output, done)
 
 
-def _print(output: Output, store: Store, done: Checkout) -> None:
+def _print(output: Output, done: Checkout) -> None:
     if output.json:
         output.record(done.as_json())
         return

@@ -68,7 +68,7 @@ LABELS = "labels"
 )
 @click.option("-n", "--dry-run", is_flag=True, help="say what would be stored, store nothing")
 @click.pass_obj
-def command(call: Invocation, paths: tuple[str, ...], **given: Any) -> int:
+def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     """Store outputs as the next version of a branch, all or nothing.
 
     Without a spec one folder is the set and names the branch. With one, artifacts are found where

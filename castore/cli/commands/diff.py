@@ -70,7 +70,7 @@ def command(
 def _sides(
     store: Store, spec: SpecFile | None, old: str | None, new: str | None
 ) -> tuple[Version | None, Version, str]:
-    """The versions to compare, where the first may be nothing, and the one artifact meant, or ""."""
+    """The versions to compare, the first may be nothing, and the one artifact meant, or ""."""
     first = _resolve(store, spec, old)
     if new is None:
         parents = first.version.manifest.parents

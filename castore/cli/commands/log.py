@@ -42,7 +42,7 @@ _BARE = GraphRow((), "", "", ())
 @click.option("--until", default="", metavar="TIME", help="at or before TIME")
 @click.pass_obj
 def command(
-    call: Invocation, rev: str | None, limit: int | None, brief: bool, graph: bool, **only: str
+    call: Invocation, /, rev: str | None, limit: int | None, brief: bool, graph: bool, **only: str
 ) -> None:
     """Show versions, newest first.
 
@@ -114,8 +114,11 @@ def _drawn(versions: Iterable[Version], graph: bool) -> Iterator[tuple[Version, 
 
 def _names(store: Store) -> Names:
     """The branches and tags that name each version."""
+    heads = store.database.read(lambda tables: tables.refs(HEADS))
+    tags = store.database.read(lambda tables: tables.refs(TAGS))
     found: dict[Id, list[str]] = {}
-    for kind, word in ((HEADS, ""), (TAGS, "tag ")):
-        for name, id in store.database.read(lambda tables, kind=kind: tables.refs(kind)):  # type: ignore[misc]
-            found.setdefault(id, []).append(word + name.removeprefix(kind))
+    for name, id in heads:
+        found.setdefault(id, []).append(name.removeprefix(HEADS))
+    for name, id in tags:
+        found.setdefault(id, []).append("tag " + name.removeprefix(TAGS))
     return found

@@ -9,7 +9,7 @@ from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, first_line
 from castore.cli.verbs import Family, verb
-from castore.database.reading import Operation
+from castore.database.operations import Operation
 from castore.store.operations import operation_log, operation_record
 
 command = Family(

@@ -55,7 +55,7 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
     output.line(f"{output.style(clean(version.label), 'yellow')}  {version.short}")
     for line in clean_lines(version.manifest.message) if version.manifest.message.strip() else []:
         output.line(f"    {line}")
-    for line in columns(_facts(store, version, record)):
+    for line in columns(_facts(version, record)):
         output.line(line)
     _show_checks(output, version.manifest.checks)
     members = store.set_of(version).artifacts
@@ -77,7 +77,7 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
     output.next(f"cas ls {version.label}" if version.number == 1 else f"cas diff {version.label}")
 
 
-def _facts(store: Store, version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:
     manifest = version.manifest
     parents = [f"{parent.hex()[:12]}" for parent in manifest.parents]
     spec = " ".join(filter(None, (manifest.spec.id, manifest.spec.version)))
@@ -106,7 +106,7 @@ def _facts(store: Store, version: Version, record: dict[str, Any]) -> list[tuple
 def _show_checks(output: Output, checks: Sequence[CheckResult]) -> None:
     if not checks:
         return
-    counts = {result: 0 for result in ("passed", "failed", "skipped")}
+    counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
     for check in checks:
         counts[check.result] += 1
     shown = ", ".join(f"{count} {result}" for result, count in counts.items() if count)

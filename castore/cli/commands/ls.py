@@ -1,0 +1,81 @@
+"""`cas ls`: the artifacts of a version, and the files in a folder artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import click
+
+from castore.cli.access import opened, resolve_here, spec_for
+from castore.cli.describe import content_id
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.screen import clean, columns, size
+from castore.cli.verbs import verb
+from castore.store.listing import ListedArtifact, ListedEntry, list_artifacts, list_folder
+from castore.store.records import artifact_record
+
+_DIGITS = 12
+_SIZE = 9
+
+
+@verb(
+    "ls",
+    examples=[
+        ("cas ls report@v3", "the artifacts of version 3"),
+        ("cas ls report:pages/img --json", "a folder in an artifact, one object a line"),
+    ],
+)
+@click.argument("rev", required=False, metavar="[REV[:ARTIFACT[/PATH]]]")
+@click.option("-R", "--recursive", is_flag=True, help="what is in the folders too")
+@click.pass_obj
+def command(call: Invocation, rev: str | None, recursive: bool) -> None:
+    """List the artifacts of a version, or the files of a folder.
+
+    Without REV the newest version of the branch of the one *.spec.yaml here, or of the only branch.
+    """
+    used = spec_for(rev, "")
+    with opened(call, used) as store:
+        found = resolve_here(store, rev, used)
+        if found.artifact is None and not recursive:
+            listed = list_artifacts(store, found.version)
+            if call.output.json:
+                for item in listed:
+                    call.output.record(artifact_record(store, found.version, item.artifact))
+            else:
+                _print_artifacts(call.output, listed, found.version.id)
+            return
+        for entry in list_folder(store, found, recursive=recursive):
+            if call.output.json:
+                call.output.record(entry.as_json())
+            else:
+                call.output.line(_line(entry))
+
+
+def _print_artifacts(output: Output, listed: Iterable[ListedArtifact], version: bytes) -> None:
+    rows = [
+        (
+            clean(item.artifact.name) + ("/" if item.kind == "folder" else ""),
+            clean(item.artifact.type) or "unknown",
+            clean(item.artifact.format) or "unknown",
+            size(item.artifact.content.size),
+            content_id(item.artifact),
+            " ".join(_remarks(item, version)),
+        )
+        for item in listed
+    ]
+    for line in columns(rows, right=[3]):
+        output.line(line)
+
+
+def _remarks(item: ListedArtifact, version: bytes) -> Iterator[str]:
+    if item.kind == "external":
+        yield "external"
+    if item.made_by.id != version:
+        yield f"from {clean(item.made_by.label)}"
+
+
+def _line(entry: ListedEntry) -> str:
+    digest = entry.digest.hex()[:_DIGITS] or "-"
+    mark = "/" if entry.kind == "folder" else "*" if entry.executable else ""
+    return f"{size(entry.size):>{_SIZE}}  {digest:<{_DIGITS}}  {clean(entry.path)}{mark}"

@@ -1,0 +1,88 @@
+"""The global options: every command takes them, before or after its name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from castore.cli.invocation import Invocation
+
+GLOBAL_OPTIONS: Final = (
+    ("-C DIR", "work in DIR"),
+    ("--store PATH", "the .cas folder"),
+    ("--json", "JSON, one a line"),
+    ("-q, --quiet", "no talk on stderr"),
+    ("-v, --verbose", "more talk on stderr"),
+    ("-y, --yes", "answer yes"),
+    ("--no-color", "no colour"),
+    ("--version", "print the version"),
+)
+
+
+def global_options() -> list[click.Parameter]:
+    """Fresh parameters for the options every command takes; they act on the Invocation."""
+    return [
+        click.Option(
+            ["-C", "directory"], metavar="DIR", hidden=True, expose_value=False, is_eager=True,
+            callback=_enter,
+        ),
+        click.Option(
+            ["--store"], metavar="PATH", hidden=True, expose_value=False, callback=_set,
+        ),
+        _flag(["--json"]),
+        _flag(["-q", "--quiet"]),
+        click.Option(
+            ["-v", "--verbose"], count=True, hidden=True, expose_value=False, callback=_set,
+        ),
+        _flag(["-y", "--yes"]),
+        _flag(["--no-color"]),
+    ]  # fmt: skip
+
+
+def version_option() -> click.Option:
+    """The option --version of `cas` itself."""
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, hidden=True,
+        callback=_print_version,
+    )  # fmt: skip
+
+
+def _flag(names: list[str]) -> click.Option:
+    return click.Option(names, is_flag=True, hidden=True, expose_value=False, callback=_set)
+
+
+def _set(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    call = ctx.find_object(Invocation)
+    if not value or call is None or ctx.resilient_parsing:
+        return
+    match parameter.name:
+        case "store":
+            call.store_option = value
+        case "yes":
+            call.yes = True
+        case "verbose":
+            call.output.verbose += value
+        case "json" | "quiet" | "no_color":
+            setattr(call.output, parameter.name, True)
+
+
+def _enter(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:  # noqa: ARG001
+    if not value or ctx.resilient_parsing:
+        return
+    before = os.getcwd()
+    try:
+        os.chdir(value)
+    except OSError as error:
+        raise click.UsageError(f"-C {value}: {error.strerror}", ctx) from None
+    ctx.find_root().call_on_close(lambda: os.chdir(before))
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"cas {version('castore')}\n")
+        ctx.exit()

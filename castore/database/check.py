@@ -1,0 +1,351 @@
+"""Structural checks of a store: rows against blocks, derived tables against a rebuild, the log.
+
+Each slice is a view of its own, so that a check never keeps a reader for long. Writers may add
+meanwhile: only blocks and operations that were there at the beginning are judged. A collector that
+removed something meanwhile would confuse the counts; then the passes over the whole are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block, decode_block
+from castore.content.deltas import block_place
+from castore.database import ancestry, derive
+from castore.database.derive import Index
+from castore.database.environment import Database
+from castore.database.headslog import HEADS_LOG
+from castore.database.operations import Operation
+from castore.database.reading import Reading
+from castore.database.rebuild import block_info, live_payloads
+from castore.database.tables import NEXT_BLOCK_KEY, ObjectRow, State
+from castore.errors import CastoreError, CorruptObject
+from castore.model.ids import Id, Kind, object_id
+from castore.model.limits import ID_BYTES, MIB
+from castore.model.manifest import decode_manifest
+
+_SLICE_BYTES: Final = 16 * MIB
+_SLICE_ROWS: Final = 20_000
+_SHOWN: Final = 100
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: the table, block or file, what, and the object hurt, if known."""
+
+    where: str
+    detail: str
+    id: Id = b""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What one run of the checks has seen so far."""
+
+    next_block: int
+    last_sequence: int
+    gc_epoch: int
+    live: int = 0
+    keys: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, where: str, detail: str, id: Id = b"") -> None:
+        self.problems.append(Problem(where, detail, id))
+
+    def drain(self) -> list[Problem]:
+        found, self.problems = self.problems, []
+        return found
+
+
+def check_structure(
+    database: Database, *, progress: Callable[[int], None] | None = None
+) -> Iterator[Problem]:
+    """Everything wrong with the tables of a store; `progress` is told bytes of blocks done.
+
+    Payloads of metadata are compared with their ids; content is not decoded, and no object is
+    followed to what it needs: that is the store's to check.
+    """
+    run = database.read(_begin)
+    yield from _check_blocks(database, run, progress)
+    yield from _check_operations(database, run)
+    yield from _check_heads(database, run)
+    yield from _in_view(database, run, _check_refs)
+    if database.read(lambda reading: reading.gc_epoch()) == run.gc_epoch:
+        yield from _check_objects(database, run)
+        yield from _check_lookup(database, run)
+        yield from _in_view(database, run, _check_counts)
+
+
+def _begin(reading: Reading) -> _Pass:
+    last = reading.last_operation()
+    return _Pass(
+        next_block=reading.integer(NEXT_BLOCK_KEY.decode()),
+        last_sequence=last.sequence if last else 0,
+        gc_epoch=reading.gc_epoch(),
+    )
+
+
+def _in_view(
+    database: Database, run: _Pass, check: Callable[[Reading, _Pass], None]
+) -> Iterator[Problem]:
+    database.read(lambda reading: check(reading, run))
+    yield from run.drain()
+
+
+# Blocks, and everything that follows from them.
+
+
+def _check_blocks(
+    database: Database, run: _Pass, progress: Callable[[int], None] | None
+) -> Iterator[Problem]:
+    start: int | None = 0
+    while start is not None:
+        begin = start
+
+        def check(reading: Reading, begin: int = begin) -> tuple[int | None, int]:
+            return _block_slice(reading, run, begin)
+
+        start, done = database.read(check)
+        if progress is not None:
+            progress(done)
+        yield from run.drain()
+
+
+def _block_slice(reading: Reading, run: _Pass, start: int) -> tuple[int | None, int]:
+    done = 0
+    for number, data in reading.blocks(start):
+        if number >= run.next_block:
+            break
+        done += len(data)
+        where = block_place(number)
+        try:
+            block = decode_block(data, where)
+            _check_block(reading, run, number, block, len(data))
+        except CastoreError as error:
+            run.add(where, error.message)
+        if done >= _SLICE_BYTES:
+            return number + 1, done
+    return None, done
+
+
+def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored: int) -> None:
+    where = block_place(number)
+    for slot, member in enumerate(block.members):
+        row = reading.object_row(member.id)
+        if row is None:
+            run.add("objects", f"no row for member {slot} of {where}", member.id)
+        elif row == ObjectRow(number, slot, member.kind, State.STORED):
+            run.live += 1
+    for base in block.bases:
+        if not reading.present((base,)):
+            run.add(where, f"its base {base.hex()} is not stored", base)
+    if reading.block_info(number) != block_info(reading, number, block, stored):
+        run.add("blockinfo", f"the row of {where} is not what a rebuild gives")
+    for kind, id, payload in live_payloads(reading, number, block):
+        if object_id(kind, payload) != id:
+            run.add(where, f"the bytes of {kind.name.lower()} {id.hex()} do not match it", id)
+            continue
+        _check_derived(reading, run, kind, id, payload)
+
+
+def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: bytes) -> None:
+    keys = derive.lookup_keys(kind, id, payload)
+    run.keys += len(keys)
+    for key in keys:
+        if not reading.has_lookup(key):
+            name = Index(key[0]).name.lower()
+            run.add("lookup", f"a row {name} of {kind.name.lower()} {id.hex()} is missing", id)
+    if kind is Kind.MANIFEST:
+        run.keys += 1
+        manifest = decode_manifest(payload)
+        parent = manifest.parents[0] if manifest.parents else None
+        above = reading.step(parent) if parent else None
+        if above is not None and above.number != manifest.number - 1:
+            run.add("manifest", f"number {manifest.number}, its parent has {above.number}", id)
+        if reading.step(id) != ancestry.make_step(manifest.number, parent, reading.step):
+            run.add("lookup", f"the jump pointer of {id.hex()} is not what a rebuild gives", id)
+
+
+# Rows that lead to what is not there.
+
+
+def _slices(
+    database: Database, judge: Callable[[Reading, bytes], tuple[bytes, int]]
+) -> Iterator[int]:
+    """Run `judge` from key to key until it returns b"" for the next; yields what it counted."""
+    start = b""
+    while True:
+        begin = start
+        start, count = database.read(lambda reading, begin=begin: judge(reading, begin))  # type: ignore[misc]
+        yield count
+        if not start:
+            return
+
+
+def _check_objects(database: Database, run: _Pass) -> Iterator[Problem]:
+    def count(reading: Reading, start: bytes) -> tuple[bytes, int]:
+        stored = 0
+        for seen, (id, row) in enumerate(reading.object_rows(start)):
+            if seen == _SLICE_ROWS:
+                return id, stored
+            stored += row.state is State.STORED and row.block < run.next_block
+        return b"", stored
+
+    def find(reading: Reading, start: bytes) -> tuple[bytes, int]:
+        for seen, (id, row) in enumerate(reading.object_rows(start)):
+            if seen == _SHOWN or len(run.problems) >= _SHOWN:
+                return (b"" if len(run.problems) >= _SHOWN else id), 0
+            if row.state is State.STORED and row.block < run.next_block:
+                _check_place(reading, run, id, row)
+        return b"", 0
+
+    try:
+        if sum(_slices(database, count)) != run.live:
+            list(_slices(database, find))
+    except CorruptObject as error:
+        run.add("objects", error.message)
+    yield from run.drain()
+
+
+def _check_place(reading: Reading, run: _Pass, id: Id, row: ObjectRow) -> None:
+    where = block_place(row.block)
+    data = reading.block(row.block)
+    if data is None:
+        run.add("objects", f"{id.hex()} should lie in {where}, which is missing", id)
+        return
+    try:
+        members = decode_block(data, where).members
+    except CastoreError as error:
+        run.add("objects", f"{id.hex()} lies in a damaged block: {error.message}", id)
+        return
+    if row.slot >= len(members) or members[row.slot][:2] != (id, row.kind):
+        run.add("objects", f"{id.hex()} is not member {row.slot} of {where}", id)
+
+
+def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
+    def count(reading: Reading, start: bytes) -> tuple[bytes, int]:
+        rows = 0
+        for seen, (key, _) in enumerate(reading.lookup_rows(start)):
+            if seen == _SLICE_ROWS:
+                return key, rows
+            rows += _is_judged(reading, run, key)
+        return b"", rows
+
+    def find(reading: Reading, start: bytes) -> tuple[bytes, int]:
+        for seen, (key, _) in enumerate(reading.lookup_rows(start)):
+            if seen == _SHOWN or len(run.problems) >= _SHOWN:
+                return (b"" if len(run.problems) >= _SHOWN else key), 0
+            if _is_judged(reading, run, key) and not _is_derived(reading, key):
+                run.add("lookup", f"row {key.hex()} follows from nothing stored", key[-ID_BYTES:])
+        return b"", 0
+
+    if sum(_slices(database, count)) != run.keys:
+        list(_slices(database, find))
+    yield from run.drain()
+
+
+def _is_judged(reading: Reading, run: _Pass, key: bytes) -> bool:
+    """Whether a row is about something that was there when the check began."""
+    if key[0] == Index.LOGGED:
+        return derive.read_sequence(key[-8:]) <= run.last_sequence
+    row = reading.object_row(key[-ID_BYTES:])
+    return row is None or row.state is not State.STORED or row.block < run.next_block
+
+
+def _is_derived(reading: Reading, key: bytes) -> bool:
+    if key[0] == Index.LOGGED:
+        operation = reading.operation(derive.read_sequence(key[-8:]))
+        return operation is not None and key == _operation_key(operation)
+    id = key[-ID_BYTES:]
+    row = reading.object_row(id)
+    if row is None or row.state is not State.STORED:
+        return False
+    try:
+        stored = reading.load(id)
+        block = decode_block(stored.block, block_place(row.block))
+        for kind, member, payload in live_payloads(reading, row.block, block):
+            if member == id:
+                jump = kind is Kind.MANIFEST and key == derive.lookup_jump(id)
+                return jump or key in derive.lookup_keys(kind, id, payload)
+    except CastoreError:
+        return True  # Reported with its block already.
+    return False
+
+
+# The operation log, refs and counts.
+
+
+def _operation_key(operation: Operation) -> bytes:
+    return derive.operation_key(operation.op_id, operation.at, operation.sequence)
+
+
+def _check_operations(database: Database, run: _Pass) -> Iterator[Problem]:
+    last: tuple[int, bytes] = (0, b"")
+    while last[0] < run.last_sequence and not run.problems:
+        begin = last
+
+        def check(reading: Reading, begin: tuple[int, bytes] = begin) -> tuple[int, bytes]:
+            return _operation_slice(reading, run, begin)
+
+        try:
+            last = database.read(check)
+        except CorruptObject as error:
+            run.add("ops", error.message)
+    yield from run.drain()
+
+
+def _operation_slice(reading: Reading, run: _Pass, last: tuple[int, bytes]) -> tuple[int, bytes]:
+    sequence, hash = last
+    for seen, operation in enumerate(reading.operations_from(sequence + 1)):
+        if seen == _SLICE_ROWS or operation.sequence > run.last_sequence:
+            break
+        if operation.sequence != sequence + 1:
+            run.add("ops", f"operation {sequence + 1} is missing")
+        elif operation.prev != hash:
+            run.add(
+                "ops",
+                f"operation {operation.sequence} does not follow {sequence}: one was altered",
+            )
+        sequence, hash = operation.sequence, operation.hash
+        if operation.op_id:
+            run.keys += 1
+            if not reading.has_lookup(_operation_key(operation)):
+                run.add("lookup", f"the row of operation {operation.sequence} is missing")
+    return sequence, hash
+
+
+def _check_heads(database: Database, run: _Pass) -> Iterator[Problem]:
+    def check(reading: Reading) -> None:
+        for sequence, hash in heads:
+            try:
+                found = reading.operation(sequence)
+            except CorruptObject:
+                continue  # Reported with the chain.
+            if found is None:
+                run.add(
+                    HEADS_LOG,
+                    f"operation {sequence} was acknowledged and is not in the database, which was "
+                    "rolled back",
+                )
+            elif found.hash != hash:
+                run.add(HEADS_LOG, f"operation {sequence} is not the one that was acknowledged")
+
+    # Before the view: whatever is in the log then is in the database.
+    heads = database.heads_log()
+    database.read(check)
+    yield from run.drain()
+
+
+def _check_refs(reading: Reading, run: _Pass) -> None:
+    for name, id in reading.refs():
+        if len(id) != ID_BYTES:
+            run.add("refs", f"{name}: {len(id)} bytes are no id")
+        elif reading.object_row(id) is None:
+            run.add("refs", f"{name} names {id.hex()}, which is not known here", id)
+
+
+def _check_counts(reading: Reading, run: _Pass) -> None:
+    counts = reading.counts()
+    if counts["blocks"] != counts["blockinfo"]:
+        run.add("blockinfo", f"{counts['blockinfo']} rows for {counts['blocks']} blocks")

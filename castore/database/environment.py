@@ -1,0 +1,317 @@
+"""The database of a store: created, opened, read and written as a whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import lmdb
+
+from castore.content.deltas import StoredObject
+from castore.database import tables
+from castore.database.datafile import DATA_FILE, LOCK_FILE
+from castore.database.engine import MAP_BYTES, Engine, open_environment
+from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
+from castore.database.identity import (
+    KNOWN_FEATURES,
+    STORE_FILE,
+    Features,
+    Identity,
+    decode_features,
+    encode_features,
+    identity_text,
+    read_identity,
+)
+from castore.database.pages import PageReport, check_pages
+from castore.database.reading import Reading
+from castore.database.registry import REGISTRY
+from castore.database.tables import INTEGER_KEYED, UUID_BYTES, Tables
+from castore.database.writing import Writing
+from castore.errors import CastoreError, CorruptObject, UnsupportedFormat, WouldOverwrite
+from castore.model.ids import Id
+from castore.model.limits import FORMAT
+
+Result = TypeVar("Result")
+
+_IGNORE_FILE: Final = ".gitignore"
+_CREATION_MAP: Final = MAP_BYTES
+
+
+class Database:
+    """All tables of one store; safe for threads, never used across a fork.
+
+    `folder` is the store's own folder; `uuid` is its own, `project` is shared by its clones.
+    """
+
+    def __init__(self, folder: Path, engine: Engine, identity: Identity) -> None:
+        self.folder = folder
+        self.uuid = identity.uuid
+        self.project = identity.project
+        self._engine = engine
+        self._closed = False
+        self._unknown_features: tuple[str, ...] = ()
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        *,
+        now: Callable[[], int],
+        entropy: Callable[[int], bytes],
+        project: bytes | None = None,
+    ) -> Database:
+        """Make an empty store in `folder`, which must not exist, and open it.
+
+        It is built beside `folder`, flushed, and appears by one rename: a crash leaves none, never
+        half of one. `now` gives microseconds UTC, kept as the time it was created. Raises
+        WouldOverwrite, StoreFull.
+        """
+        folder = folder.absolute()
+        if os.path.lexists(folder):
+            raise WouldOverwrite(f"{folder} exists already")
+        uuid = entropy(UUID_BYTES)
+        identity = Identity(uuid, project or entropy(UUID_BYTES))
+        temporary = folder.parent / f"{folder.name}.new-{uuid.hex()[:16]}"
+        temporary.mkdir()
+        try:
+            _build(temporary, identity, now())
+            try:
+                os.rename(temporary, folder)
+            except OSError:
+                if os.path.lexists(folder):
+                    raise WouldOverwrite(f"{folder} exists already") from None
+                raise
+            _sync_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path, *, map_size: int = MAP_BYTES, check_heads: bool = True) -> Database:
+        """Open the store in `folder`; never creates one.
+
+        `map_size` bounds its first size in memory, in bytes; it grows as needed. Unless told
+        otherwise a store that is behind its `heads.log` is refused. Raises StoreNotFound,
+        CorruptObject, UnsupportedFormat, Locked, StoreFull.
+        """
+        folder = folder.absolute()
+        identity = read_identity(folder)
+        head = last_head(folder)
+        database = cls(folder, REGISTRY.acquire(folder, map_size), identity)
+        try:
+            database.read(database._check_identity)
+            if check_heads and head is not None:
+                database.read(lambda reading: _check_head(reading, folder, head))
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        """Give the environment back; the last user of it in this process closes it."""
+        if not self._closed:
+            self._closed = True
+            REGISTRY.release(self._engine)
+
+    def read(self, fn: Callable[[Reading], Result]) -> Result:
+        """What `fn` returns, given one consistent view; keep it short, or the file grows.
+
+        Raises CorruptObject, ForkedProcess, Locked.
+        """
+        self._check_open()
+
+        def run(transaction: lmdb.Transaction[bytes], handles: Tables) -> Result:
+            reading = Reading(transaction, handles)
+            try:
+                return fn(reading)
+            finally:
+                reading.end()
+
+        return self._engine.read(run)
+
+    def write(
+        self, fn: Callable[[Writing], Result], *, room: int = 0, urgent: bool = False
+    ) -> Result:
+        """What `fn` returns, with its changes durable; `fn` may be run again from the start.
+
+        An exception from `fn` undoes everything. `room` tells how many bytes will be added, so
+        that a full disk is noticed early; `urgent` skips that, for what frees space. Raises
+        StoreFull, CorruptObject, ForkedProcess, Locked.
+        """
+        self._check_open()
+        if self._unknown_features:
+            raise UnsupportedFormat(
+                f"{self.folder}: writing needs {', '.join(self._unknown_features)}, which this "
+                "castore does not know",
+                fix="upgrade castore",
+            )
+        appended = None
+
+        def run(transaction: lmdb.Transaction[bytes], handles: Tables) -> Result:
+            nonlocal appended
+            writing = Writing(transaction, handles)
+            try:
+                result = fn(writing)
+                appended = writing.appended
+                return result
+            finally:
+                writing.end()
+
+        result = self._engine.write(run, room=room, urgent=urgent)
+        if appended is not None:
+            self._note_head(appended.sequence, appended.hash)
+        return result
+
+    def load(self, id: Id) -> StoredObject:
+        """The block an object lies in, for an ObjectReader; raises ObjectNotFound."""
+        return self.read(lambda reading: reading.load(id))
+
+    def file_bytes(self) -> int:
+        """The size of the data file."""
+        return os.stat(self.folder / DATA_FILE).st_size
+
+    def heads_log(self) -> list[tuple[int, Id]]:
+        """The (sequence, hash) of operations noted outside the database, oldest first."""
+        return read_heads(self.folder)
+
+    def check_heads_log(self) -> None:
+        """Compare the database with `heads.log`; raises CorruptObject if it was rolled back."""
+        head = last_head(self.folder)
+        if head is not None:
+            self.read(lambda reading: _check_head(reading, self.folder, head))
+
+    def check_pages(self) -> PageReport:
+        """Account for every page of the data file, while writers wait."""
+        self._check_open()
+        return self._engine.frozen(check_pages)
+
+    def copy(self, folder: Path, *, compact: bool = False) -> None:
+        """Write a consistent copy of the store to `folder`, which must not exist.
+
+        `heads.log` is copied first: a copy is never behind its own log. Raises WouldOverwrite.
+        """
+        self._check_open()
+        folder = folder.absolute()
+        temporary = folder.parent / f"{folder.name}.new-{os.getpid()}"
+        if os.path.lexists(folder):
+            raise WouldOverwrite(f"{folder} exists already")
+        temporary.mkdir()
+        try:
+            for name in (HEADS_LOG, STORE_FILE, _IGNORE_FILE, "config.toml"):
+                if (self.folder / name).exists():
+                    shutil.copyfile(self.folder / name, temporary / name)
+            self._engine.copy(temporary, compact=compact)
+            _sync_tree(temporary)
+            os.rename(temporary, folder)
+            _sync_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def _note_head(self, sequence: int, hash: Id) -> None:
+        try:
+            append_head(self.folder, sequence, hash)
+        except OSError:
+            # The write is durable; a log that is behind is legal and the next write catches up.
+            return
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{self.folder} was closed")
+
+    def _check_identity(self, reading: Reading) -> None:
+        format = reading.integer(tables.FORMAT_KEY.decode())
+        if format > FORMAT:
+            raise UnsupportedFormat(
+                f"{self.folder}: store format {format}; this castore reads format {FORMAT}"
+            )
+        noted = (reading.meta(tables.UUID_KEY), reading.meta(tables.PROJECT_KEY))
+        if noted != (self.uuid, self.project) or format != FORMAT:
+            raise CorruptObject(
+                f"{self.folder}: {STORE_FILE} and {DATA_FILE} are of different stores",
+                where=str(self.folder / DATA_FILE),
+                fix="restore both from one backup",
+            )
+        features = decode_features(reading.meta(tables.FEATURES_KEY) or b"")
+        unknown = set(features.read) - KNOWN_FEATURES
+        if unknown:
+            raise UnsupportedFormat(
+                f"{self.folder}: reading needs {', '.join(sorted(unknown))}, which this castore "
+                "does not know",
+                fix="upgrade castore",
+            )
+        self._unknown_features = tuple(sorted(set(features.write) - KNOWN_FEATURES))
+
+
+def _check_head(reading: Reading, folder: Path, head: tuple[int, Id]) -> None:
+    sequence, hash = head
+    last = reading.last_operation()
+    found = reading.operation(sequence)
+    if found is not None and found.hash == hash:
+        return
+    where = str(folder / HEADS_LOG)
+    if found is None:
+        have = f"the database ends at {last.sequence}" if last else "the database has none"
+        problem = f"{HEADS_LOG} notes operation {sequence}, but {have}: it was rolled back"
+    else:
+        problem = f"operation {sequence} is not the one noted in {HEADS_LOG}"
+    raise CorruptObject(f"{folder}: {problem}", where=where, fix="cas fsck")
+
+
+def _build(folder: Path, identity: Identity, at: int) -> None:
+    try:
+        environment = open_environment(folder, map_size=_CREATION_MAP, readonly=False, create=True)
+        try:
+            handles = Tables(
+                *(
+                    environment.open_db(name.encode(), integerkey=name in INTEGER_KEYED)
+                    for name in Tables._fields
+                )
+            )
+            with environment.begin(write=True) as transaction:
+                _put_identity(transaction, handles, identity, at)
+        finally:
+            environment.close()
+    except lmdb.Error as error:
+        raise CastoreError(f"{folder}: the store cannot be created: {error}") from None
+    (folder / STORE_FILE).write_text(identity_text(identity), encoding="ascii")
+    (folder / _IGNORE_FILE).write_text("*\n", encoding="ascii")
+    (folder / HEADS_LOG).touch()
+    _sync_tree(folder)
+
+
+def _put_identity(
+    transaction: lmdb.Transaction[bytes], handles: Tables, identity: Identity, at: int
+) -> None:
+    rows = {
+        tables.FORMAT_KEY: tables.pack_integer(FORMAT),
+        tables.CREATED_KEY: tables.pack_integer(at),
+        tables.UUID_KEY: identity.uuid,
+        tables.PROJECT_KEY: identity.project,
+        tables.FEATURES_KEY: encode_features(Features()),
+    }
+    for key, value in rows.items():
+        transaction.put(key, value, db=handles.meta)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != LOCK_FILE:
+            _sync(path, os.O_RDONLY)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,106 @@
+"""LMDB's errors, and those of the files below it, as castore's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from castore.database.datafile import DATA_FILE
+from castore.errors import CastoreError, CorruptObject, Locked, StoreFull
+from castore.model.limits import MIB
+
+# What is kept free on the disk, so that the collector can still run.
+RESERVE_BYTES: Final = 4 * MIB
+_FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED_CODES: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_DAMAGE: Final = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.CursorFullError,
+    lmdb.PageFullError,
+    lmdb.IncompatibleError,
+)
+
+
+def translate(folder: Path, error: lmdb.Error) -> CastoreError:
+    """The exception to raise for an error that nothing here can help."""
+    where = str(folder / DATA_FILE)
+    text = f"{where}: {error}"
+    if isinstance(error, _DAMAGE):
+        return CorruptObject(text, where=where)
+    if isinstance(error, lmdb.ReadersFullError):
+        return Locked(f"{folder}: too many readers at once", fix="end programs that use this store")
+    if isinstance(error, lmdb.TxnFullError):
+        return StoreFull(text)
+    if isinstance(error, lmdb.MemoryError):
+        return no_address_space(folder)
+    if _is_full(folder, error):
+        return disk_full(folder)
+    if error.code in _DENIED_CODES:
+        return CastoreError(
+            f"{folder}: this user may not write to the store, which reading needs too",
+            fix=f"chmod -R u+rwX {folder}",
+        )
+    if "already open" in str(error):
+        return Locked(
+            f"{folder}: still open in this process, under files that were replaced since",
+            fix="close the store everywhere, then open it again",
+        )
+    return CastoreError(text, fix="cas fsck --full")
+
+
+def commit_failure(folder: Path, error: lmdb.Error) -> CastoreError:
+    """The exception for a commit that failed: nothing was saved, or nobody knows."""
+    if _is_full(folder, error):
+        return disk_full(folder)
+    if error.code > 0:
+        return CastoreError(
+            f"{folder / DATA_FILE}: the disk failed ({error}); it is not known whether this write "
+            "was saved",
+            fix="check the disk, then repeat the command with the same --operation-id",
+        )
+    return translate(folder, error)
+
+
+def disk_full(folder: Path) -> StoreFull:
+    """The exception for a disk, quota or file size limit that is reached."""
+    return StoreFull(
+        f"{folder}: the disk is full; nothing of this write was saved",
+        fix="free space on this disk, or: cas gc",
+    )
+
+
+def no_address_space(folder: Path) -> StoreFull:
+    """The exception for a map that does not fit the address space."""
+    return StoreFull(
+        f"{folder}: no address space left to map the store", fix="raise the limit of `ulimit -v`"
+    )
+
+
+def disk_room(folder: Path) -> int:
+    """Bytes that this user can still write to the disk of `folder`."""
+    found = os.statvfs(folder)
+    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    return free * found.f_frsize
+
+
+def _is_full(folder: Path, error: lmdb.Error) -> bool:
+    """Whether an error means no room: LMDB reports a short write as an I/O error."""
+    if error.code in _FULL_CODES:
+        return True
+    if error.code != errno.EIO:
+        return False
+    try:
+        size = os.stat(folder / DATA_FILE).st_size
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        limited = limit != resource.RLIM_INFINITY and size + RESERVE_BYTES > limit
+        return limited or disk_room(folder) < RESERVE_BYTES
+    except OSError:
+        return False

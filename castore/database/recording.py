@@ -1,0 +1,130 @@
+"""Writing the rows that stand for themselves: sessions, counters, pins, removals, caches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import lmdb
+
+from castore.content.sink import FileStamp
+from castore.database import tables
+from castore.database.reading import Reading
+from castore.database.tables import FileRow, Removal, Tables
+from castore.model.ids import Id
+
+
+class RecordWriting(Reading):
+    """A view that may change records; it belongs to the thread it was given to."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, transaction: lmdb.Transaction[bytes], handles: Tables) -> None:
+        super().__init__(transaction, handles)
+        self._thread = threading.get_ident()
+
+    def _check(self) -> None:
+        super()._check()
+        # LMDB: a write transaction ended by another thread leaves the store locked for ever.
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("a write transaction may be used only by the thread that began it")
+
+    def _put(self, table: Any, key: bytes, value: bytes) -> None:
+        self._check()
+        self._txn.put(key, value, db=table)
+
+    def _delete(self, table: Any, key: bytes) -> bool:
+        self._check()
+        return self._txn.delete(key, db=table)
+
+    def _put_sorted(self, table: Any, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Sorted rows share the pages they touch: three times as fast as random puts."""
+        self._check()
+        with self._txn.cursor(table) as cursor:
+            cursor.putmulti(sorted(rows))
+
+    # Sessions.
+
+    def put_stage(self, session: bytes, header: bytes) -> None:
+        """Begin a session (16 bytes), or replace its header."""
+        self._put(self._tables.stage, tables.stage_key(tables.STAGE_HEADER, session), header)
+
+    def add_stage_batch(self, session: bytes, ids: Iterable[Id]) -> None:
+        """Keep these ids from the collector until the session ends."""
+        value = b"".join(sorted(set(ids)))
+        if not value:
+            return
+        prefix = tables.stage_key(tables.STAGE_BATCH, session)
+        last = next(
+            (
+                key
+                for key, _ in self._walk(self._tables.stage, prefix + b"\xff" * 9, backwards=True)
+            ),
+            b"",
+        )
+        batch = int.from_bytes(last[len(prefix) :], "big") + 1 if last.startswith(prefix) else 0
+        self._put(self._tables.stage, prefix + tables.batch_suffix(batch), value)
+
+    def put_staged_entry(self, session: bytes, artifact: str, payload: bytes) -> None:
+        """Note what a session made of an artifact."""
+        key = tables.stage_key(tables.STAGE_ENTRY, session, artifact.encode())
+        self._put(self._tables.stage, key, payload)
+
+    def drop_stage(self, session: bytes) -> None:
+        """End a session; what no published version holds is left to the collector."""
+        parts = (tables.STAGE_HEADER, tables.STAGE_BATCH, tables.STAGE_ENTRY)
+        for part in parts:
+            prefix = tables.stage_key(part, session)
+            for key in [key for key, _ in self._with_prefix(self._tables.stage, prefix)]:
+                self._delete(self._tables.stage, key)
+
+    # Records, caches and counters.
+
+    def set_integer(self, name: str, value: int) -> None:
+        """Set a counter of table `meta`."""
+        self._put(self._tables.meta, name.encode(), tables.pack_integer(value))
+
+    def bump_generation(self) -> int:
+        """Tell a running collector that something was published."""
+        value = self.generation() + 1
+        self.set_integer(tables.GENERATION, value)
+        return value
+
+    def bump_gc_epoch(self) -> int:
+        """Tell running sessions that the collector removed something."""
+        value = self.gc_epoch() + 1
+        self.set_integer(tables.GC_EPOCH, value)
+        return value
+
+    def pin(self, id: Id, why: str) -> None:
+        """Keep an object and what it needs, whatever refs do."""
+        self._put(self._tables.pins, id, why.encode())
+
+    def unpin(self, id: Id) -> bool:
+        """End that; False if it was not pinned."""
+        return self._delete(self._tables.pins, id)
+
+    def forget(self, id: Id, removal: Removal) -> None:
+        """Record that the bytes of a version may go."""
+        self._put(self._tables.forgotten, id, tables.pack_removal(removal))
+
+    def record_purged(self, id: Id, removal: Removal) -> None:
+        """Record that an object must go, and may never come back."""
+        self._put(self._tables.purged, id, tables.pack_removal(removal))
+
+    def put_upload(self, remote: str, payload: bytes) -> None:
+        """Note how far the upload to a remote is."""
+        self._put(self._tables.uploads, remote.encode(), payload)
+
+    def drop_upload(self, remote: str) -> bool:
+        """Forget an upload; False if there was none."""
+        return self._delete(self._tables.uploads, remote.encode())
+
+    def put_files(self, rows: Iterable[tuple[FileStamp, int, Id]]) -> None:
+        """Cache digests of files: stamp, the moment it was taken (ns), digest."""
+        packed = (
+            (stamp.key, tables.pack_file(FileRow(*stamp[1:], moment, digest)))
+            for stamp, moment, digest in rows
+        )
+        self._put_sorted(self._tables.files, packed)

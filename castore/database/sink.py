@@ -1,0 +1,177 @@
+"""Where a session writes to: its blocks under a stage, and the stat cache of files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from castore.content.sink import Batch, FileStamp
+from castore.database.environment import Database
+from castore.database.reading import Reading
+from castore.database.tables import FileRow
+from castore.database.writing import Writing
+from castore.errors import Conflict
+from castore.model.ids import Id
+
+_CACHE_ROWS: Final = 20_000
+# How far the clock of a file system may lag behind ours: a tick, or a whole second where it
+# keeps no fractions.
+_TICK_NS: Final = 20_000_000
+_COARSE_NS: Final = 2_000_000_000
+_SECOND_NS: Final = 1_000_000_000
+
+
+class StatCache:
+    """Digests of files by device, inode, path, size and times, so that they are not read again.
+
+    Git's rule for racy files: a file that changed right after it was read may keep its times, so a
+    row counts only if both times are older than the moment before the file was read. Rows are
+    written with the next batch of the `StageSink` it was given to, or by `flush`.
+    """
+
+    def __init__(self, database: Database, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._database = database
+        self._now_ns = now_ns
+        self._made_ns = now_ns()
+        self._moments: dict[bytes, int] = {}
+        self._pending: dict[bytes, tuple[FileStamp, int, Id]] = {}
+
+    def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
+        """For each stamp the digest the file had under exactly this stamp, or None."""
+        moment = self._now_ns()
+        found = self._database.read(lambda tables: [tables.file(stamp) for stamp in rows])
+        digests = [row.digest if row and _trusted(row) else None for row in found]
+        for stamp, digest in zip(rows, digests, strict=True):
+            if digest is None:
+                self._moments[stamp.key] = moment
+        return digests
+
+    def remember(self, rows: Sequence[tuple[FileStamp, Id]]) -> None:
+        """Keep the digests of files that were read."""
+        for stamp, digest in rows:
+            moment = self._moments.pop(stamp.key, self._made_ns)
+            self._pending[stamp.key] = (stamp, moment, digest)
+        if len(self._pending) >= _CACHE_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending in a transaction of its own."""
+        if self._pending:
+            self._database.write(self.put_pending)
+            self.written()
+
+    def put_pending(self, tables: Writing) -> None:
+        """Add what is pending to a transaction; call `written` when that is durable."""
+        if self._pending:
+            tables.put_files(self._pending.values())
+
+    def written(self) -> None:
+        """What was pending is stored."""
+        self._pending = {}
+
+
+class StageSink:
+    """The sink of one session: each batch is one durable transaction that keeps its ids staged.
+
+    `session` is 16 bytes; with `header` the first transaction begins the session. `cache`, if
+    given, is written along. Used from one thread.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        session: bytes,
+        *,
+        header: bytes | None = None,
+        cache: StatCache | None = None,
+    ) -> None:
+        self._database = database
+        self._session = session
+        self._header = header
+        self._cache = cache
+        self._entries: dict[str, bytes] = {}
+
+    def known(self, ids: Sequence[Id]) -> set[Id]:
+        """Those of `ids` that are stored now."""
+        return self._database.read(lambda tables: tables.present(ids))
+
+    def write(self, batch: Batch) -> set[Id]:
+        """Make a batch durable; the relied ids that vanished, and then nothing was written.
+
+        Raises Conflict if the session was discarded meanwhile, StoreFull.
+        """
+        own = {member.id for block in batch.blocks for member in block.members}
+        relied = batch.relied | {base for block in batch.blocks for base in block.bases}
+        relied -= own
+
+        def transact(tables: Writing) -> set[Id]:
+            vanished = relied - tables.present(relied)
+            if vanished:
+                return vanished
+            self._begin(tables)
+            tables.put_blocks(batch.blocks, batch.indexed)
+            tables.add_stage_batch(self._session, own | relied)
+            return set()
+
+        vanished = self._database.write(
+            transact, room=sum(len(block.data) for block in batch.blocks)
+        )
+        if not vanished:
+            self._written()
+        return vanished
+
+    def stage_entry(self, artifact: str, payload: bytes) -> None:
+        """Note what became of an artifact; written with the next batch, or by `write_entries`."""
+        self._entries[artifact] = payload
+
+    def write_entries(self) -> None:
+        """Make the notes about artifacts durable."""
+        if self._entries:
+            self._database.write(self._begin)
+            self._written()
+
+    def discard(self) -> None:
+        """End the session without publishing it."""
+        self._entries = {}
+        if self.staged:
+            self._database.write(lambda tables: tables.drop_stage(self._session))
+
+    def discard_if_unused(self) -> None:
+        """End the session if publishing it left it open."""
+        self.discard()
+
+    @property
+    def staged(self) -> bool:
+        """Whether the store knows this session."""
+
+        def known(tables: Reading) -> bool:
+            return tables.stage(self._session) is not None
+
+        return self._database.read(known)
+
+    def _begin(self, tables: Writing) -> None:
+        """Write the header, or see that the session still stands; then what is pending."""
+        if self._header is not None:
+            tables.put_stage(self._session, self._header)
+        elif tables.stage(self._session) is None:
+            raise Conflict(
+                f"session {self._session.hex()} was discarded while it was being written",
+                fix="start again",
+            )
+        for artifact, payload in self._entries.items():
+            tables.put_staged_entry(self._session, artifact, payload)
+        if self._cache is not None:
+            self._cache.put_pending(tables)
+
+    def _written(self) -> None:
+        self._header = None
+        self._entries = {}
+        if self._cache is not None:
+            self._cache.written()
+
+
+def _trusted(row: FileRow) -> bool:
+    whole = row.mtime_ns % _SECOND_NS == 0 or row.ctime_ns % _SECOND_NS == 0
+    slack = _COARSE_NS if whole else _TICK_NS
+    return max(row.mtime_ns, row.ctime_ns) + slack < row.moment_ns

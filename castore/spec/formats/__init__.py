@@ -1,0 +1,1 @@
+"""One module per family of formats: each reads an artifact within bounds and says what is wrong."""

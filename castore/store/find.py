@@ -1,0 +1,249 @@
+"""Finding: which versions hold an artifact of this name, type or format, or these very bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from itertools import islice
+from typing import Any, Final
+
+from castore.database.reading import Index, Reading
+from castore.errors import InvalidInput
+from castore.model.artifact_set import Artifact, ArtifactSet, TreeContent
+from castore.model.ids import Id, Kind, parse_id
+from castore.model.limits import PREFIX_MIN
+from castore.model.pages import TREE, Branching, decode_tree
+from castore.store.store import Store
+from castore.store.version import Version
+
+CONTAINERS: Final = 1_000_000
+"""Folders and sets that hold one content, beyond which a search by digest gives up."""
+_BATCH: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to find; "" does not filter. `name` is a glob over artifact names.
+
+    `digest` is the BLAKE3 of a file, as `b3sum` prints it, or of a folder's content; 6 digits of
+    it or more. `branch` keeps versions that were committed to it.
+    """
+
+    name: str = ""
+    digest: str = ""
+    type: str = ""
+    format: str = ""
+    branch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One artifact that matches, in one version; `path` is the file in it that has the digest."""
+
+    version: Version
+    artifact: Artifact
+    path: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The find as data."""
+        content = self.artifact.content
+        digest = b"" if isinstance(content, TreeContent) else content.digest
+        return {
+            "version": self.version.id.hex(),
+            "label": self.version.label,
+            "branch": self.version.branch,
+            "complete": self.version.manifest.complete,
+            "artifact": self.artifact.name,
+            "type": self.artifact.type or None,
+            "format": self.artifact.format or None,
+            "size": content.size if content.size >= 0 else None,
+            "digest": digest.hex() or None,
+            "path": self.path or None,
+        }
+
+
+def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[Found]:
+    """Every match in every version stored, newest first, partial ones and losers of a race too.
+
+    By digest the search starts at the content and climbs to the folders, sets and versions that
+    hold it; by type at the sets that have such an artifact; else it looks at every version.
+    Forgotten versions are left out. Raises InvalidInput for a digest that is none.
+    """
+    if not (wanted.name or wanted.digest or wanted.type or wanted.format):
+        raise InvalidInput("say what to find: a name, a digest, a type or a format")
+    if wanted.digest:
+        found = _by_digest(store, wanted)
+    elif wanted.type:
+        sets = store.database.read(
+            lambda tables: {id for _, id in tables.lookup(Index.TYPE, wanted.type)}
+        )
+        found = _in_versions(store, wanted, _holding(store, sets), _matching(wanted))
+    else:
+        found = _in_versions(store, wanted, _all_versions(store), _matching(wanted))
+    yield from islice(found, limit)
+
+
+_Match = Callable[[ArtifactSet], list[tuple[Artifact, str]]]
+
+
+def _matching(wanted: Wanted) -> _Match:
+    def match(members: ArtifactSet) -> list[tuple[Artifact, str]]:
+        return [(artifact, "") for artifact in members.artifacts if _suits(artifact, wanted)]
+
+    return match
+
+
+def _suits(artifact: Artifact, wanted: Wanted) -> bool:
+    return (
+        (not wanted.name or fnmatchcase(artifact.name, wanted.name))
+        and (not wanted.type or artifact.type == wanted.type)
+        and (not wanted.format or artifact.format == wanted.format)
+    )
+
+
+def _in_versions(
+    store: Store, wanted: Wanted, versions: Iterator[Id], match: _Match
+) -> Iterator[Found]:
+    """Matches set by set: versions with one set share the look at it, the last few sets kept."""
+    kept: dict[Id, list[tuple[Artifact, str]]] = {}
+    for id in versions:
+        version = store.version(id)
+        if wanted.branch and version.branch != wanted.branch:
+            continue
+        if _forgotten(store, id):
+            continue
+        matches = kept.get(version.set_id)
+        if matches is None:
+            matches = match(store.set_of(version))
+            if len(kept) >= _BATCH:
+                kept.pop(next(iter(kept)))
+            kept[version.set_id] = matches
+        yield from (Found(version, artifact, path) for artifact, path in matches)
+
+
+def _forgotten(store: Store, id: Id) -> bool:
+    return store.database.read(lambda tables: tables.forgotten(id)) is not None
+
+
+def _all_versions(store: Store) -> Iterator[Id]:
+    """Every version stored, newest first, a batch in each read transaction."""
+    until: int | None = None
+    seen: set[Id] = set()
+    while True:
+        batch = store.database.read(partial(_newest, until=until))
+        fresh = [(at, id) for at, id in batch if id not in seen]
+        if not fresh:
+            return
+        yield from (id for _, id in fresh)
+        last = batch[-1][0]
+        # Versions of one moment may straddle two batches: the moment is read again.
+        seen = {id for at, id in batch if at == last}
+        until = last + 1
+
+
+def _newest(tables: Reading, until: int | None) -> list[tuple[int, Id]]:
+    """At least _BATCH versions, and all those of the last one's moment."""
+    rows: list[tuple[int, Id]] = []
+    for at, id in tables.lookup(Index.TIME, until=until):
+        if len(rows) >= _BATCH and at != rows[-1][0]:
+            break
+        rows.append((at, id))
+    return rows
+
+
+def _holding(store: Store, sets: set[Id]) -> Iterator[Id]:
+    """The versions of these sets, newest first."""
+
+    def read(tables: Reading) -> list[tuple[int, Id]]:
+        return [row for id in sets for row in tables.lookup(Index.IN_MANIFEST, id)]
+
+    rows = store.database.read(read)
+    return (id for _, id in sorted(set(rows), reverse=True))
+
+
+def _by_digest(store: Store, wanted: Wanted) -> Iterator[Found]:
+    content = _content(store, wanted.digest)
+    if content is None:
+        return
+    pages, sets = _climb(store, content)
+
+    def match(members: ArtifactSet) -> list[tuple[Artifact, str]]:
+        found: list[tuple[Artifact, str]] = []
+        for artifact in members.artifacts:
+            if not _suits(artifact, wanted):
+                continue
+            held = artifact.content
+            if isinstance(held, TreeContent):
+                if held.id == content:
+                    found.append((artifact, ""))
+                elif held.id in pages:
+                    paths = _paths(store, held.id, content, pages, "")
+                    found.extend((artifact, path) for path in paths)
+            elif held.digest == content:
+                found.append((artifact, ""))
+        return found
+
+    yield from _in_versions(store, wanted, _holding(store, sets), match)
+
+
+def _content(store: Store, text: str) -> Id | None:
+    """The content meant by a digest or the beginning of one; None if nothing has it.
+
+    An external artifact's digest names nothing stored: it must be typed in full.
+    """
+    digits = text.lower()
+    if len(digits) == 64:
+        return parse_id(digits)
+    if len(digits) < PREFIX_MIN or digits.strip("0123456789abcdef"):
+        raise InvalidInput(f"{text!r} is not a digest: {PREFIX_MIN} to 64 hex digits are needed")
+    rows = store.database.read(lambda tables: tables.ids_with_prefix(digits, 100))
+    ids = [id for id, kind in rows if kind in (Kind.CHUNK, Kind.LAYOUT, Kind.TREE)]
+    if len(ids) > 1:
+        ids = [id for id in ids if _climb(store, id)[1]]
+    if len(ids) > 1:
+        raise InvalidInput(
+            f"{text!r} begins {len(ids)} digests: type more of it",
+            candidates=[id.hex() for id in ids],
+        )
+    return ids[0] if ids else None
+
+
+def _climb(store: Store, content: Id) -> tuple[set[Id], set[Id]]:
+    """The folder pages and the sets that hold a content, directly or through folders."""
+    pages: set[Id] = set()
+    sets: set[Id] = set()
+    level = [content]
+    while level:
+        batch, level = level[:_BATCH], level[_BATCH:]
+
+        def read(tables: Reading, ids: list[Id] = batch) -> list[tuple[Id, Kind]]:
+            return [row for id in ids for row in tables.containers(id)]
+
+        for id, kind in store.database.read(read):
+            if kind is Kind.SET:
+                sets.add(id)
+            elif kind is Kind.TREE and id not in pages:
+                pages.add(id)
+                level.append(id)
+        if len(pages) + len(sets) > CONTAINERS:
+            raise InvalidInput(
+                f"more than {CONTAINERS} folders and sets hold {content.hex()}: "
+                "search by name or type instead"
+            )
+    return pages, sets
+
+
+def _paths(store: Store, page: Id, content: Id, pages: set[Id], prefix: str) -> Iterator[str]:
+    """Where in a folder a content lies; only pages known to lead to it are read."""
+    for row in decode_tree(store.reader.tree_page(page)).entries:
+        if isinstance(row, Branching):
+            if row.id in pages:
+                yield from _paths(store, row.id, content, pages, prefix)
+            continue
+        path = prefix + row.name.decode()
+        if row.id == content:
+            yield path
+        elif row.kind == TREE and row.id in pages:
+            yield from _paths(store, row.id, content, pages, path + "/")

@@ -1,0 +1,1 @@
+"""Tests of the command line: pure parts, every command in-process, and real processes."""

@@ -1,0 +1,95 @@
+"""A sink and a cache in memory: real implementations of the protocols, which can lose things."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+
+from castore.content.blocks import decode_block
+from castore.content.reader import ObjectReader, StoredObject
+from castore.content.sink import Batch, FileStamp
+from castore.errors import ObjectNotFound
+from castore.model.edges import edges
+from castore.model.ids import Id, Kind
+
+
+class MemorySink:
+    """Keeps blocks by number, like the database; `lose` removes objects as a collector would."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, bytes] = {}
+        self.rows: dict[Id, tuple[Kind, int, int]] = {}
+        self.batches: list[Batch] = []
+        self.indexed: dict[Id, bytes] = {}
+        self.refused = 0
+        self.lookups = 0
+        self.lose_before_write: set[Id] = set()
+        self.thread = threading.get_ident()
+        self.reader = ObjectReader(self.load)
+
+    def known(self, ids: Sequence[Id]) -> set[Id]:
+        assert threading.get_ident() == self.thread
+        self.lookups += 1
+        return {id for id in ids if id in self.rows}
+
+    def write(self, batch: Batch) -> set[Id]:
+        assert threading.get_ident() == self.thread
+        self.lose(self.lose_before_write)
+        self.lose_before_write = set()
+        vanished = {id for id in batch.relied if id not in self.rows}
+        if vanished:
+            self.refused += 1
+            return vanished
+        self.batches.append(batch)
+        for block in batch.blocks:
+            self.put(block.data)
+        self.indexed.update((id, payload) for _, id, payload in batch.indexed)
+        return set()
+
+    def put(self, data: bytes) -> int:
+        number = len(self.blocks) + 1
+        self.blocks[number] = data
+        for slot, member in enumerate(decode_block(data, f"block {number}").members):
+            self.rows.setdefault(member.id, (member.kind, number, slot))
+        return number
+
+    def lose(self, ids: Iterable[Id]) -> None:
+        for id in ids:
+            self.rows.pop(id, None)
+
+    def load(self, id: Id) -> StoredObject:
+        try:
+            kind, number, slot = self.rows[id]
+        except KeyError:
+            raise ObjectNotFound(f"no object {id.hex()}") from None
+        return StoredObject(kind, number, slot, self.blocks[number])
+
+    def closure(self, ids: Iterable[Id]) -> set[Id]:
+        """All objects below `ids`; raises ObjectNotFound where one is absent."""
+        todo, seen = list(ids), set()
+        while todo:
+            id = todo.pop()
+            if id in seen:
+                continue
+            seen.add(id)
+            kind = self.load(id).kind
+            if kind is Kind.CHUNK:
+                self.reader.payload(id, kind)
+                continue
+            root = self.reader.layout_root(id) if kind is Kind.LAYOUT else None
+            payload = root if root is not None else self.reader.payload(id, kind)
+            todo.extend(edge.target for edge in edges(kind, payload))
+        return seen
+
+
+class MemoryCache:
+    """Remembers everything."""
+
+    def __init__(self) -> None:
+        self.rows: dict[FileStamp, Id] = {}
+
+    def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
+        return [self.rows.get(row) for row in rows]
+
+    def remember(self, rows: Sequence[tuple[FileStamp, Id]]) -> None:
+        self.rows.update(rows)
