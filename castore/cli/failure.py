@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from typing import Any, Final
 
 import click
@@ -48,6 +46,9 @@ def _tell_internal(error: BaseException, output: Output) -> int:
 
 def _write_report(error: BaseException) -> str:
     """A new file with the traceback and the versions; "" where none can be written."""
+    import tempfile
+    import traceback
+
     lines = traceback.format_exception(error)
     facts = f"castore command: {' '.join(sys.argv)}\npython {sys.version}\n{sys.platform}\n\n"
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 
 _SECONDS = 5
@@ -26,6 +25,8 @@ def author(option: str, environ: Mapping[str, str]) -> str:
 
 def git_email() -> str:
     """The `user.email` that git would use here, or ""."""
+    import subprocess
+
     try:
         asked = subprocess.run(
             ["git", "config", "--get", "user.email"],

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
-from typing import Final
 
 from castore.cli.output import Output, is_terminal
 from castore.errors import InvalidInput
-
-_STORE_LINE: Final = re.compile(rb"^(store|[\"']store[\"'])\s*:", re.MULTILINE)
 
 
 class Invocation:
@@ -32,8 +28,3 @@ class Invocation:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise InvalidInput("not confirmed; nothing was changed")
-
-
-def names_store(text: bytes) -> bool:
-    """Whether a spec's YAML might have a `store:` key; cheap, so that YAML is read only then."""
-    return _STORE_LINE.search(text) is not None

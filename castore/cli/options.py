@@ -21,6 +21,9 @@ GLOBAL_OPTIONS: Final = (
     ("--version", "print the version"),
 )
 
+LINKS: Final = {"refuse": "refuse", "skip": "skip", "follow": "follow-inside"}
+"""What --links offers, and the library's word for it."""
+
 
 def global_options() -> list[click.Parameter]:
     """Fresh parameters for the options every command takes; they act on the Invocation."""

@@ -8,7 +8,9 @@ while a delta that needs it is still to come.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.blocks import Block, Codec, decode_block
@@ -17,10 +19,11 @@ from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, content_id
 from castore.model.limits import DICTIONARY_BYTES, MIB
 
-# For one object read: blocks that are looked at, raw bytes decoded, and bytes held at once.
+# For one object read: bases in all, bytes decoded, and bytes held at once.
 CHAIN_BLOCKS: Final = 8192
 CHAIN_WORK_BYTES: Final = 2048 * MIB
 CHAIN_HELD_BYTES: Final = 96 * MIB
+CHAIN_KEPT_BYTES: Final = 16 * MIB
 
 
 class StoredObject(NamedTuple):
@@ -55,6 +58,14 @@ class _Delta(NamedTuple):
     where: str
 
 
+class _Plain(NamedTuple):
+    """A block without bases, where its members begin, and its raw bytes."""
+
+    block: Block
+    starts: list[int]
+    raw: bytes
+
+
 class _Base(NamedTuple):
     """A base that lies in another delta, if `delta` ≥ 0, else in a block decoded on its own."""
 
@@ -74,6 +85,7 @@ class _Chain:
         self._held: dict[Id, bytes] = {}
         self._held_bytes = 0
         self._work = 0
+        self._plain: OrderedDict[int, _Plain] = OrderedDict()
 
     def decode(self, block: Block, where: str) -> bytes:
         self._collect(_Delta(block, where))
@@ -85,7 +97,8 @@ class _Chain:
             delta = self._deltas.pop(number)
             raw = self._apply(delta)
             for id, slot in wanted.get(number, ()):
-                self._hold(id, _member(delta.block, slot, raw, id, delta.where))
+                start, end = delta.block.span(slot)
+                self._hold(id, _checked(raw[start:end], id, delta.where))
         return self._apply(_Delta(block, where))
 
     def _collect(self, top: _Delta) -> None:
@@ -105,25 +118,50 @@ class _Chain:
 
     def _find(self, id: Id) -> _Delta | None:
         """Note where base `id` lies; its block, if that is a delta not seen before."""
-        stored = self._load(id)
-        where = block_place(stored.block_number)
-        if stored.kind is not Kind.CHUNK:
-            raise CorruptObject(f"{where}: base {id.hex()} is not a chunk", where=where)
-        block = decode_block(stored.block, where)
-        _check_member(block, stored.slot, id, where)
+        number, slot, block, where = self._look(id)
         if len(self._bases) >= CHAIN_BLOCKS:
             raise CorruptObject(f"{where}: more than {CHAIN_BLOCKS} bases in all", where=where)
         if block.codec is not Codec.DELTA:
-            self._bases[id] = _Base(-1, stored.slot)
+            self._bases[id] = _Base(-1, slot)
             return None
-        number = stored.block_number
-        self._bases[id] = _Base(number, stored.slot)
+        self._bases[id] = _Base(number, slot)
         if number in self._depths:
             return None
         self._depths[number] = block.depth
+        self._count(len(block.frame), where)
         delta = self._deltas[number] = _Delta(block, where)
-        self._count(len(stored.block), delta.where)
         return delta
+
+    def _look(self, id: Id) -> tuple[int, int, Block, str]:
+        """The block number, slot, block and place of a base."""
+        stored = self._load(id)
+        number, slot = stored.block_number, stored.slot
+        where = block_place(number)
+        if stored.kind is not Kind.CHUNK:
+            raise CorruptObject(f"{where}: base {id.hex()} is not a chunk", where=where)
+        plain = self._plain.get(number)
+        if plain is not None:
+            block = plain.block
+        elif number in self._deltas:
+            block = self._deltas[number].block
+        else:
+            block = decode_block(stored.block, where)
+            if len(block.members) > 1 and block.codec is not Codec.DELTA:
+                self._keep(number, block, where)
+        if not 0 <= slot < len(block.members) or block.members[slot].id != id:
+            raise CorruptObject(
+                f"{where}: member {slot} is not {id.hex()}", id=id.hex(), where=where
+            )
+        return number, slot, block, where
+
+    def _keep(self, number: int, block: Block, where: str) -> None:
+        """Decode a solid block and keep it: bases that follow each other share blocks."""
+        self._count(block.raw_size, where)
+        starts = list(accumulate((member.size for member in block.members), initial=0))
+        raw = raw_bytes(block, self._load, where)
+        self._plain[number] = _Plain(block, starts, raw)
+        while sum(len(plain.raw) for plain in self._plain.values()) > CHAIN_KEPT_BYTES:
+            self._plain.popitem(last=False)
 
     def _depth_of(self, id: Id) -> int:
         return self._depths.get(self._bases[id].delta, 0)
@@ -147,20 +185,26 @@ class _Chain:
         self._waiting[id] -= 1
         held = self._held.get(id)
         if held is None:
-            stored = self._load(id)
-            where = block_place(stored.block_number)
-            block = decode_block(stored.block, where)
-            if block.codec is Codec.DELTA:
-                raise CorruptObject(f"{where}: base {id.hex()} moved while read", where=where)
-            self._count(block.raw_size, where)
-            raw = raw_bytes(block, self._load, where)
-            held = _member(block, stored.slot, raw, id, where)
-            if self._waiting[id]:
-                self._hold(id, held)
-        elif not self._waiting[id]:
+            return self._plain_bytes(id)
+        if not self._waiting[id]:
             del self._held[id]
             self._held_bytes -= len(held)
         return held
+
+    def _plain_bytes(self, id: Id) -> bytes:
+        """The bytes of a base that lies in no delta."""
+        number, slot, block, where = self._look(id)
+        if block.codec is Codec.DELTA:
+            raise CorruptObject(f"{where}: base {id.hex()} moved while it was read", where=where)
+        plain = self._plain.get(number)
+        if plain is not None:
+            data = plain.raw[plain.starts[slot] : plain.starts[slot + 1]]
+        else:
+            self._count(block.raw_size, where)
+            raw = raw_bytes(block, self._load, where)
+            start, end = block.span(slot)
+            data = raw[start:end]
+        return _checked(data, id, where)
 
     def _hold(self, id: Id, data: bytes) -> None:
         self._held[id] = data
@@ -174,15 +218,8 @@ class _Chain:
             raise CorruptObject(f"{where}: a delta that takes too much work to read", where=where)
 
 
-def _check_member(block: Block, slot: int, id: Id, where: str) -> None:
-    if not 0 <= slot < len(block.members) or block.members[slot].id != id:
-        raise CorruptObject(f"{where}: member {slot} is not {id.hex()}", id=id.hex(), where=where)
-
-
-def _member(block: Block, slot: int, raw: bytes, id: Id, where: str) -> bytes:
-    """The bytes of a chunk in a decoded block, compared with its id."""
-    start, end = block.span(slot)
-    data = raw[start:end]
+def _checked(data: bytes, id: Id, where: str) -> bytes:
+    """The bytes of a base, compared with its id."""
     if content_id(data) != id:
         raise CorruptObject(
             f"{where}: the bytes of {id.hex()} do not match it", id=id.hex(), where=where

@@ -42,7 +42,7 @@ def match_glob(pattern: str) -> Callable[[str], bool]:
 def _component(part: str, pattern: str) -> str:
     if not part or "**" in part:
         raise InvalidInput(f"pattern {pattern!r}: an empty component, or '**' beside other text")
-    expression = r"(?!\.)" if part[0] in _WILD else ""
+    expression = r"(?=[^/.])" if part[0] in _WILD else ""
     at = 0
     while at < len(part):
         character = part[at]

@@ -154,8 +154,8 @@ class Ingestor:
 
     def flush(self) -> None:
         """Make everything added so far durable."""
-        self._packer.flush()
         self._remember_now()
+        self._packer.flush()
 
     def _add_files(self, files: Sequence[Found]) -> list[Stored]:
         """Store many files found by a scan, in order."""

@@ -14,7 +14,8 @@ def cut_rows(
     """Rows in pages of `minimum` to `maximum`: all in one if they fit, else cut after `ends` rows.
 
     A last page of fewer than `minimum` rows joins the page before it, or takes from it what it
-    lacks if both do not fit in one. The result depends on the rows alone.
+    lacks if both do not fit in one. `maximum` is at least 2 × `minimum` - 1. The result depends on
+    the rows alone.
     """
     if len(rows) <= maximum:
         return [rows]

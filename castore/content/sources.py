@@ -118,8 +118,10 @@ def refusal(error: OSError | ValueError, path: str) -> CastoreError:
     """What to raise for an operating system error at `path`."""
     if isinstance(error, ValueError):
         return InvalidName(f"{path!r}: not a name of a file ({error})")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno == errno.ENOENT:
         return NotFound(f"{path}: no such file or folder")
+    if error.errno == errno.ENOTDIR:
+        return InvalidInput(f"{path}: not a folder, or below something that is none")
     if error.errno == errno.ELOOP:
         return InvalidInput(f"{path}: a symbolic link, or a loop of them")
     if error.errno == errno.ENXIO:

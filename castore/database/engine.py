@@ -57,6 +57,22 @@ def open_environment(
             map_size //= 2
 
 
+def _open_tables(environment: lmdb.Environment) -> Tables:
+    while True:
+        try:
+            return Tables(
+                *(
+                    environment.open_db(
+                        name.encode(), create=False, integerkey=name in INTEGER_KEYED
+                    )
+                    for name in Tables._fields
+                )
+            )
+        except lmdb.MapResizedError:
+            # Another process grew the store since it was opened.
+            environment.set_mapsize(0)
+
+
 class Engine:
     """Transactions on the environment of one store, for all threads of this process."""
 
@@ -80,14 +96,7 @@ class Engine:
         try:
             if environment.lib_version()[0] != 0:
                 raise UnsupportedFormat(f"{self._files.data} is not an LMDB 0.9 file")
-            self._tables = Tables(
-                *(
-                    environment.open_db(
-                        name.encode(), create=False, integerkey=name in INTEGER_KEYED
-                    )
-                    for name in Tables._fields
-                )
-            )
+            self._tables = _open_tables(environment)
             environment.reader_check()
         except lmdb.NotFoundError:
             environment.close()

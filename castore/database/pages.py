@@ -289,15 +289,17 @@ class _Accounting:
                 self._problem(f"{name}: page {number}: a tree inside a table")
             return
         (first,) = _NUMBER.unpack_from(data, node.data_at)
-        pages = (PAGE_HEADER - 1 + node.size) // self._page_size + 1
         header = self._read(first * self._page_size, PAGE_HEADER) if first <= self._last else b""
-        if len(header) < PAGE_HEADER or _OVERFLOW_HEADER.unpack(header) != (
-            first,
-            0,
-            _OVERFLOW,
-            pages,
-        ):
+        found, pad, flags, pages = (
+            _OVERFLOW_HEADER.unpack(header) if len(header) == PAGE_HEADER else (0, 0, 0, 0)
+        )
+        # A value overwritten by a shorter one within one transaction keeps its pages.
+        least = (PAGE_HEADER - 1 + node.size) // self._page_size + 1
+        if (found, pad, flags) != (first, 0, _OVERFLOW) or pages < least:
             self._problem(f"{name}: page {number}: its value at page {first} is damaged")
+            return
+        if first + pages - 1 > self._last:
+            self._problem(f"{name}: page {number}: its value at page {first} has {pages} pages")
             return
         end = (first + pages) * self._page_size
         if end > os.fstat(self._descriptor).st_size:

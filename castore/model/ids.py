@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -42,6 +43,16 @@ _OPERATION_KEY: Final = derive_key("operation")
 def content_id(data: bytes | memoryview) -> Id:
     """The id of raw bytes, a chunk or a whole file: plain BLAKE3, what `b3sum` prints."""
     return blake3(data).digest()
+
+
+def content_id_of(pieces: Iterable[bytes | memoryview]) -> tuple[Id, int]:
+    """The id and the size in bytes of content that comes in pieces."""
+    hasher = blake3()
+    size = 0
+    for piece in pieces:
+        hasher.update(piece)
+        size += len(piece)
+    return hasher.digest(), size
 
 
 def object_id(kind: Kind, payload: bytes) -> Id:

@@ -45,6 +45,11 @@ class Faults:
     def __bool__(self) -> bool:
         return bool(self._kept)
 
+    @property
+    def full(self) -> bool:
+        """Whether further faults are only counted: no more need for a suggestion."""
+        return len(self._kept) >= _KEPT
+
     def add(self, line: int, column: int, message: str, fix: str = "") -> None:
         """Note one fault."""
         if len(self._kept) < _KEPT:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from castore.model.limits import NESTING, SPEC_BYTES, TEXT_BYTES
 from castore.spec.faults import Faults, shown
 
-_NODES: Final = 60_000
+_NODES: Final = 45_000
 _UNPRINTABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _PLAIN: Final = (None, "")
 
@@ -106,6 +106,10 @@ def yaml_events(text: str, faults: Faults) -> Iterator[Any]:
         context = getattr(error, "context", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = "not YAML: " + (f"{problem} {context}" if context else problem)
+        if _inside_artifacts(text, line):
+            message = (
+                "`artifacts:` holds keys and list items side by side; it is a list of artifacts"
+            )
         faults.add(line, column, message, _syntax_fix(text, line, problem))
         raise _GiveUp from None
     except RecursionError:
@@ -140,31 +144,40 @@ class _Builder:
     def take(self, event: Any) -> None:
         """One event of the parser."""
         kind = type(event).__name__
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
-        if kind == "DocumentStartEvent":
-            self._document(event, line, column)
+        if kind == "ScalarEvent":
+            self._scalar(event)
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._stack.pop()
+        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+            self._open(event, is_map=kind == "MappingStartEvent")
         elif kind == "AliasEvent":
+            line, column = _start(event)
             self._fault(line, column, f"an alias (*{event.anchor[:40]})", "write the value out")
             self._place(ScalarNode("", False, line, column, faulty=True))
-        elif kind == "ScalarEvent":
-            faulty = self._properties(event, line, column)
-            text = event.value
-            if len(text.encode("utf-8", "replace")) > TEXT_BYTES:
-                self._faults.add(line, column, f"a text of more than {TEXT_BYTES} bytes")
-                text, faulty = "", True
-            self._place(ScalarNode(text, event.style in _PLAIN, line, column, faulty))
-        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
-            self._properties(event, line, column)
-            node = (MapNode if kind == "MappingStartEvent" else ListNode)(line, column)
-            self._place(node)
-            self._stack.append(_Frame(node))
-            if len(self._stack) > NESTING:
-                self._faults.add(line, column, f"nested deeper than {NESTING} levels")
-                raise _GiveUp
+        elif kind == "DocumentStartEvent":
+            self._document(event)
 
-    def _document(self, event: Any, line: int, column: int) -> None:
+    def _scalar(self, event: Any) -> None:
+        line, column = _start(event)
+        faulty = self._properties(event, line, column)
+        text = event.value
+        if len(text) > TEXT_BYTES // 4 and len(text.encode("utf-8", "replace")) > TEXT_BYTES:
+            self._faults.add(line, column, f"a text of more than {TEXT_BYTES} bytes")
+            text, faulty = "", True
+        self._place(ScalarNode(text, event.style in _PLAIN, line, column, faulty))
+
+    def _open(self, event: Any, *, is_map: bool) -> None:
+        line, column = _start(event)
+        self._properties(event, line, column)
+        node: MapNode | ListNode = MapNode(line, column) if is_map else ListNode(line, column)
+        self._place(node)
+        self._stack.append(_Frame(node))
+        if len(self._stack) > NESTING:
+            self._faults.add(line, column, f"nested deeper than {NESTING} levels")
+            raise _GiveUp
+
+    def _document(self, event: Any) -> None:
+        line, column = _start(event)
         self._documents += 1
         if event.tags:
             self._fault(line, column, "a %TAG directive", "remove it")
@@ -173,11 +186,13 @@ class _Builder:
             raise _GiveUp
 
     def _properties(self, event: Any, line: int, column: int) -> bool:
+        if event.anchor is None and event.tag is None:
+            return False
         if event.anchor is not None:
             self._fault(line, column, f"an anchor (&{event.anchor[:40]})", "remove it")
         if event.tag is not None:
             self._fault(line, column, f"a tag ({event.tag[:40]})", "remove it")
-        return event.anchor is not None or event.tag is not None
+        return True
 
     def _fault(self, line: int, column: int, what: str, fix: str) -> None:
         self._faults.add(line, column, f"{what} is not allowed in a spec", fix)
@@ -219,6 +234,11 @@ class _Builder:
         return ScalarNode(node.text, node.plain, line, column, faulty=True)
 
 
+def _start(event: Any) -> tuple[int, int]:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
+
+
 def _decode(data: bytes, faults: Faults) -> str | None:
     if len(data) > SPEC_BYTES:
         faults.add(1, 1, f"{len(data)} bytes; a spec has at most {SPEC_BYTES}")
@@ -251,7 +271,7 @@ def _position(before: str) -> tuple[int, int]:
 def _syntax_fix(text: str, line: int, problem: str) -> str:
     lines = text.split("\n")
     at = lines[line - 1] if line <= len(lines) else ""
-    if _inside_artifacts(lines, line):
+    if _inside_artifacts(text, line):
         return f"`artifacts:` is a list, and `store:` stands beside it:\n{ARTIFACTS_FORM}"
     if at[: len(at) - len(at.lstrip())].count("\t"):
         return "indent with spaces, not tabs"
@@ -262,13 +282,14 @@ def _syntax_fix(text: str, line: int, problem: str) -> str:
     return ""
 
 
-def _inside_artifacts(lines: list[str], line: int) -> bool:
+def _inside_artifacts(text: str, line: int) -> bool:
     """Whether the block that `line` breaks is the one directly under `artifacts:`."""
+    lines = text.split("\n")
     at = lines[line - 1] if line <= len(lines) else ""
     indent = len(at) - len(at.lstrip(" "))
     above = [
-        text
-        for text in lines[: line - 1]
-        if text.strip() and len(text) - len(text.lstrip(" ")) < indent
+        other
+        for other in lines[: line - 1]
+        if other.strip() and len(other) - len(other.lstrip(" ")) < indent
     ]
     return bool(at.strip()) and bool(above) and above[-1].split("#")[0].strip() == "artifacts:"

@@ -95,20 +95,22 @@ class _Fields:
 
     def __init__(self, node: MapNode, what: str, known: Sequence[str], faults: Faults) -> None:
         self._node = node
+        self._values = {key.text: value for key, value in node.items}
         self._what = what
         self._faults = faults
         for key, _ in node.items:
             if key.text not in known:
                 message = f"unknown key {shown(key.text)} in {what}"
-                faults.add(key.line, key.column, message, _key_fix(key.text, known))
+                fix = "" if faults.full else _key_fix(key.text, known)
+                faults.add(key.line, key.column, message, fix)
 
     def get(self, key: str) -> Node | None:
         """The value under `key`, or None."""
-        return self._node.get(key)
+        return self._values.get(key)
 
     def need(self, key: str, fix: str = "") -> Node | None:
         """The value under a required key; its absence is a fault."""
-        node = self._node.get(key)
+        node = self._values.get(key)
         if node is None:
             message = f"{self._what} has no `{key}:`"
             self._faults.add(self._node.line, self._node.column, message, fix or f"add `{key}: …`")
@@ -233,14 +235,16 @@ def _artifact(name: str, node: Node, index: int, faults: Faults) -> Declared | N
 
 
 def _format_and_type(fields: _Fields, path: str, faults: Faults) -> tuple[str, str]:
-    guessed_format, guessed_type = guess_format(path)
-    format_node = fields.need("format", f"add `format: {guessed_format}`")
-    type_node = fields.need("type", f"add `type: {guessed_type}`")
+    format_node, type_node = fields.get("format"), fields.get("type")
+    if format_node is None or type_node is None:
+        guessed_format, guessed_type = guess_format(path)
+        fields.need("format", f"add `format: {guessed_format}`")
+        fields.need("type", f"add `type: {guessed_type}`")
     format = values.choice(format_node, "format", faults, FORMATS) if format_node else ""
     type = values.line_of_text(type_node, "type", faults, NAME_BYTES) if type_node else ""
     if type_node and type and not TYPE.match(type):
         message = f"type {shown(type)} must be one word of letters, digits, '.', '_', '-'"
-        faults.add(type_node.line, type_node.column, message, f"write {guessed_type}")
+        faults.add(type_node.line, type_node.column, message, f"write {guess_format(path)[1]}")
     return format or "", type or ""
 
 

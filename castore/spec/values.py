@@ -45,9 +45,8 @@ def text(node: Node, what: str, faults: Faults, limit: int = TEXT_BYTES) -> str 
         message = f"{what} has no value"
         faults.add(node.line, node.column, message, fix or "give it a value, or remove the key")
         return None
-    size = len(node.text.encode("utf-8", "replace"))
-    if size > limit:
-        faults.add(node.line, node.column, f"{what} has {size} bytes; at most {limit} are allowed")
+    if len(node.text) > limit // 4 and len(node.text.encode("utf-8", "replace")) > limit:
+        faults.add(node.line, node.column, f"{what} has more than {limit} bytes")
         return None
     return node.text
 

@@ -17,7 +17,7 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id
 from castore.model.limits import FOLDER_DEPTH
 from castore.model.names import check_stored_path
-from castore.model.pages import TREE, Entry
+from castore.model.pages import FILE, TREE, Entry
 from castore.store.materialise import (
     FolderWriter,
     Placement,
@@ -26,6 +26,7 @@ from castore.store.materialise import (
     remove_tree,
     write_error,
 )
+from castore.store.prefetch import BATCH_FILES, Prefetch
 from castore.store.selectors import find_artifact
 from castore.store.store import Store
 from castore.store.version import Version
@@ -169,23 +170,26 @@ class _Writer:
 
     def __init__(self, store: Store, folder: int, progress: Callable[[int], None] | None) -> None:
         self._reader = store.reader
+        self._prefetch = Prefetch(store.database)
         self._into = FolderWriter(folder)
         self._progress = progress
         self._untold = 0
         self._entries = 0
-        self._files = 0
+        self._file_count = 0
         self._bytes = 0
 
     def artifact(self, artifact: Artifact) -> Written:
         """Write one stored artifact at its place."""
-        self._files = self._bytes = 0
+        self._file_count = self._bytes = 0
         content = artifact.content
         components = artifact.path.encode().split(b"/")
         if isinstance(content, TreeContent):
             self._folder(content.id, content.size, components)
         elif isinstance(content, FileContent):
-            self._file(self._enter(components[:-1]), components, content)
-        return Written(artifact.name, artifact.path, self._bytes, self._files)
+            *folder, name = components
+            file = Entry(name, FILE, content.digest, content.size, content.mode)
+            self._files(self._enter(folder), folder, [file])
+        return Written(artifact.name, artifact.path, self._bytes, self._file_count)
 
     def close(self) -> None:
         """Close what is open and tell the last of the progress."""
@@ -197,19 +201,23 @@ class _Writer:
         if len(components) > FOLDER_DEPTH:
             raise CorruptObject(f"tree: folders nested deeper than {FOLDER_DEPTH}", id=root.hex())
         before = self._bytes
+        files: list[Entry] = []
         folders: list[Entry] = []
         folder = self._enter(components)
         for entry in iter_tree(self._reader.tree_page, root):
-            path = [*components, entry.name]
-            check_component(entry.name, b"/".join(path))
             self._entries += 1
             if self._entries > ENTRIES:
                 raise InvalidInput(f"more than {ENTRIES} files and folders in one version")
             if entry.kind == TREE:
                 folders.append(entry)
-            else:
-                self._file(folder, path, FileContent(entry.id, entry.size, entry.mode))
+                continue
+            files.append(entry)
+            if len(files) >= BATCH_FILES:
+                self._files(folder, components, files)
+                files = []
+        self._files(folder, components, files)
         for entry in folders:
+            check_component(entry.name, components)
             self._folder(entry.id, entry.size, [*components, entry.name])
         if self._bytes - before != size:
             raise CorruptObject(
@@ -223,13 +231,17 @@ class _Writer:
         except OSError as error:
             raise write_error(error, _place(components)) from None
 
-    def _file(self, folder: int, path: list[bytes], content: FileContent) -> None:
-        pieces = self._reader.stream(content.digest, content.size)
-        try:
-            self._into.write(folder, path[-1], self._counted(pieces), content.mode)
-        except OSError as error:
-            raise write_error(error, _place(path)) from None
-        self._files += 1
+    def _files(self, folder: int, components: list[bytes], files: Sequence[Entry]) -> None:
+        """Write files into an entered folder."""
+        contents = (FileContent(entry.id, entry.size, entry.mode) for entry in files)
+        for entry, pieces in zip(files, self._prefetch.read(contents), strict=True):
+            name = entry.name
+            check_component(name, components)
+            try:
+                self._into.write(folder, name, self._counted(pieces), entry.mode)
+            except OSError as error:
+                raise write_error(error, _place([*components, name])) from None
+        self._file_count += len(files)
 
     def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
@@ -257,9 +269,9 @@ def _chosen(store: Store, version: Version, names: Sequence[str]) -> list[Artifa
 def _check_places(store: Store, artifacts: Sequence[Artifact], target: Path) -> None:
     for artifact in artifacts:
         check_stored_path(artifact.path, f"artifact {artifact.name!r}")
-        path = artifact.path.encode()
-        for component in path.split(b"/"):
-            check_component(component, path)
+        components = artifact.path.encode().split(b"/")
+        for depth, component in enumerate(components):
+            check_component(component, components[:depth])
     if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(store.folder)):
         raise InvalidInput(
             f"{str(target)!r} lies in the store's own folder", fix="choose another folder with -o"

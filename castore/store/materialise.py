@@ -31,8 +31,8 @@ _REFUSED_NAMES: Final = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLON
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def check_component(name: bytes, path: bytes) -> None:
-    """Refuse (InvalidName) a name that git or castore would take for their own folder.
+def check_component(name: bytes, folder: Sequence[bytes]) -> None:
+    """Refuse (InvalidName) a name in `folder` that git or castore would take for their own.
 
     Compared as case-insensitive file systems, and those that drop invisible characters, would.
     """
@@ -40,7 +40,8 @@ def check_component(name: bytes, path: bytes) -> None:
         return
     plain = name if name.isascii() else name.decode().translate(_IGNORED).encode()
     if plain.lower() in _RESERVED:
-        raise InvalidName(f"{path.decode()!r}: {name.decode()!r} is never written by castore")
+        path = b"/".join((*folder, name)).decode()
+        raise InvalidName(f"{path!r}: {name.decode()!r} is never written by castore")
 
 
 def open_folder(name: bytes | str, parent: int | None = None) -> int:

@@ -44,6 +44,8 @@ from castore.store.stages import encode_header, encode_staged
 from castore.store.store import Store
 from castore.store.version import Version
 
+# How long artifacts may be staged in memory only, in microseconds.
+DURABLE_EVERY: Final = 1_000_000
 EMPTY_FOLDER: Final = tree_id(encode_tree(0, ()))
 Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
 
@@ -99,6 +101,7 @@ class Session:
         self._sources = [parse_source(store, text) for text in intent.sources]
         self._warnings: list[str] = []
         self._stored = Tally()
+        self._durable_at = store.now()
         self._cache = StatCache(store.database)
         self._sink = StageSink(
             store.database,
@@ -119,8 +122,7 @@ class Session:
     ) -> None:
         try:
             if self.report is None and self._made:
-                self._ingestor.flush()
-                self._sink.write_entries()
+                self._make_durable()
         finally:
             self._ingestor.close()
 
@@ -202,6 +204,8 @@ class Session:
         if title:
             self._titles[name] = title
         self._sink.stage_entry(name, encode_staged(artifact))
+        if self.store.now() - self._durable_at > DURABLE_EVERY:
+            self._make_durable()
         return artifact
 
     def use(self, selector: str, *, artifact: str = "") -> Resolved:
@@ -209,6 +213,12 @@ class Session:
         resolved = resolve(self.store, selector)
         self._sources.append(from_resolved(resolved, artifact=artifact))
         return resolved
+
+    def _make_durable(self) -> None:
+        """Write what is staged, so that a killed process does not have to make it again."""
+        self._ingestor.flush()
+        self._sink.write_entries()
+        self._durable_at = self.store.now()
 
     def warn(self, text: str) -> None:
         """Add a notice to the report of this commit."""

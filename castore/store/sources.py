@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from blake3 import blake3
-
 from castore.errors import InvalidInput
 from castore.model.artifact_set import ExternalContent, FileContent
-from castore.model.ids import Id
+from castore.model.ids import Id, content_id_of
 from castore.model.manifest import Source
 from castore.store.selectors import Resolved, resolve
 from castore.store.store import Store
@@ -54,12 +52,9 @@ def from_resolved(resolved: Resolved, *, artifact: str = "", evidence: str = "ob
 
 def digest_file(path: Path) -> tuple[Id, int]:
     """The BLAKE3 and size of a file on disk; raises InvalidInput when it cannot be read."""
-    hasher = blake3()
     try:
         with path.open("rb") as file:
-            while piece := file.read(_READ):
-                hasher.update(piece)
-            return hasher.digest(), file.tell()
+            return content_id_of(iter(lambda: file.read(_READ), b""))
     except OSError as error:
         raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
-
-from blake3 import blake3
 
 from castore.content.folder_walk import FolderWalk, Stored
 from castore.content.folders import FolderScan, Found
@@ -17,7 +15,7 @@ from castore.content.sources import opened, refusal, stamp_of
 from castore.content.trees import build_tree
 from castore.errors import NotFound
 from castore.model.artifact_set import Content, FileContent, TreeContent
-from castore.model.ids import Id, Kind
+from castore.model.ids import Id, Kind, content_id_of
 from castore.store.gather import Input
 
 _READ_BYTES: Final = 1 << 20
@@ -109,13 +107,12 @@ class WorkHasher:
         return stored
 
     def _hash(self, path: str) -> tuple[Id, int]:
-        hasher = blake3()
-        size = 0
         with opened(path) as (descriptor, _):
-            while count := os.readv(descriptor, [self._buffer]):
-                hasher.update(self._buffer[:count])
-                size += count
-        return hasher.digest(), size
+            return content_id_of(self._pieces(descriptor))
+
+    def _pieces(self, descriptor: int) -> Iterator[memoryview]:
+        while count := os.readv(descriptor, [self._buffer]):
+            yield self._buffer[:count]
 
 
 def folder_names(folder: Path) -> list[str]:

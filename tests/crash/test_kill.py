@@ -30,13 +30,13 @@ print(report.version.id.hex(), flush=True)
 
 
 def fill(folder: Path, seed: int) -> None:
-    """Many small files, one big one, all different from every other seed's."""
+    """Two files bigger than a batch, then small ones; all different from every other seed's."""
     dice = random.Random(seed)
-    for part in range(8):
-        (folder / f"part{part}").mkdir(parents=True, exist_ok=True)
-        for number in range(40):
-            (folder / f"part{part}" / f"{number}.txt").write_bytes(dice.randbytes(600))
-    (folder / "big.bin").write_bytes(dice.randbytes(12_000_000))
+    (folder / "part").mkdir(parents=True, exist_ok=True)
+    for number in range(40):
+        (folder / "part" / f"{number}.txt").write_bytes(dice.randbytes(600))
+    for name in ("a.bin", "b.bin"):
+        (folder / name).write_bytes(dice.randbytes(64) * 16 + os.urandom(20_000_000))
 
 
 def test_killed_commits_lose_nothing_and_resume(tmp_path: Path) -> None:
@@ -61,6 +61,7 @@ def test_killed_commits_lose_nothing_and_resume(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         said = process.stdout.read().strip()
         process.wait()
+        process.stdout.close()
         if said:
             acknowledged.append(said)
             typical = max(0.05, 0.7 * typical + 0.3 * (time.monotonic() - started))
@@ -80,10 +81,11 @@ def test_killed_commits_lose_nothing_and_resume(tmp_path: Path) -> None:
                 ).version
                 acknowledged.append(version.id.hex())
                 assert not [p for p in list_partials(store) if p.run == run]
-                big = store.read_bytes("work:big.bin")
-                assert big == (work / "big.bin").read_bytes()
+                assert store.read_bytes("work:a.bin") == (work / "a.bin").read_bytes()
+                assert store.read_bytes("work:b.bin") == (work / "b.bin").read_bytes()
     with castore.open(tmp_path) as store:
         report = fsck(store, full=True)
     assert not report.findings, report.findings
     assert killed > ROUNDS // 4, f"only {killed} of {ROUNDS} rounds were cut short"
+    assert resumed, "no round left anything to resume"
     print(f"kill -9: {ROUNDS} rounds, {killed} cut short, {resumed} resumed, 0 lost")

@@ -6,8 +6,11 @@ In the JSON files bytes stand as {"$hex": "…"}.
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -252,11 +255,18 @@ def cut(rows: list[list[Any]], least: int) -> list[list[list[Any]]]:
     return pages
 
 
-def paged_vector(count: int) -> dict[str, Any]:
-    """A folder of many files `file-N` (N without leading zeros) of N bytes, ids N as 32 bytes."""
-    names = sorted((b"file-%d" % n, n) for n in range(count))
+@cache
+def unlucky_numbers(count: int) -> list[int]:
+    """The first numbers N for which a page may end after the name `file-N`."""
+    found = (n for n in itertools.count() if blake3(b"file-%d" % n).digest()[0] == 0)
+    return list(itertools.islice(found, count))
+
+
+def paged_vector(numbers: Iterable[int]) -> dict[str, Any]:
+    """A folder of files `file-N` (N without leading zeros) of N bytes, ids N as 32 bytes."""
+    names = sorted((b"file-%d" % n, n) for n in numbers)
     rows: list[list[Any]] = [[name, "file", n.to_bytes(32, "big"), n, 0] for name, n in names]
-    level, sizes = 0, []
+    level, pages = 0, []
     totals = {name: (1, n) for name, n in names}
     while True:
         above = []
@@ -265,9 +275,9 @@ def paged_vector(count: int) -> dict[str, Any]:
             page = name_of("tree", canonical({"entries": group, "level": level}))
             entries = sum(totals[row[0]][0] for row in group)
             above.append([group[0][0], page, entries, sum(totals[row[0]][1] for row in group)])
-        sizes.append([len(group) for group in groups])
+        pages.append(len(groups))
         if len(above) == 1:
-            return {"files": count, "rows_of_pages": sizes, "root": above[0][1]}
+            return {"files": len(names), "pages": pages, "root": above[0][1]}
         rows, level = above, level + 1
         totals = {row[0]: (row[2], row[3]) for row in rows}
 
@@ -301,7 +311,8 @@ def vectors() -> dict[str, dict[str, Any]]:
     made |= {name: object_vector(kind, value) for name, (kind, value) in OBJECTS.items()}
     contract = canonical(CONTRACT)
     made["contract"] = {"value": CONTRACT, "payload": contract, "id": name_of("contract", contract)}
-    made["tree-paged"] = paged_vector(3000)
+    made["tree-paged"] = paged_vector(range(3000))
+    made["tree-unlucky"] = paged_vector(unlucky_numbers(2101))
     return made | {"operation": operation_vector()} | block_vectors()
 
 

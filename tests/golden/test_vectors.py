@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 from castore.content.blocks import Codec, decode_block, encode_block
 from castore.content.codecs import decompress
 from castore.content.trees import build_tree
+from castore.database import tables
+from castore.database.derive import Index
 from castore.database.headslog import append_head, read_heads
 from castore.database.operations import decode_operation, encode_operation
+from castore.database.tables import State, Tables
 from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, derive_key, object_id, operation_hash
 from castore.model.limits import SET_BYTES
@@ -63,7 +67,10 @@ def test_the_script_still_makes_these_files() -> None:
 def test_the_script_shares_no_code_with_castore() -> None:
     source = Path(make_vectors.__file__).read_text("utf-8")
     imports = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
-    assert set(imports) == {"__future__", "json", "struct", "pathlib", "typing", "blake3"}
+    assert set(imports) == {
+        "__future__", "blake3", "collections", "functools", "itertools", "json", "pathlib",
+        "struct", "typing",
+    }  # fmt: skip
     assert "__import__" not in source
     assert "importlib" not in source
 
@@ -143,14 +150,15 @@ def test_contract() -> None:
     assert contract(spec, files) == golden["id"]
 
 
-def test_big_folders() -> None:
-    golden = vector("tree-paged")
-    assert max(len(rows) for rows in golden["rows_of_pages"]) > 1
-    built = build_tree(
-        Entry(b"file-%d" % n, "file", n.to_bytes(32, "big"), n, 0) for n in range(golden["files"])
-    )
+@pytest.mark.parametrize("name", ["tree-paged", "tree-unlucky"])
+def test_big_folders(name: str) -> None:
+    golden = vector(name)
+    count = golden["files"]
+    numbers = make_vectors.unlucky_numbers(count) if name == "tree-unlucky" else range(count)
+    assert len(golden["pages"]) > 1
+    built = build_tree(Entry(b"file-%d" % n, "file", n.to_bytes(32, "big"), n, 0) for n in numbers)
     assert built.root == golden["root"]
-    assert len(built.pages) == sum(map(len, golden["rows_of_pages"]))
+    assert len(built.pages) == sum(golden["pages"])
 
 
 def documented() -> dict[str, tuple[str, bytes]]:
@@ -172,6 +180,25 @@ def test_the_document_shows_every_kind_and_only_true_bytes() -> None:
         assert id == expected.hex(), name
     assert {*BLOCKS, "operation", "manifest-first"} <= set(shown)
     assert {vector(name).get("kind") for name in shown} >= {kind.name.lower() for kind in Kind}
+
+
+@pytest.mark.parametrize("names", [Kind, State, Index], ids=["kinds", "states", "indexes"])
+def test_the_document_numbers_every(names: type[IntEnum]) -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    numbered = {(int(number), name.upper()) for number, name in rows}
+    assert {(member.value, member.name) for member in names} <= numbered
+    assert len(rows) == len(Kind) + len(State) + len(Index)
+
+
+def test_the_document_names_every_table_and_counter() -> None:
+    text = DOCUMENT.read_text("utf-8")
+    section = text.split("\n## Local store\n")[1].split("\n## ")[0]
+    for name in Tables._fields:
+        assert f"`{name}`" in section, name
+    counters = (tables.FORMAT_KEY, tables.UUID_KEY, tables.PROJECT_KEY, tables.FEATURES_KEY)
+    names = [key.decode() for key in (*counters, tables.NEXT_BLOCK_KEY)]
+    for name in (*names, tables.GENERATION, tables.GC_EPOCH, tables.CREATED_KEY.decode()):
+        assert f"`{name}`" in section, name
 
 
 def test_the_document_quotes_every_limit() -> None:

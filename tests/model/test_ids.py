@@ -11,6 +11,7 @@ from castore.errors import InvalidInput
 from castore.model.ids import (
     Kind,
     content_id,
+    content_id_of,
     contract_id,
     derive_key,
     object_id,
@@ -33,6 +34,12 @@ def test_no_two_uses_of_the_same_bytes_share_an_id(data: bytes) -> None:
     made = [object_id(kind, data) for kind in Kind] + [contract_id(data), operation_hash(data)]
     assert len(set(made)) == len(made)
     assert object_id(Kind.CHUNK, data) == content_id(data) == content_id(memoryview(data))
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5))
+def test_content_in_pieces_has_the_id_of_the_whole(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    assert content_id_of(pieces) == (content_id(whole), len(whole))
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.CHUNK}))

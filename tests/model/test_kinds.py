@@ -75,6 +75,30 @@ def _delete(value: Any, path: Path, key: str) -> None:
     del value[key]
 
 
+def lists_by_bytes(value: dict[str, Any]) -> list[Path]:
+    """Where lists stand that are sorted by the canonical bytes of their items."""
+    in_order = {"parents", "parts", "entries", "artifacts"}
+    return [path for path in paths(value) if isinstance(path[-1], str) and path[-1] not in in_order]
+
+
+@pytest.mark.parametrize("name", ["manifest", "note"])
+def test_lists_are_sorted_and_hold_nothing_twice(name: str) -> None:
+    value = plain(SAMPLES[name])
+    tried = 0
+    for path in lists_by_bytes(value):
+        rows = value
+        for key in path:
+            rows = rows[key]
+        if not isinstance(rows, list):
+            continue
+        tried += 1
+        twisted = [[rows[0], *rows]] + ([rows[::-1]] if len(rows) > 1 else [])
+        for other in twisted:
+            with pytest.raises(CorruptObject, match="not sorted, or with duplicates"):
+                SAMPLES[name].decode(encode(changed(value, path, other)))
+    assert tried == {"manifest": 8, "note": 2}[name]
+
+
 @each_kind
 def test_a_value_of_another_type_is_refused_or_reads_back_the_same(sample: Sample) -> None:
     value = plain(sample)

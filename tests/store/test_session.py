@@ -52,7 +52,9 @@ def spec(tmp_path: Path) -> Path:
 
 def test_a_session_becomes_a_version_that_reads_back(store: castore.Store, tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("# Report\n")
-    with store.session("weekly", agent="writer@7", run="run-81", author="ann@example.org") as session:
+    with store.session(
+        "weekly", agent="writer@7", run="run-81", author="ann@example.org"
+    ) as session:
         session.add("report", tmp_path / "report.md")
         session.write("metrics.json", json.dumps({"rows": 3}))
         session.add("log", io.BytesIO(b"line\n" * 10))

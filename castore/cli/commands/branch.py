@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from castore.cli.access import actor, opened
+from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -32,7 +33,7 @@ from castore.store.version import Version
     ],
 )
 @click.argument("name", required=False, metavar="[NAME")
-@click.argument("rev", required=False, metavar="[REV]]")
+@click.argument("rev", required=False, metavar="[REV]]", shell_complete=revisions)
 @click.option("-d", "--delete", is_flag=True, help="delete NAME; its versions stay for now")
 @click.option("-f", "--force", is_flag=True, help="move NAME to REV although it exists")
 @click.option("--lost", is_flag=True, help="versions whose branch moved before they were published")

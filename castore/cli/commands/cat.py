@@ -7,6 +7,7 @@ import sys
 import click
 
 from castore.cli.access import opened
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput, RefNotFound, TypeMismatch
@@ -24,7 +25,7 @@ from castore.store.store import Store
         ("cas cat report@v3:pages/index.html > old.html", "a file in a folder artifact"),
     ],
 )
-@click.argument("selector", metavar="REV:ARTIFACT[/PATH]")
+@click.argument("selector", metavar="REV:ARTIFACT[/PATH]", shell_complete=revisions)
 @click.pass_obj
 def command(call: Invocation, selector: str) -> None:
     """Write the bytes of one file to stdout, exactly.

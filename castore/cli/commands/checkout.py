@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from castore.cli.access import opened
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
@@ -26,7 +27,7 @@ _SHOWN = 40
         ("cas checkout report@approved summary", "one artifact, into ./report-vN"),
     ],
 )
-@click.argument("rev", metavar="REV")
+@click.argument("rev", metavar="REV", shell_complete=revisions)
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]…")
 @click.option("-o", "--output", "folder", default="", metavar="DIR", help="else ./NAME-vN")
 @click.option("-f", "--force", is_flag=True, help="replace the set's own files where they exist")

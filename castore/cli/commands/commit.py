@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from castore.cli.access import opened, spec_of
+from castore.cli.access import opened
 from castore.cli.identity import author as author_of
 from castore.cli.invocation import Invocation
+from castore.cli.options import LINKS
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
@@ -62,7 +63,7 @@ LABELS = "labels"
 @click.option("--if-changed", is_flag=True, help="do nothing when the set is identical")
 @click.option(
     "--links",
-    type=click.Choice(["refuse", "skip", "follow"]),
+    type=click.Choice(list(LINKS)),
     default="refuse",
     help="symbolic links; follow stays inside the folder",
 )
@@ -75,8 +76,7 @@ def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     it says. Your files are never moved, locked or changed. A set its spec refuses is kept as a
     partial, to go on with by --resume.
     """
-    used = spec_of(given["spec"]) if given["spec"] or not paths else None
-    with opened(call, used) as store:
+    with opened(call, given["spec"]) as store:
         request = _request(call, store, paths, given)
         if given["dry_run"]:
             return _print_preview(call.output, preview(store, request))
@@ -103,7 +103,7 @@ def _request(
         partial=given["partial"],
         resume=given["resume"],
         if_changed=given["if_changed"],
-        links=given["links"],
+        links=LINKS[given["links"]],
         stdin=_stdin(paths),
     )
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import click
 
-from castore.cli.access import opened, resolve_here, spec_for
+from castore.cli.access import opened, resolve_here
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, plural, size
@@ -18,7 +19,6 @@ from castore.model.ids import short
 from castore.store.diff import ArtifactChange, SetDiff, diff_versions
 from castore.store.diff_content import ContentDiff, diff_contents
 from castore.store.selectors import Resolved, find_artifact
-from castore.store.specs import SpecFile
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -33,8 +33,8 @@ _COLORS = {"+": "green", "-": "red", "@": "cyan"}
         ("cas diff report@v1 report:summary", "one artifact between two versions"),
     ],
 )
-@click.argument("old", required=False, metavar="[REV[:ARTIFACT]]")
-@click.argument("new", required=False, metavar="[REV[:ARTIFACT]]")
+@click.argument("old", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
+@click.argument("new", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
 @click.option("--spec", default="", metavar="FILE", help="without REV: the branch of this spec")
 @click.option("--stat", is_flag=True, help="which artifacts differ, not how")
 @click.option("--exit-code", is_flag=True, help="exit with 1 when something differs")
@@ -48,9 +48,8 @@ def command(
     --spec, of the one *.spec.yaml here, or of the only branch. Text is compared by lines, JSON by
     path, CSV by row.
     """
-    used = spec_for(old, spec)
-    with opened(call, used) as store:
-        left, right, artifact = _sides(store, used, old, new)
+    with opened(call, spec) as store:
+        left, right, artifact = _sides(store, spec, old, new)
         found = diff_versions(store, left, right)
         changes = [change for change in found.artifacts if artifact in ("", change.name)]
         contents = () if stat else diff_contents(store, changes)
@@ -68,7 +67,7 @@ def command(
 
 
 def _sides(
-    store: Store, spec: SpecFile | None, old: str | None, new: str | None
+    store: Store, spec: str, old: str | None, new: str | None
 ) -> tuple[Version | None, Version, str]:
     """The versions to compare, the first may be nothing, and the one artifact meant, or ""."""
     first = _resolve(store, spec, old)
@@ -92,7 +91,7 @@ def _sides(
     return left, right, artifact
 
 
-def _resolve(store: Store, spec: SpecFile | None, text: str | None) -> Resolved:
+def _resolve(store: Store, spec: str, text: str | None) -> Resolved:
     """As `resolve_here`; of an artifact, which one side may lack, only the name is taken."""
     revision, _, rest = (text or "").partition(":")
     found = resolve_here(store, revision, spec)

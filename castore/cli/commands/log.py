@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from castore.cli.access import opened
+from castore.cli.completing import revisions
 from castore.cli.describe import Names, headline, oneline, paragraph
 from castore.cli.graph import GraphRow, draw
 from castore.cli.invocation import Invocation
@@ -30,7 +31,7 @@ _BARE = GraphRow((), "", "", ())
         ("cas log report --agent writer@7 --since 30d", "what one agent version made lately"),
     ],
 )
-@click.argument("rev", required=False, metavar="[REV]")
+@click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
 @click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="at most N versions")
 @click.option("--oneline", "brief", is_flag=True, help="one line each")
 @click.option("--graph", is_flag=True, help="draw how versions descend from each other")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from castore.cli.access import opened, resolve_here, spec_for
+from castore.cli.access import opened, resolve_here
+from castore.cli.completing import revisions
 from castore.cli.describe import content_id
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -26,7 +27,7 @@ _SIZE = 9
         ("cas ls report:pages/img --json", "a folder in an artifact, one object a line"),
     ],
 )
-@click.argument("rev", required=False, metavar="[REV[:ARTIFACT[/PATH]]]")
+@click.argument("rev", required=False, metavar="[REV[:ARTIFACT[/PATH]]]", shell_complete=revisions)
 @click.option("-R", "--recursive", is_flag=True, help="what is in the folders too")
 @click.pass_obj
 def command(call: Invocation, rev: str | None, recursive: bool) -> None:
@@ -34,9 +35,8 @@ def command(call: Invocation, rev: str | None, recursive: bool) -> None:
 
     Without REV the newest version of the branch of the one *.spec.yaml here, or of the only branch.
     """
-    used = spec_for(rev, "")
-    with opened(call, used) as store:
-        found = resolve_here(store, rev, used)
+    with opened(call) as store:
+        found = resolve_here(store, rev)
         if found.artifact is None and not recursive:
             listed = list_artifacts(store, found.version)
             if call.output.json:

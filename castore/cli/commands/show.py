@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from castore.cli.access import opened, resolve_here, spec_for
+from castore.cli.access import opened, resolve_here
+from castore.cli.completing import revisions
 from castore.cli.describe import content_id
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -28,7 +29,7 @@ from castore.store.version import Version
         ("cas show report:summary --json", "the full record of one artifact"),
     ],
 )
-@click.argument("rev", required=False, metavar="[REV[:ARTIFACT]]")
+@click.argument("rev", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
 @click.option("--spec", default="", metavar="FILE", help="without REV: the branch of this spec")
 @click.pass_obj
 def command(call: Invocation, rev: str | None, spec: str) -> None:
@@ -37,9 +38,8 @@ def command(call: Invocation, rev: str | None, spec: str) -> None:
     Without REV the newest version of the branch of --spec, of the one *.spec.yaml here, or of the
     only branch. What is not known says so.
     """
-    used = spec_for(rev, spec)
-    with opened(call, used) as store:
-        found = resolve_here(store, rev, used)
+    with opened(call, spec) as store:
+        found = resolve_here(store, rev, spec)
         if found.path:
             raise InvalidInput(f"{rev!r} is a file", fix=f"cas cat {rev}")
         if found.artifact is not None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from castore.cli.access import spec_of
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural
@@ -18,7 +17,7 @@ from castore.errors import InvalidInput, WouldOverwrite
 from castore.spec.guess import HEAD_BYTES
 from castore.spec.init import draft_spec
 from castore.spec.schema import spec_schema
-from castore.store.specs import SpecFile
+from castore.store.specs import SpecFile, only_spec, read_spec
 
 _STDOUT = "-"
 _HIDDEN = frozenset({".cas", ".git", ".casignore"})
@@ -48,9 +47,10 @@ command = Family(
 @click.pass_obj
 def check(call: Invocation, file: str | None) -> None:
     """Check a spec; every fault is told, with line and column."""
-    spec = spec_of(file or "")
-    if spec is None:
+    path = Path(file) if file else only_spec(Path())
+    if path is None:
         raise InvalidInput("not one single *.spec.yaml here; name the file", fix="cas spec init")
+    spec = read_spec(path)
     if call.output.json:
         call.output.record(_record(spec))
     else:

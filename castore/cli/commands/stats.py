@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from castore.cli.access import opened
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural, size
@@ -20,7 +21,7 @@ from castore.store.stats import Held, StoreStats, VersionStats, store_stats, ver
         ("cas stats report@v7", "what version 7 alone holds"),
     ],
 )
-@click.argument("rev", required=False, metavar="[REV]")
+@click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
 @click.pass_obj
 def command(call: Invocation, rev: str | None) -> None:
     """Compare logical with stored bytes, of the store or of one version.

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
-from castore.cli.access import default_branch, opened, spec_of
+from castore.cli.access import default_branch, opened, spec_head
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
+from castore.cli.options import LINKS
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
 from castore.store.diff_trees import FileChange
@@ -28,11 +30,11 @@ _FILES_SHOWN = 20
         ("cas status report --exit-code", "the same, exit 1 when something does"),
     ],
 )
-@click.argument("name", required=False, metavar="[BRANCH]")
+@click.argument("name", required=False, metavar="[BRANCH]", shell_complete=revisions)
 @click.option("--spec", default="", metavar="FILE", help="the spec (else the one *.spec.yaml here)")
 @click.option(
     "--links",
-    type=click.Choice(["refuse", "skip", "follow"]),
+    type=click.Choice(list(LINKS)),
     default="refuse",
     help="symbolic links, as in commit",
 )
@@ -44,15 +46,15 @@ def command(call: Invocation, name: str | None, spec: str, links: str, exit_code
     The branch is BRANCH, else that of --spec, of the one *.spec.yaml here, or the only one. The
     folder is where the spec says, else where the newest version was committed from.
     """
-    used = spec_of(spec) if spec or name is None else None
-    with opened(call, used) as store:
-        branch = name or default_branch(store, used)
+    head = spec_head(spec) if spec or name is None else None
+    with opened(call, spec) as store:
+        branch = name or default_branch(store, spec)
         with Progress(call.output, "reading") as progress:
             found = status(
                 store,
                 branch,
-                spec=used.path if used else None,
-                links=links,
+                spec=head.path if head else None,
+                links=LINKS[links],
                 progress=progress.advance,
             )
         if call.output.json:

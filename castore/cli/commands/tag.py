@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from castore.cli.access import actor, opened
+from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -25,7 +26,7 @@ from castore.store.tags import create_tag, delete_tag, list_tags
     ],
 )
 @click.argument("name", required=False, metavar="[NAME")
-@click.argument("rev", required=False, metavar="[REV]]")
+@click.argument("rev", required=False, metavar="[REV]]", shell_complete=revisions)
 @click.option("-d", "--delete", is_flag=True, help="delete NAME; the name stays taken")
 @click.option("-m", "--message", default="", metavar="TEXT", help="why, for the operation log")
 @click.pass_obj

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import opened, resolve_here, spec_for
+from castore.cli.access import opened, resolve_here
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
@@ -18,16 +19,15 @@ from castore.store.listing import draw_tree, list_folder
         ("cas tree report:pages", "the files of one artifact"),
     ],
 )
-@click.argument("rev", required=False, metavar="[REV[:ARTIFACT[/PATH]]]")
+@click.argument("rev", required=False, metavar="[REV[:ARTIFACT[/PATH]]]", shell_complete=revisions)
 @click.pass_obj
 def command(call: Invocation, rev: str | None) -> None:
     """Draw the files of a version or of a folder as a tree.
 
     Without REV the newest version of the branch of the one *.spec.yaml here, or of the only branch.
     """
-    used = spec_for(rev, "")
-    with opened(call, used) as store:
-        found = resolve_here(store, rev, used)
+    with opened(call) as store:
+        found = resolve_here(store, rev)
         entries = list_folder(store, found, recursive=True)
         if call.output.json:
             for entry in entries:

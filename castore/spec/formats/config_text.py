@@ -11,10 +11,10 @@ from castore.spec.formats.text import NotText, decoded
 
 YAML_BYTES: Final = 8 * MIB
 YAML_DEPTH: Final = 100
-TOML_BYTES: Final = 2 * MIB
+TOML_BYTES: Final = 1 * MIB
 # tomllib takes quadratic time over the parts of one dotted key.
 _DOTTED: Final = re.compile(
-    r"""(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){65}""", re.ASCII
+    r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""", re.ASCII
 )
 _AT: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _OPENS: Final = ("MappingStartEvent", "SequenceStartEvent")
@@ -37,7 +37,7 @@ def check_yaml(source: Source) -> list[Finding]:
 
 
 def check_toml(source: Source) -> list[Finding]:
-    """TOML that the standard library reads, up to 2 MiB."""
+    """TOML that the standard library reads, up to 1 MiB."""
     findings = too_big(source, TOML_BYTES, "TOML")
     if findings:
         return findings
@@ -53,7 +53,7 @@ def toml_value(text: str) -> tuple[dict[str, Any], list[Finding]]:
     import tomllib
 
     if _DOTTED.search(text):
-        detail = "a dotted name of more than 64 parts is not read"
+        detail = "a dotted name of more than 32 parts is not read"
         return {}, [Finding(detail, result=SKIPPED)]
     try:
         return tomllib.loads(text), []

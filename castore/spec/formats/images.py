@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from typing import Final
 
@@ -17,6 +18,8 @@ _HEADERS: Final = {
     "jpeg": (b"\xff\xd8\xff",),
     "webp": (b"RIFF",),
 }
+_MARKER: Final = re.compile(rb"\xff++[^\xff]", re.DOTALL)
+_SEGMENTS: Final = 10_000
 _NO_FRAME: Final = (0xC4, 0xC8, 0xCC)
 
 
@@ -86,11 +89,11 @@ def _webp(data: bytes) -> tuple[int, int] | None:
 def _jpeg(data: bytes) -> tuple[int, int] | None:
     """The largest of all frame headers before the first scan."""
     at, found = 2, None
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
+    for _ in range(_SEGMENTS):
+        start = _MARKER.match(data, at)
+        if start is None or start.end() + 7 > len(data):
+            break
+        at, marker = start.end() - 2, data[start.end() - 1]
         if marker == 0xDA:
             break
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from castore.model.limits import MIB
+from castore.spec.formats.json_stream import NotJson, scan_stream
 from castore.spec.formats.source import WHOLE, Finding, Source, capped
 
 LINE_BYTES: Final = 16 * MIB
@@ -15,26 +16,13 @@ _TOO_DEEP: Final = "nested too deeply"
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class NotJson(Exception):
-    """Not JSON; says what, on which line (from 1) and at which column."""
-
-    def __init__(self, detail: str, line: int, column: int) -> None:
-        super().__init__(detail)
-        self.detail, self.line, self.column = detail, line, column
-
-    @property
-    def finding(self) -> Finding:
-        """As a finding."""
-        return Finding(f"{self.detail} (line {self.line}, column {self.column})", self.line)
-
-
 def check_json(source: Source) -> list[Finding]:
     """One JSON value in UTF-8; above 32 MiB it is read as a stream."""
     try:
         if source.size <= WHOLE:
             scan(source.whole())
         else:
-            _check_stream(source)
+            scan_stream(source)
     except NotJson as error:
         return [error.finding]
     return []
@@ -129,46 +117,3 @@ def _located(data: bytes, message: str) -> NotJson:
 def _position(data: bytes, at: int) -> tuple[int, int]:
     start = data.rfind(b"\n", 0, at) + 1
     return data.count(b"\n", 0, at) + 1, len(data[start:at].decode("utf-8", "replace")) + 1
-
-
-def _check_stream(source: Source) -> None:
-    """Feed the file to an incremental parser; on a fault, feed the bad block byte by byte."""
-    try:
-        good = _feed(source, -1)
-    except RecursionError:
-        raise NotJson(_TOO_DEEP, 1, 1) from None
-    if good >= 0:
-        _feed(source, good)
-
-
-def _feed(source: Source, slow: int) -> int:
-    """Parse all blocks; the number of the block with the fault, or -1.
-
-    The block numbered `slow` is fed byte by byte, and a fault then raises NotJson with its place.
-    """
-    import ijson
-
-    events: Any = ijson.sendable_list()
-    parser = ijson.basic_parse_coro(events, use_float=False)
-    line, column, index = 1, 0, 0
-    try:
-        for index, block in enumerate(source.blocks()):
-            pieces = [block] if index != slow else (bytes((byte,)) for byte in block)
-            for piece in pieces:
-                if index == slow:
-                    line, column = (line + 1, 0) if piece == b"\n" else (line, column + 1)
-                parser.send(piece)
-                del events[:]
-            if index < slow:
-                line += block.count(b"\n")
-                last = block.rfind(b"\n")
-                column = len(block) - last - 1 if last >= 0 else column + len(block)
-        parser.close()
-    except (ijson.JSONError, ValueError, ArithmeticError) as error:
-        if slow < 0:
-            return index
-        reason = (
-            str(error).split("\n")[0].removeprefix("parse error: ").removeprefix("lexical error: ")
-        )
-        raise NotJson(f"not JSON: {reason[:200]}", line, max(column, 1)) from None
-    return -1

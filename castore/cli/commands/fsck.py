@@ -1,0 +1,62 @@
+"""`cas fsck`: check the store for damage."""
+
+from __future__ import annotations
+
+import click
+
+from castore.cli.access import opened
+from castore.cli.child import in_child
+from castore.cli.completing import revisions
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.progress import Progress
+from castore.cli.screen import clean
+from castore.cli.verbs import verb
+from castore.errors import CorruptObject
+from castore.store.selectors import resolve_version
+from castore.store.verify import fsck
+from castore.store.verify_report import FsckReport
+
+
+@verb(
+    "fsck",
+    examples=[
+        ("cas fsck", "structure: versions, refs, the operation log"),
+        ("cas fsck --full", "every stored byte re-hashed"),
+        ("cas fsck --full report@v7", "one version and its chain"),
+    ],
+)
+@click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
+@click.option("--full", is_flag=True, help="re-hash every stored byte too")
+@click.pass_obj
+def command(call: Invocation, rev: str | None, full: bool) -> int:
+    """Check the store, or one version and its chain of parents, for damage.
+
+    Changes nothing. Exits with 7 when something is wrong, and names what is hurt.
+    """
+    report = in_child(lambda: _check(call, rev, full=full))
+    if call.output.json:
+        call.output.record(report.as_json())
+    else:
+        _print(call.output, report)
+    return 0 if report.ok else CorruptObject.code
+
+
+def _check(call: Invocation, rev: str | None, *, full: bool) -> FsckReport:
+    with opened(call) as store:
+        version = resolve_version(store, rev) if rev else None
+        with Progress(call.output, "checking") as progress:
+            return fsck(store, full=full, version=version, progress=progress.advance)
+
+
+def _print(output: Output, report: FsckReport) -> None:
+    for line in report.lines():
+        output.line(output.style(clean(line), "red"))
+    counts = ", ".join(
+        f"{count:,} {what}" for what, count in sorted(report.counts.items()) if count
+    )
+    found = len(report.findings) + report.more
+    verdict = "no damage found" if report.ok else f"{found:,} findings"
+    output.line(f"{verdict}; looked at {counts or 'nothing'}")
+    if report.ok and not report.full:
+        output.next("cas fsck --full")

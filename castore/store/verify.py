@@ -1,0 +1,252 @@
+"""Verification (`fsck`): whether a store is whole, and if not, which versions that hurts.
+
+Quick: refs, the operation log, `heads.log`, and of every version its manifest, number, parents and
+the presence of everything it needs. Full: also every block decoded and every object re-hashed, big
+files hashed as a whole, every table compared with a rebuild, and every page of the data file
+accounted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from castore.database.check import check_structure
+from castore.database.operations import Operation
+from castore.database.reading import Reading
+from castore.database.tables import State
+from castore.errors import CastoreError
+from castore.model.ids import Id, Kind
+from castore.model.refs import HEADS, PARTIALS, TAGS
+from castore.store.find import Wanted, find
+from castore.store.store import Store
+from castore.store.verify_blocks import BlockCheck
+from castore.store.verify_closure import ClosureCheck, Marks
+from castore.store.verify_report import Finding, Findings, FsckReport, Hurt
+from castore.store.version import Version
+
+__all__ = ["Finding", "FsckReport", "Hurt", "fsck"]
+
+HURT: Final = 20
+"""Artifacts named in one finding at most."""
+_SLICE: Final = 10_000
+
+
+def fsck(
+    store: Store,
+    *,
+    full: bool = False,
+    version: Version | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> FsckReport:
+    """Check a store, or with `version` that version and its chain of parents only.
+
+    Damage is reported, never raised. Memory is bounded: a bit for each object seen, at most 1,000
+    findings. Versions written meanwhile may or may not be looked at. `progress` is told bytes: of
+    blocks, and of big files, which are read twice. A data file that is cut off, or a damaged meta
+    page, already fails at opening the store: check untrusted stores in a child process.
+    """
+    findings = Findings()
+    blocks: BlockCheck | None = None
+    if version is not None:
+        closure = ClosureCheck(store, findings, content=full, progress=progress)
+        _check_versions(store, closure, [(version.label, version.id)])
+    else:
+        refs = store.database.read(lambda tables: tables.refs())
+        _check_log(store, findings)
+        _check_refs(store, findings, refs)
+        if full:
+            blocks = BlockCheck(store, findings, progress)
+            blocks.run()
+            _check_tables(store, findings)
+        _check_versions(store, ClosureCheck(store, findings), refs)
+        _check_stages(store, findings)
+    return FsckReport(
+        full=full,
+        findings=tuple(_named(store, findings, blocks)),
+        more=findings.more,
+        counts=findings.counts,
+    )
+
+
+def _check_log(store: Store, findings: Findings) -> None:
+    """The chain of operations, and that refs are where its last records put them."""
+    expected: dict[str, Id] = {}
+    sequence, hash = 0, b""
+    try:
+        while True:
+            batch = store.database.read(partial(_operations, start=sequence + 1))
+            for operation in batch:
+                if operation.sequence != sequence + 1 or operation.prev != hash:
+                    findings.add(
+                        b"",
+                        "operation",
+                        f"operation {operation.sequence}",
+                        f"does not follow operation {sequence}: one was altered or is missing",
+                    )
+                sequence, hash = operation.sequence, operation.hash
+                expected.update((name, new) for name, _, new in operation.refs)
+                findings.count("operations")
+            if not batch:
+                break
+        store.database.check_heads_log()
+    except CastoreError as error:
+        findings.add(b"", "operation", "ops", error.message)
+        return
+    _compare_refs(store, findings, expected, sequence)
+
+
+def _operations(tables: Reading, start: int) -> list[Operation]:
+    return list(islice(tables.operations_from(start), _SLICE))
+
+
+def _containers(tables: Reading, id: Id) -> list[tuple[Id, Kind]]:
+    return list(tables.containers(id))
+
+
+def _compare_refs(store: Store, findings: Findings, expected: dict[str, Id], sequence: int) -> None:
+    def read(tables: Reading) -> tuple[int, dict[str, Id]]:
+        last = tables.last_operation()
+        return last.sequence if last else 0, dict(tables.refs())
+
+    last, refs = store.database.read(read)
+    if last != sequence:
+        return  # Somebody wrote meanwhile: what refs are now is not what was read.
+    for name in sorted(expected.keys() | refs.keys()):
+        noted, found = expected.get(name, b""), refs.get(name, b"")
+        if noted != found:
+            findings.add(
+                found,
+                "ref",
+                name,
+                f"names {found.hex() or 'nothing'}; the operation log says "
+                f"{noted.hex() or 'nothing'}",
+            )
+
+
+def _check_refs(store: Store, findings: Findings, refs: Iterable[tuple[str, Id]]) -> None:
+    """Each ref names a manifest, and heads and tags a complete one."""
+    for name, id in refs:
+        findings.count("refs")
+        try:
+            row = store.database.read(partial(Reading.object_row, id=id))
+            if row is None or row.kind is not Kind.MANIFEST:
+                detail = "names what is no version" if row else "names a version that is missing"
+                findings.add(id, "ref", name, detail)
+                continue
+            manifest = store.reader.manifest(id)
+        except CastoreError as error:
+            findings.add(id, "ref", name, error.message)
+            continue
+        incomplete = name.startswith(PARTIALS)
+        if manifest.complete == incomplete and name.startswith((HEADS, TAGS, PARTIALS)):
+            kind = "a complete" if manifest.complete else "an incomplete"
+            findings.add(id, "ref", name, f"names {kind} version")
+
+
+def _check_versions(store: Store, closure: ClosureCheck, starts: Iterable[tuple[str, Id]]) -> None:
+    """Every version that these lead to, each once, newest first; damaged ones end their line."""
+    pending: list[Version] = []
+    for where, id in starts:
+        manifest = closure.manifest(id, where)
+        if manifest is not None:
+            pending.append(Version(id, manifest, manifest.branch))
+    seen = Marks()
+    stack = [(start.id, start.label) for start in reversed(pending)]
+    while stack:
+        id, where = stack.pop()
+        row = store.database.read(partial(Reading.object_row, id=id))
+        # A missing parent is a finding of its child.
+        if row is None or row.state is not State.STORED or not seen.add(row):
+            continue
+        manifest = closure.manifest(id, where)
+        if manifest is None:
+            continue
+        version = Version(id, manifest, manifest.branch)
+        closure.version(version)
+        stack.extend((parent, f"parent of {version.label}") for parent in manifest.parents)
+
+
+def _check_tables(store: Store, findings: Findings) -> None:
+    for problem in check_structure(store.database):
+        kind = "heads.log" if problem.where == "heads.log" else "table"
+        findings.add(problem.id, kind, problem.where, problem.detail)
+    report = store.database.check_pages()
+    findings.count("pages", report.pages)
+    for text in report.problems:
+        findings.add(b"", "page", "data.mdb", text)
+
+
+def _check_stages(store: Store, findings: Findings) -> None:
+    """What unfinished sessions rely on is stored."""
+    for stage in store.database.read(lambda tables: tables.stages()):
+        findings.count("stages")
+
+        def missing(tables: Reading, session: bytes = stage.session) -> list[Id]:
+            absent: list[Id] = []
+            ids = tables.staged_ids(session)
+            while batch := list(islice(ids, _SLICE)):
+                absent.extend(set(batch) - tables.present(batch))
+            return absent
+
+        where = f"session {stage.session.hex()}"
+        try:
+            for id in store.database.read(missing):
+                findings.add(id, "stage", where, "an object this session relies on is missing")
+        except CastoreError as error:
+            findings.add(b"", "stage", where, error.message)
+
+
+def _named(store: Store, findings: Findings, blocks: BlockCheck | None) -> Iterable[Finding]:
+    """The findings, each with the artifacts and versions that its object belongs to."""
+    known: dict[Id, tuple[Hurt, ...]] = {}
+    for object, kind, where, detail in findings.kept:
+        if object not in known:
+            files = blocks.files_of.get(object, []) if blocks else []
+            hurt = [item for id in (object, *files) for item in _hurt(store, id)]
+            known[object] = tuple(dict.fromkeys(hurt))[:HURT]
+        yield Finding(object, kind, where, detail, known[object])
+
+
+def _hurt(store: Store, id: Id) -> list[Hurt]:
+    """Artifacts and versions that hold an object, as far as the store can still tell."""
+    if not id:
+        return []
+    try:
+        row = store.database.read(lambda tables: tables.object_row(id))
+        if row is not None and row.kind is Kind.MANIFEST:
+            return [Hurt(id, _label(store, id))]
+        found = find(store, Wanted(digest=id.hex()), limit=HURT)
+        hurt = [
+            Hurt(item.version.id, item.version.label, item.artifact.name, item.path)
+            for item in found
+        ]
+        return hurt or _holders(store, id)
+    except CastoreError:
+        return _holders(store, id)
+
+
+def _holders(store: Store, id: Id) -> list[Hurt]:
+    """The versions above an object by the tables alone, where sets or folders cannot be read."""
+    versions: dict[Id, None] = {}
+    level, seen = [id], {id}
+    while level and len(seen) < _SLICE:
+        below, level = level, []
+        for held in below:
+            above = store.database.read(partial(_containers, id=held))
+            for holder, kind in above:
+                if kind is Kind.MANIFEST:
+                    versions.setdefault(holder)
+                elif holder not in seen:
+                    seen.add(holder)
+                    level.append(holder)
+    return [Hurt(version, _label(store, version)) for version in islice(versions, HURT)]
+
+
+def _label(store: Store, id: Id) -> str:
+    try:
+        return store.version(id).label
+    except CastoreError:
+        return id.hex()

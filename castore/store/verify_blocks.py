@@ -1,0 +1,143 @@
+"""Whether stored bytes are what their ids say: blocks decoded, objects and whole files hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from castore.content.blocks import Block, Member, decode_block
+from castore.content.deltas import block_place, raw_bytes
+from castore.content.layouts import layout_size
+from castore.database.reading import Reading
+from castore.errors import CastoreError
+from castore.model.ids import Id, Kind, object_id
+from castore.model.limits import ID_BYTES, MIB
+from castore.model.note import decode_note
+from castore.store.store import Store
+from castore.store.verify_report import Findings
+
+_SLICE_BYTES: Final = 16 * MIB
+_DAMAGED: Final = 10_000
+
+
+class BlockCheck:
+    """One pass over all blocks, and one over the big files that lie in several of them.
+
+    `damaged` are ids whose bytes are wrong, at most 10,000; `files_of` leads from a damaged chunk
+    to the big files that hold it.
+    """
+
+    def __init__(
+        self, store: Store, findings: Findings, progress: Callable[[int], None] | None
+    ) -> None:
+        self._store = store
+        self._findings = findings
+        self._progress = progress
+        # Digests of files with a layout, end to end: 32 bytes each instead of 118.
+        self._layouts = bytearray()
+        self.damaged: set[Id] = set()
+        self.files_of: dict[Id, list[Id]] = {}
+
+    def run(self) -> None:
+        """Check every block that is stored now, then every file with a layout."""
+        for number, data in self._blocks():
+            self._block(number, data)
+            if self._progress is not None:
+                self._progress(len(data))
+        for at in range(0, len(self._layouts), ID_BYTES):
+            self._file(bytes(self._layouts[at : at + ID_BYTES]))
+
+    def _blocks(self) -> Iterator[tuple[int, bytes]]:
+        """Every block, a slice of at most 16 MiB in each read transaction."""
+        start = 0
+        while True:
+            batch = self._store.database.read(_Slice(start))
+            yield from batch
+            if not batch:
+                return
+            start = batch[-1][0] + 1
+
+    def _block(self, number: int, data: bytes) -> None:
+        where = block_place(number)
+        self._findings.count("blocks")
+        try:
+            block = decode_block(data, where)
+        except CastoreError as error:
+            # Who lies there is said by the rows that lead to it: see the structural checks.
+            self._findings.add(b"", "block", where, error.message)
+            return
+        try:
+            raw = raw_bytes(block, self._store.database.load, where)
+        except CastoreError as error:
+            for member in block.members:
+                self._bad(member, where, error.message)
+            return
+        self._members(block, raw, where)
+
+    def _members(self, block: Block, raw: bytes, where: str) -> None:
+        ends = [0]
+        for member in block.members:
+            ends.append(ends[-1] + member.size)
+        view = memoryview(raw)
+        for member, (start, end) in zip(block.members, pairwise(ends), strict=True):
+            self._findings.count("objects")
+            payload = bytes(view[start:end])
+            if object_id(member.kind, payload) == member.id:
+                self._note(member, payload, where)
+            elif member.kind is Kind.LAYOUT:
+                # The root of a layout is stored under the digest of its file.
+                self._layouts += member.id
+            else:
+                self._bad(member, where, "its bytes do not match it")
+
+    def _note(self, member: Member, payload: bytes, where: str) -> None:
+        """Notes are reached by no walk from a ref: they are decoded here."""
+        if member.kind is not Kind.NOTE:
+            return
+        try:
+            decode_note(payload)
+        except CastoreError as error:
+            self._bad(member, where, error.message)
+
+    def _file(self, digest: Id) -> None:
+        reader = self._store.reader
+        self._findings.count("big files")
+        try:
+            root = reader.layout_root(digest)
+            if root is None:
+                return
+            for piece in reader.stream(digest, layout_size(root)):
+                if self._progress is not None:
+                    self._progress(len(piece))
+        except CastoreError as error:
+            broken = error.attributes.get("id") or ""
+            if broken and broken != digest.hex():
+                self.files_of.setdefault(bytes.fromhex(broken), []).append(digest)
+            self._damage(digest)
+            self._findings.add(digest, "layout", "", f"the file cannot be read: {error.message}")
+
+    def _bad(self, member: Member, where: str, detail: str) -> None:
+        self._damage(member.id)
+        self._findings.add(member.id, member.kind.name.lower(), where, detail)
+
+    def _damage(self, id: Id) -> None:
+        if len(self.damaged) < _DAMAGED:
+            self.damaged.add(id)
+
+
+class _Slice:
+    """Reads blocks from one number on, at least one and then up to 16 MiB of them."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __call__(self, tables: Reading) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        for number, data in tables.blocks(self._start):
+            found.append((number, data))
+            size += len(data)
+            if size >= _SLICE_BYTES:
+                break
+        return found

@@ -1,0 +1,255 @@
+"""`cas commit` and `cas partial`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import SPEC, Cas, write
+
+
+def report_files(summary: str = "# Summary\n", metrics: str = '{"rows": 1}\n') -> None:
+    write("summary.md", summary)
+    write("metrics.json", metrics)
+
+
+@pytest.fixture
+def spec(cas: Cas) -> Path:
+    cas("init")
+    report_files()
+    return write("report.spec.yaml", SPEC)
+
+
+def test_what_a_commit_says(cas: Cas) -> None:
+    cas("init")
+    write("out/a.md", "hello\n")
+    result = cas("commit", "-m", "first", "out")
+    id = cas("show", "--json").json["id"]
+    first, second = result.out.splitlines()
+    assert first == f"{id[:12]}  out@v1"
+    assert second.startswith("1 file: 6 B new, 0 B known, ")
+    assert result.err == "next: cas show out@v1\n"
+    write("out/a.md", "hello again\n")
+    assert cas("commit", "out").err == "next: cas diff out@v2\n"
+    result = cas("commit", "out")
+    assert result.out.splitlines()[0].endswith("(the set is identical to the one before)")
+    assert result.out.splitlines()[1] == "1 file: 0 B new, 12 B known"
+
+
+def test_json(cas: Cas, out: Path) -> None:
+    write("out/summary.md", "# New\n")
+    result = cas(
+        "commit", "--json", "-m", "message", "--agent", "writer@7", "--author", "bob@example.org",
+        "--run", "run-1", "--trace", "trace-1", "--workspace", "w", "--meta", "a=b=c",
+        "--label", "draft", "--label", "eu", "--source", "https://example.org/x",
+        "--operation-id", "op-1", "out",
+    )  # fmt: skip
+    assert result.err == ""
+    record = result.json
+    assert record["number"] == 2
+    assert record["branch"] == "out"
+    assert record["message"] == "message"
+    assert record["agent"] == {"id": "writer", "version": "7"}
+    assert record["author"] == "bob@example.org"
+    assert (record["run"], record["trace"], record["workspace"]) == ("run-1", "trace-1", "w")
+    assert record["meta"] == {"a": "b=c", "labels": "draft,eu"}
+    assert record["sources"][0]["uri"] == "https://example.org/x"
+    assert record["operation"] == "op-1"
+    assert record["new_bytes"] == 6
+    assert record["known_bytes"] > 0
+    assert record["identical"] is False
+    assert record["replayed"] is False
+    assert record["next"] == "cas diff out@v2"
+    assert len(record["id"]) == 64
+    again = cas("commit", "--json", "--operation-id", "op-1", "out").json
+    assert again["id"] == record["id"]
+    assert again["replayed"] is True
+    assert "done before" in cas("commit", "--operation-id", "op-1", "out").out
+
+
+def test_variables(cas: Cas, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAS_AGENT", "writer@8")
+    monkeypatch.setenv("CAS_RUN", "run-9")
+    monkeypatch.setenv("TRACEPARENT", f"00-{'a' * 32}-{'b' * 16}-01")
+    record = cas("commit", "--json", "out").json
+    assert record["author"] == "alice@example.org"
+    assert record["agent"] == {"id": "writer", "version": "8"}
+    assert record["run"] == "run-9"
+    assert record["trace"] == "a" * 32
+
+
+def test_if_changed(cas: Cas, out: Path) -> None:
+    first = cas("show", "--json").json
+    again = cas("commit", "--if-changed", "--json", "out").json
+    assert again["id"] == first["id"]
+    assert again["identical"] is True
+    assert len(cas("log", "--json").rows) == 1
+
+
+def test_standard_input(cas: Cas) -> None:
+    cas("init")
+    data = bytes(range(256)) * 10
+    cas("commit", "--name", "piped", "data.bin=-", stdin=data)
+    assert cas("cat", "piped:data.bin").raw == data
+    assert "dry run" in cas("commit", "-n", "--name", "piped", "data.bin=-", code=2).err
+
+
+def test_paths_that_are_wrong(cas: Cas, out: Path) -> None:
+    assert "did you mean out?" in cas("commit", "ou", code=2).err
+    assert "add --name" in cas("commit", "out/summary.md", "out/metrics.json", code=2).err
+    assert "nothing to commit" in cas("commit", code=2).err
+    assert cas("commit", "--meta", "novalue", "out", code=2).err.startswith("error: --meta")
+    assert "twice" in cas("commit", "--meta", "a=1", "--meta", "a=2", "out", code=2).err
+    assert "commas" in cas("commit", "--label", "a,b", "out", code=2).err
+    assert "--label" in cas("commit", "--label", "a", "--meta", "labels=b", "out", code=2).err
+    cas("commit", "--agent", "@7", "out", code=2)
+    cas("commit", "--run", "no/good", "out", code=2)
+    cas("commit", "--links", "maybe", "out", code=2)
+    assert len(cas("log", "--json").rows) == 1
+
+
+def test_named_paths(cas: Cas) -> None:
+    cas("init")
+    write("a.txt", "a\n")
+    write("b/c.txt", "c\n")
+    cas("commit", "--name", "both", "first=a.txt", "folder=b")
+    names = [row["name"] for row in cas("ls", "both", "--json").rows]
+    assert names == ["first", "folder"]
+
+
+def test_links(cas: Cas) -> None:
+    cas("init")
+    write("out/a.txt", "a\n")
+    os.symlink("a.txt", "out/link")
+    result = cas("commit", "out", code=2)
+    assert "link" in result.err
+    cas("commit", "--links", "skip", "out")
+    assert [row["name"] for row in cas("ls", "--json").rows] == ["a.txt"]
+    cas("commit", "--links", "follow", "out")
+    assert [row["name"] for row in cas("ls", "--json").rows] == ["a.txt", "link"]
+
+
+def test_dry_run_writes_nothing(cas: Cas, out: Path) -> None:
+    write("out/new.txt", "new\n")
+    write("out/summary.md", "changed\n")
+    operations = cas("op", "log", "--json").out
+    result = cas("commit", "-n", "out")
+    assert [line.split()[:2] for line in result.out.splitlines()[:-1]] == [
+        ["unchanged", "metrics.json"], ["new", "new.txt"], ["unchanged", "pages"],
+        ["changed", "summary.md"],
+    ]  # fmt: skip
+    assert result.out.splitlines()[-1].startswith("would make out@v2: 12 B new, ")
+    record = cas("commit", "--dry-run", "--json", "out").json
+    assert record["dry_run"] is True
+    assert record["new_bytes"] == 12
+    assert {row["name"]: row["state"] for row in record["artifacts"]}["new.txt"] == "new"
+    assert cas("op", "log", "--json").out == operations
+    assert len(cas("log", "--json").rows) == 1
+    made = cas("commit", "--json", "out").json
+    assert made["new_bytes"] == record["new_bytes"]
+
+
+def test_dry_run_of_what_would_be_refused(cas: Cas, spec: Path) -> None:
+    Path("metrics.json").unlink()
+    result = cas("commit", "-n", code=5)
+    assert "missing" in result.out
+    assert cas("commit", "-n", "--json", code=5).json["missing"] == ["metrics"]
+
+
+def test_parent(cas: Cas, two: Path) -> None:
+    write("out/summary.md", "third\n")
+    result = cas("commit", "--parent", "out@v1", "out", code=4)
+    assert result.out == ""
+    assert "cas branch --lost" in result.err
+    write("out/summary.md", "fourth\n")
+    error = cas("commit", "--parent", "out@v1", "--json", "out", code=4).error
+    assert error["error"] == "RefMoved"
+    lost = cas("branch", "--lost", "--json").rows
+    assert error["lost"] in [row["id"] for row in lost]
+    assert len(lost) == 2
+    assert "out" in cas("branch", "--lost").out
+    cas("commit", "--parent", "out", "out")
+    assert cas("show", "--json").json["number"] == 3
+
+
+def test_with_a_spec(cas: Cas, spec: Path) -> None:
+    result = cas("commit", "--spec", spec, "-m", "first")
+    assert "report@v1" in result.out
+    assert cas("show", "--json").json["spec"]["version"] == "1.0"
+    write("summary.md", "# Changed\n")
+    write("metrics.json", "{}\n")
+    cas("commit", "--only", "summary")
+    record = cas("show", "--json").json
+    assert [row["artifact"] for row in record["carried"]] == ["metrics"]
+    assert cas("cat", "report:metrics").out == '{"rows": 1}\n'
+    assert "carried" in cas("show").out
+    assert "from report@v1" in cas("ls").out
+    assert "no such artifact" in cas("commit", "--only", "nope", code=2).err
+
+
+def test_refused_kept_resumed(cas: Cas, spec: Path) -> None:
+    write("metrics.json", "{broken\n")
+    result = cas("commit", "--run", "run-1", code=5)
+    assert result.out == ""
+    assert "metrics: " in result.err
+    assert "--resume run-1" in result.err.splitlines()[-1]
+    error = cas("commit", "--run", "run-1", "--json", code=5).error
+    assert error["failed"] == ["metrics"]
+    assert {"artifact", "check", "detail", "line"} <= error["faults"][0].keys()
+
+    (row,) = cas("partial", "list", "--json").rows
+    assert (row["run"], row["branch"], row["kind"]) == ("run-1", "report", "sealed")
+    listed = cas("partial", "list")
+    assert "partial/run-1/report" in listed.out
+    assert "go on: cas commit" in listed.out
+    shown = cas("partial", "show", "run-1").out
+    assert "failed   metrics" in shown
+    assert "good     summary" in shown
+    assert cas("partial", "show", "run-1", "--json").rows == [row]
+    assert "partial/run-1/report" in cas("show", "partial/run-1/report").out
+    assert cas("show", "report", code=3).err
+
+    write("metrics.json", "{}\n")
+    cas("commit", "--resume", "run-1")
+    assert cas("show", "report", "--json").json["number"] == 1
+    assert cas("partial", "list", "--json").out == ""
+    assert "no incomplete sets" in cas("partial", "list").err
+
+
+def test_partial_on_purpose(cas: Cas, spec: Path) -> None:
+    Path("metrics.json").unlink()
+    result = cas("commit", "--partial", "--run", "run-2")
+    assert "partial/run-2/report" in result.out
+    assert result.err.splitlines()[-1] == "next: cas partial show run-2"
+
+
+def test_partial_of_nobody(cas: Cas, out: Path) -> None:
+    assert "cas partial list" in cas("partial", "show", "nope", code=3).err
+    assert "cas partial list" in cas("partial", "discard", "nope", "-y", code=3).err
+    assert cas("commit", "--resume", "nope", "--name", "out", "out", code=3).err
+
+
+def test_discard(cas: Cas, spec: Path) -> None:
+    Path("metrics.json").unlink()
+    cas("commit", "--run", "run-3", code=5)
+    result = cas("partial", "discard", "run-3", code=2)
+    assert "--yes" in result.err
+    assert cas("partial", "discard", "run-3", "--json", code=2).error["fix"] == "add --yes"
+    assert "would discard" in cas("partial", "discard", "run-3", "-n").out
+    assert len(cas("partial", "list", "--json").rows) == 1
+    assert cas("partial", "discard", "run-3", "-y").out.startswith("discarded")
+    assert cas("partial", "list", "--json").out == ""
+
+
+def test_a_message_cannot_forge_the_screen(cas: Cas) -> None:
+    cas("init")
+    write("out/a.md", "x\n")
+    cas("commit", "-m", "evil \x1b[2J\x1b]0;x\x07\nnext\rline", "out")
+    for arguments in (["log"], ["log", "--oneline"], ["show"], ["branch"], ["op", "log"]):
+        result = cas(*arguments)
+        assert "\x1b" not in result.out
+        assert "\r" not in result.out
+        assert "evil \\x1b[2J" in result.out
+    assert cas("log", "--json").json["message"].startswith("evil \x1b[2J")

@@ -1,0 +1,141 @@
+"""`cas init`, `cas spec`, `cas completion`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import SPEC, Cas, write
+
+
+def test_init(cas: Cas) -> None:
+    result = cas("init")
+    assert result.out == f"made a store at {Path.cwd() / '.cas'}\n"
+    assert result.err == "next: cas commit -m first PATH\n"
+    assert Path(".cas/.gitignore").read_text() == "*\n"
+    again = cas("init")
+    assert again.out == f"there is a store already at {Path.cwd() / '.cas'}\n"
+
+
+def test_init_json(cas: Cas) -> None:
+    first = cas("init", "--json")
+    assert first.json == {"store": str(Path.cwd() / ".cas"), "created": True}
+    assert first.err == ""
+    assert cas("init", "--json").json["created"] is False
+
+
+def test_init_elsewhere(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a").mkdir()
+    assert cas("init", "a", "--json").json["store"] == str(Path.cwd() / "a/.cas")
+    assert cas("init", "--store", "b.cas/.cas", code=2).err.splitlines()[-1].startswith("try:")
+    Path("b").mkdir()
+    assert cas("init", "--store", "b/.cas", "--json").json["store"] == str(Path.cwd() / "b/.cas")
+    monkeypatch.setenv("CAS_STORE", "c/.cas")
+    Path("c").mkdir()
+    cas("init")
+    assert Path("c/.cas/data.mdb").exists()
+
+
+def test_init_where_the_spec_says(cas: Cas) -> None:
+    Path("data").mkdir()
+    write("report.spec.yaml", SPEC + "store: data/.cas\n")
+    cas("init")
+    assert Path("data/.cas/data.mdb").exists()
+    write("summary.md", "# x\n")
+    write("metrics.json", "{}\n")
+    cas("commit")
+    assert cas("log", "--oneline").out.count("report@v1") == 1
+    assert cas("status", "--json").json["clean"] is True
+
+
+def test_init_where_it_cannot(cas: Cas) -> None:
+    assert cas("init", "absent", code=2).err.splitlines()[-1] == "try:   mkdir -p " + str(
+        Path.cwd() / "absent"
+    )
+    assert "folder on this machine" in cas("init", "s3://bucket", code=2).err
+
+
+def test_spec_check(cas: Cas) -> None:
+    write("report.spec.yaml", SPEC)
+    result = cas("spec", "check")
+    assert result.out.splitlines()[0] == "report 1.0: 2 artifacts"
+    assert result.err == "next: cas commit --spec report.spec.yaml\n"
+    record = cas("spec", "check", "report.spec.yaml", "--json").json
+    assert record["spec"]["id"] == "report"
+    assert [row["name"] for row in record["artifacts"]] == ["summary", "metrics"]
+    assert len(record["contract"]) == 64
+
+
+def test_spec_check_tells_every_fault(cas: Cas) -> None:
+    write("bad.spec.yaml", SPEC.replace("markdown", "markdwn").replace("dataset", "1:\n- x"))
+    result = cas("spec", "check", "bad.spec.yaml", code=2)
+    assert result.out == ""
+    faults = cas("spec", "check", "bad.spec.yaml", "--json", code=2).error["faults"]
+    assert faults
+    assert all({"line", "column", "message"} <= fault.keys() for fault in faults)
+
+
+def test_spec_check_without_a_spec(cas: Cas) -> None:
+    assert "not one single" in cas("spec", "check", code=2).err
+    assert "cannot be read" in cas("spec", "check", "absent.yaml", code=2).err
+
+
+def test_spec_schema(cas: Cas) -> None:
+    schema = json.loads(cas("spec", "schema").out)
+    assert schema == cas("spec", "schema", "--json").json
+    assert "artifacts" in schema["properties"]
+
+
+def test_spec_init(cas: Cas) -> None:
+    cas("init")
+    write("out/summary.md", "# x\n")
+    write("out/data.csv", "a,b\n1,2\n")
+    write("out/pages/index.html", "<p>x</p>\n")
+    result = cas("spec", "init", "out")
+    assert result.out == "wrote out.spec.yaml: 3 artifacts\n"
+    assert result.err == "next: cas commit --spec out.spec.yaml\n"
+    cas("spec", "check", "out.spec.yaml")
+    cas("commit", "--spec", "out.spec.yaml")
+    assert cas("status", "--json").json["clean"] is True
+    assert cas("spec", "init", "out", code=4).err.splitlines()[-1] == "try:   add -f, or -o FILE"
+    cas("spec", "init", "out", "-f")
+    assert cas("spec", "init", "out", "-f", "--json").json["artifacts"] == 3
+
+
+def test_spec_init_prints(cas: Cas) -> None:
+    write("a.md", "# x\n")
+    write("b.csv", "a\n1\n")
+    result = cas("spec", "init", "--name", "report", "a.md", "b.csv", "-o", "-")
+    assert "spec: report" in result.out
+    assert not list(Path().glob("*.spec.yaml"))
+    assert "does not exist" in cas("spec", "init", "absent", code=2).err
+    Path("empty").mkdir()
+    assert "empty" in cas("spec", "init", "empty", code=2).err
+    assert "outside" in cas("spec", "init", "..", code=2).err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(cas: Cas, shell: str) -> None:
+    script = cas("completion", shell).out
+    assert "_CAS_COMPLETE" in script
+    assert cas("completion", shell, "--json").json["script"] == script.removesuffix("\n")
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script.encode(), check=True)
+    cas("completion", "tcsh", code=2)
+
+
+def test_what_is_completed(process: Cas, out: Path) -> None:
+    def offered(words: str) -> list[str]:
+        line = words.split(" ")
+        env = {"COMP_WORDS": words, "COMP_CWORD": str(len(line) - 1)}
+        result = process(env={**env, "_CAS_COMPLETE": "bash_complete"}, code=None)
+        return [row.partition(",")[2] for row in result.out.splitlines()]
+
+    assert offered("cas com") == ["commit", "completion"]
+    assert offered("cas show o") == ["out"]
+    assert offered("cas log --onel") == ["--oneline"]
+    assert offered("cas partial d") == ["discard"]
