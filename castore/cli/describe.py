@@ -33,12 +33,11 @@ def headline(output: Output, version: Version, names: Sequence[str] = ()) -> str
     return f"{label}  {version.short}{others}  {moment(version.manifest.at)}  {who}"
 
 
-def oneline(output: Output, version: Version, names: Sequence[str] = ()) -> str:
+def oneline(version: Version, names: Sequence[str] = ()) -> str:
     """A version on one line, the fixed-width parts first."""
-    label = output.style(clean(version.label), "yellow")
     others = f" ({', '.join(map(clean, names))})" if names else ""
     text = first_line(version.manifest.message)
-    line = f"{version.short}  {moment(version.manifest.at)}  {label}{others}"
+    line = f"{version.short}  {moment(version.manifest.at)}  {clean(version.label)}{others}"
     return f"{line}  {text}" if text else line
 
 

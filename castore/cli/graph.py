@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class GraphRow:
+class GraphRow(NamedTuple):
     """One version drawn: lines `above` it, what stands before its first line of text (`node`) and
     its further ones (`beside`), and the lines `below` that lead to its parents."""
 

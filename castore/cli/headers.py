@@ -4,9 +4,8 @@ must not wait for a YAML parser."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from castore.errors import InvalidInput
 from castore.model.limits import SPEC_BYTES
@@ -14,14 +13,13 @@ from castore.model.limits import SPEC_BYTES
 SUFFIXES: Final = (".spec.yaml", ".spec.yml")
 _KEY: Final = r"^(?:{key}|\"{key}\"|'{key}')[ \t]*:(?:[ \t]+(?P<value>.*?))?[ \t]*$"
 _FORMS: Final = (
-    r"(?P<text>[^\s#\"'>|&*!%@`{\[,](?:[^#]|(?<=\S)#)*?)(?:\s+#.*)?",
-    r"'(?P<text>(?:[^']|'')*)'(?:\s+#.*)?",
-    r'"(?P<text>[^"\\]*)"(?:\s+#.*)?',
+    r"(?P<text>[^ \t#\"'>|&*!%@`{\[,](?:[^#]|(?<![ \t])#)*?)(?:[ \t]+#.*)?",
+    r"'(?P<text>(?:[^']|'')*)'(?:[ \t]+#.*)?",
+    r'"(?P<text>[^"\\]*)"(?:[ \t]+#.*)?',
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SpecHead:
+class SpecHead(NamedTuple):
     """Where a spec lies, its id, and the store it names ("" if none)."""
 
     path: Path

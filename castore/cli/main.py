@@ -12,7 +12,8 @@ import click
 
 from castore.cli.failure import tell
 from castore.cli.invocation import Invocation
-from castore.cli.verbs import HELP_COLUMNS, Root
+from castore.cli.program import Root
+from castore.cli.verbs import HELP_COLUMNS
 
 _COMPLETE = "_CAS_COMPLETE"
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
-from castore.cli.screen import clean
+from castore.cli.screen import clean, clip
 
 _STYLES: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36",
@@ -30,6 +30,13 @@ class Output:
         """One line of data on stdout; the caller has cleaned what is not castore's own."""
         if sys.stdout is not None:
             sys.stdout.write(text + "\n")
+
+    def row(self, text: str, mark: str = "") -> None:
+        """One line of a list: cut to the width of a terminal, with `mark` in it coloured."""
+        text = clip(text, self.columns() or 0)
+        if mark and mark in text:
+            text = text.replace(mark, self.style(mark, "yellow"), 1)
+        self.line(text)
 
     def record(self, value: Mapping[str, Any]) -> None:
         """One JSON object on a line of stdout; ASCII only, so no terminal or locale is fooled."""

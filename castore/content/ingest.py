@@ -28,6 +28,7 @@ from castore.content.segments import (
     cut_segments,
     cut_whole,
     reader_of,
+    reader_of_file,
 )
 from castore.content.sink import FileCache, FileStamp, Sink
 from castore.content.sources import changed, opened, read_small, read_whole, same, settled, stamp_of
@@ -104,9 +105,7 @@ class Ingestor:
 
         Raises NotFound, and InvalidInput for what is no regular file or changes while it is read.
         """
-        content = self._add_file(os.path.abspath(os.fspath(path)), follow=follow)
-        self._progress(content.size)
-        return content
+        return self._add_file(os.path.abspath(os.fspath(path)), follow=follow)
 
     def add_stream(self, pieces: Iterable[bytes | memoryview]) -> FileContent:
         """Store the joined pieces as one file, of any size, in bounded memory."""
@@ -169,7 +168,7 @@ class Ingestor:
         hits: list[tuple[Id, str]] = []
         hit_bytes = 0
         group: list[tuple[Id, bytes]] = []
-        group_bytes = 0
+        group_bytes = read_bytes = 0
         for index, (_, path, found) in enumerate(files):
             digest = cached[index]
             if digest is not None:
@@ -188,12 +187,13 @@ class Ingestor:
             group_bytes += len(data)
             if group_bytes >= _GROUP_BYTES:
                 self._store_whole(group)
+                read_bytes += group_bytes
                 group, group_bytes = [], 0
             if stamps:
                 self._remember(stamps[index], digest, started)
         self._store_whole(group)
         self._take_cached(hits, hit_bytes)
-        self._progress(sum([size for _, size, _ in stored]))
+        self._progress(hit_bytes + read_bytes + group_bytes)
         return stored
 
     def _add_file(self, path: str, *, follow: bool) -> FileContent:
@@ -203,6 +203,7 @@ class Ingestor:
             digest = self._cache.lookup((stamp,))[0] if self._cache is not None else None
             if digest is not None:
                 self._take_cached([(digest, path)], found.st_size)
+                self._progress(found.st_size)
             else:
                 digest = self._read_open(descriptor, path, found)
                 if not same(found, os.fstat(descriptor)):
@@ -216,26 +217,25 @@ class Ingestor:
             data = read_whole(descriptor, path, size)
             digest = content_id(data)
             self._store_whole([(digest, data)])
+            self._progress(size)
             return digest
         if self._looks_known(descriptor, size):
-            digest = self._hash(descriptor)
-            if self._packer.known((digest,)) and os.lseek(descriptor, 0, os.SEEK_CUR) == size:
+            digest, read = self._hash(descriptor, size)
+            if read == size and self._packer.known((digest,)):
                 self._packer.rely_on_files([(digest, path)], size)
                 self.tally.files += 1
+                self._progress(size)
                 return digest
             os.lseek(descriptor, 0, os.SEEK_SET)
-        content = self._read_segments(descriptor)
+        content = self._read_segments(descriptor, size)
         if content.size != size:
             raise changed(path)
         return content.digest
 
-    def _read_segments(self, descriptor: int) -> FileContent:
+    def _read_segments(self, descriptor: int, size: int) -> FileContent:
         hasher = blake3()
         chunker = self._chunker
-
-        def read(target: memoryview) -> int:
-            return os.readv(descriptor, [target])
-
+        read = reader_of_file(descriptor, size + 1)
         if not self._threads:
             segments = cut_segments(read, hasher, chunker, self._buffers.take)
             return self._finish(hasher, self._store_segments(segments, self._buffers.give))
@@ -306,14 +306,18 @@ class Ingestor:
         last = content_id(tail[tail_ends[-2] :])
         return len(self._packer.known([first, last])) == 2
 
-    def _hash(self, descriptor: int) -> Id:
+    def _hash(self, descriptor: int, size: int) -> tuple[Id, int]:
+        """The digest of an open file and its bytes, of which at most `size` + 1 are read."""
         hasher = blake3()
         buffer = self._buffers.take()
         view = memoryview(buffer)[:MIB]
-        while count := os.readv(descriptor, [view]):
+        read = reader_of_file(descriptor, size + 1)
+        total = 0
+        while count := read(view):
             hasher.update(view[:count])
+            total += count
         self._buffers.give(buffer)
-        return hasher.digest()
+        return hasher.digest(), total
 
     def _remember(self, stamp: FileStamp, digest: Id, started: int) -> None:
         if self._cache is not None and settled(stamp, started):

@@ -5,6 +5,7 @@ Sources are read, never mapped: a mapped file that is truncated kills the proces
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
@@ -105,6 +106,24 @@ def reader_of(pieces: Iterable[bytes | memoryview]) -> ReadInto:
         count = min(len(rest), len(target))
         target[:count] = rest[:count]
         rest = rest[count:]
+        return count
+
+    return read
+
+
+def reader_of_file(descriptor: int, limit: int) -> ReadInto:
+    """Reading into views from an open file, which ends for us after `limit` bytes.
+
+    Without a limit a log that grows as fast as it is read would never end.
+    """
+    left = limit
+
+    def read(target: memoryview) -> int:
+        nonlocal left
+        if not left:
+            return 0
+        count = os.readv(descriptor, [target[:left]])
+        left -= count
         return count
 
     return read

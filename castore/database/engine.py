@@ -73,6 +73,13 @@ def _open_tables(environment: lmdb.Environment) -> Tables:
             environment.set_mapsize(0)
 
 
+def _keep_for_ever(thing: object) -> None:
+    """Let an object of the parent never be collected, not even when this process ends."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
 class Engine:
     """Transactions on the environment of one store, for all threads of this process."""
 
@@ -150,7 +157,7 @@ class Engine:
             try:
                 return fn(self._files.data)
             finally:
-                transaction.abort()
+                self._abort(transaction)
 
         self._begin_writing()
         return self._repeat(hold)
@@ -199,15 +206,16 @@ class Engine:
         try:
             return fn(transaction, self._tables)
         finally:
-            transaction.abort()
+            self._abort(transaction)
 
     def _write_once(self, fn: Callable[[Transaction, Tables], Result]) -> Result:
         transaction = self._environment.begin(write=True)
         try:
             result = fn(transaction, self._tables)
+            self._check_process()
             self._files.check_replaced("this write was not saved")
         except BaseException:
-            transaction.abort()
+            self._abort(transaction)
             raise
         try:
             transaction.commit()
@@ -218,6 +226,13 @@ class Engine:
             raise commit_failure(self.folder, error) from None
         self._files.check_replaced("this write may be lost")
         return result
+
+    def _abort(self, transaction: Transaction) -> None:
+        if os.getpid() == self._pid:
+            transaction.abort()
+        else:
+            # Forked inside the transaction: ending it here would end the parent's reader or lock.
+            _keep_for_ever(transaction)
 
     def _remedy(self, error: lmdb.Error) -> Callable[[], None]:
         """What to do outside the transaction before it is tried again; raises if nothing helps."""
@@ -294,3 +309,5 @@ class Engine:
         """Give up the inherited environment; closed only if no transaction was under way in it."""
         if quiet:
             self._environment.close()
+        else:
+            _keep_for_ever(self._environment)

@@ -28,20 +28,28 @@ def append_head(folder: Path, sequence: int, hash: Id) -> None:
     descriptor = os.open(folder / HEADS_LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        end = os.fstat(descriptor).st_size
-        tail = os.pread(descriptor, _TAIL_BYTES, max(0, end - _TAIL_BYTES))
-        last = _last(tail)
-        if last is not None and last[0] >= sequence:
-            return
-        line = b"%d %s\n" % (sequence, hash.hex().encode())
-        if tail and not tail.endswith(b"\n"):
-            line = b"\n" + line
-        written = os.pwrite(descriptor, line, end)
-        if written < len(line):
-            os.pwrite(descriptor, line[written:], end + written)
-        os.fsync(descriptor)
+        try:
+            _append(descriptor, sequence, hash)
+        finally:
+            # Closing is not enough: a process forked meanwhile holds the same open file.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def _append(descriptor: int, sequence: int, hash: Id) -> None:
+    end = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, _TAIL_BYTES, max(0, end - _TAIL_BYTES))
+    last = _last(tail)
+    if last is not None and last[0] >= sequence:
+        return
+    line = b"%d %s\n" % (sequence, hash.hex().encode())
+    if tail and not tail.endswith(b"\n"):
+        line = b"\n" + line
+    written = os.pwrite(descriptor, line, end)
+    if written < len(line):
+        os.pwrite(descriptor, line[written:], end + written)
+    os.fsync(descriptor)
 
 
 def read_heads(folder: Path) -> list[tuple[int, Id]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from castore.database.ancestry import Step
 from castore.database.derive import CONTAINERS, Index, Value
 from castore.database.operations import Operation, decode_operation
 from castore.database.tables import BlockInfo, FileRow, ObjectRow, Removal, Stage, State, Tables
-from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
+from castore.errors import CorruptObject, ForkedProcess, InvalidInput, ObjectNotFound
 from castore.model.ids import Id, Kind
 from castore.model.limits import ID_BYTES
 
@@ -46,12 +47,13 @@ class Reading:
     Iterators are lazy and end with the view as well. Everything handed out is a copy.
     """
 
-    __slots__ = ("_open", "_tables", "_txn")
+    __slots__ = ("_open", "_pid", "_tables", "_txn")
 
     def __init__(self, transaction: lmdb.Transaction[bytes], handles: Tables) -> None:
         self._txn = transaction
         self._tables = handles
         self._open = True
+        self._pid = os.getpid()
 
     def end(self) -> None:
         """Refuse any further use; called when the transaction is over."""
@@ -64,6 +66,11 @@ class Reading:
     def _check(self) -> None:
         if not self._open:
             raise RuntimeError("this view of the store is over: use it inside read() or write()")
+        if os.getpid() != self._pid:
+            raise ForkedProcess(
+                "a transaction cannot be used in a fork of the process that began it",
+                fix="open the store again in the child process",
+            )
 
     def _walk(
         self, table: Any, start: bytes = b"", *, backwards: bool = False

@@ -74,7 +74,6 @@ class Registry:
         for engine, quiet in self._quiet:
             engine.after_fork_in_child(quiet)
             if not quiet:
-                # Kept alive: collecting it would end the parent's transaction.
                 self._inherited.append(engine)
         self._quiet = []
         self._engines = {}

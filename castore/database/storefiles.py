@@ -101,7 +101,8 @@ class StoreFiles:
         Raises StoreFull.
         """
         needed = room + room // 4 + RESERVE_BYTES
-        if disk_room(self._folder) >= needed:
+        on_disk = disk_room(self._folder)
+        if on_disk >= needed:
             return
         descriptor = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -112,7 +113,7 @@ class StoreFiles:
             return
         finally:
             os.close(descriptor)
-        if free < needed:
+        if on_disk + free < needed:
             raise disk_full(self._folder)
 
     def _missing(self) -> CorruptObject:

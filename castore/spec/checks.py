@@ -74,7 +74,7 @@ def check_artifact(
 ) -> list[CheckResult]:
     """Every result for one artifact: its format, then each check declared.
 
-    `open` gives a new seekable reader of the `size` bytes at each call (never called for a
+    `open` gives a new seekable, buffered reader of the `size` bytes at each call (never for a
     folder, whose size is the bytes of all files below); `schema` is the content of the file that
     `checks.schema` names, None if there is none. The files of a glob are given one by one with
     `is_folder=False`, the folder of them once with True. Nothing in the artifact is executed;

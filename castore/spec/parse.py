@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from castore.model.limits import NAME_BYTES, PATH_BYTES, SET_ARTIFACTS
-from castore.model.names import check_artifact_name, check_branch, check_path, nested_paths
+from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.spec import values
 from castore.spec.declaration import (
     ENCODINGS,
@@ -330,23 +330,21 @@ def _check_names(artifacts: Sequence[Declared], faults: Faults) -> None:
 
 def _check_places(artifacts: Sequence[Declared], faults: Faults) -> None:
     """Note each place that equals another or lies inside it (not just the first)."""
-    ordered = sorted((a for a in artifacts if a.place), key=lambda a: (a.place.split("/"), a.line))
-    if not nested_paths(artifact.place for artifact in ordered):
-        return
-    open: list[Declared] = []
-    for artifact in ordered:
-        parts = artifact.place.split("/")
-        while open and parts[: len(outer := open[-1].place.split("/"))] != outer:
+    placed = [(artifact.place.split("/"), artifact) for artifact in artifacts if artifact.place]
+    placed.sort(key=lambda pair: (pair[0], pair[1].line, pair[1].column))
+    open: list[tuple[list[str], Declared]] = []
+    for parts, artifact in placed:
+        while open and parts[: len(open[-1][0])] != open[-1][0]:
             open.pop()
-        if open and open[-1].name != artifact.name:
-            other = open[-1]
-            how = "is also that of" if artifact.place == other.place else "lies inside that of"
+        if open and open[-1][1].name != artifact.name:
+            outer, other = open[-1]
+            how = "is also that of" if parts == outer else "lies inside that of"
             message = (
                 f"the place {artifact.place!r} of artifact {artifact.name!r} {how} "
                 f"{other.name!r} on line {other.line}"
             )
             faults.add(artifact.line, artifact.column, message, "give each its own place")
-        open.append(artifact)
+        open.append((parts, artifact))
 
 
 def _or(value: int | None, default: int) -> int:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from castore.model.limits import MIB
 from castore.spec.formats.config_text import toml_value
-from castore.spec.formats.json_text import NotJson, json_lines, parse
+from castore.spec.formats.json_stream import NotJson
+from castore.spec.formats.json_text import json_lines, parse
 from castore.spec.formats.source import SKIPPED, WHOLE, Finding, Source, capped
 from castore.spec.json_lines import Path, lines_of
 from castore.spec.schema_cost import Shape, measure, shape_of

@@ -130,7 +130,6 @@ def checkout(
     target = Path(os.path.abspath(destination or default_destination(version)))
     _check_places(store, chosen, target)
     stored = [artifact for artifact in chosen if not isinstance(artifact.content, ExternalContent)]
-    uris = {name: uri for name, uri, _ in version.manifest.locations}
     with _destination(target, store.entropy(8).hex(), force=force) as folder:
         _check_room(folder, sum(artifact.content.size for artifact in stored), target)
         writer = _Writer(store, folder, progress)
@@ -145,17 +144,7 @@ def checkout(
         version=version,
         destination=target,
         written=tuple(written),
-        external=tuple(
-            Elsewhere(
-                artifact.name,
-                artifact.path,
-                uris.get(artifact.name, ""),
-                artifact.content.digest,
-                artifact.content.size,
-            )
-            for artifact in chosen
-            if isinstance(artifact.content, ExternalContent)
-        ),
+        external=tuple(_elsewhere(version, chosen)),
     )
 
 
@@ -254,6 +243,15 @@ class _Writer:
         if self._progress is not None and self._untold and (last or self._untold >= _REPORT_BYTES):
             self._progress(self._untold)
             self._untold = 0
+
+
+def _elsewhere(version: Version, artifacts: Sequence[Artifact]) -> Iterator[Elsewhere]:
+    uris = {name: uri for name, uri, _ in version.manifest.locations}
+    for artifact in artifacts:
+        content = artifact.content
+        if isinstance(content, ExternalContent):
+            uri = uris.get(artifact.name, "")
+            yield Elsewhere(artifact.name, artifact.path, uri, content.digest, content.size)
 
 
 def _place(components: Sequence[bytes]) -> str:

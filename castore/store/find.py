@@ -82,7 +82,7 @@ def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[
         found = _in_versions(store, wanted, _holding(store, sets), _matching(wanted))
     else:
         found = _in_versions(store, wanted, _all_versions(store), _matching(wanted))
-    yield from islice(found, limit)
+    return islice(found, limit)
 
 
 _Match = Callable[[ArtifactSet], list[tuple[Artifact, str]]]
@@ -130,17 +130,9 @@ def _forgotten(store: Store, id: Id) -> bool:
 def _all_versions(store: Store) -> Iterator[Id]:
     """Every version stored, newest first, a batch in each read transaction."""
     until: int | None = None
-    seen: set[Id] = set()
-    while True:
-        batch = store.database.read(partial(_newest, until=until))
-        fresh = [(at, id) for at, id in batch if id not in seen]
-        if not fresh:
-            return
-        yield from (id for _, id in fresh)
-        last = batch[-1][0]
-        # Versions of one moment may straddle two batches: the moment is read again.
-        seen = {id for at, id in batch if at == last}
-        until = last + 1
+    while batch := store.database.read(partial(_newest, until=until)):
+        yield from (id for _, id in batch)
+        until = batch[-1][0]
 
 
 def _newest(tables: Reading, until: int | None) -> list[tuple[int, Id]]:
@@ -166,7 +158,7 @@ def _holding(store: Store, sets: set[Id]) -> Iterator[Id]:
 def _by_digest(store: Store, wanted: Wanted) -> Iterator[Found]:
     content = _content(store, wanted.digest)
     if content is None:
-        return
+        return iter(())
     pages, sets = _climb(store, content)
 
     def match(members: ArtifactSet) -> list[tuple[Artifact, str]]:
@@ -185,7 +177,7 @@ def _by_digest(store: Store, wanted: Wanted) -> Iterator[Found]:
                 found.append((artifact, ""))
         return found
 
-    yield from _in_versions(store, wanted, _holding(store, sets), match)
+    return _in_versions(store, wanted, _holding(store, sets), match)
 
 
 def _content(store: Store, text: str) -> Id | None:

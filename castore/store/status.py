@@ -51,6 +51,13 @@ class WorkArtifact:
     files: tuple[FileChange, ...] = ()
     more_files: int = 0
 
+    @property
+    def differs(self) -> bool:
+        """Whether a commit would make another set for it: what is not declared is left out."""
+        if self.state == "missing":
+            return self.required or self.stored is not None
+        return self.state not in (UNCHANGED, "external", "undeclared")
+
     def as_json(self) -> dict[str, Any]:
         """The artifact as data."""
         return {
@@ -90,7 +97,7 @@ class WorkStatus:
             self.absent
             or self.head is None
             or self.spec
-            or any(found.state not in (UNCHANGED, "external") for found in self.artifacts)
+            or any(found.differs for found in self.artifacts)
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -143,13 +150,14 @@ def status(
             loaded = read_spec(store.root / recorded.spec_path)
         if recorded.folder:
             folder = store.root / recorded.folder
-    hasher = WorkHasher(StatCache(store.database), links=links, progress=progress)
+    cache = StatCache(store.database)
+    hasher = WorkHasher(cache, links=links, progress=progress)
     if loaded is not None:
         found = _against_spec(store, branch, head, loaded, folder, hasher)
     else:
         assert folder is not None
         found = _against_folder(store, branch, head, folder, hasher)
-    _remember(store, hasher)
+    _remember(store, hasher, cache)
     return found
 
 
@@ -281,13 +289,14 @@ def _changed_files(
     return tuple(files), more
 
 
-def _remember(store: Store, hasher: WorkHasher) -> None:
+def _remember(store: Store, hasher: WorkHasher, cache: StatCache) -> None:
     """Keep the digests that are stored, so that the next status need not read those files.
 
     Others are left out: a commit would take a cached digest for stored, and find it is not.
     """
     try:
         hasher.remember(lambda ids: store.database.read(lambda tables: tables.present(ids)))
+        cache.flush()
     except Unavailable:
         # A cache that cannot be written now is no reason not to answer.
         return

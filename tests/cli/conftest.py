@@ -92,7 +92,9 @@ def process() -> Cas:
             timeout=60,
             check=False,
         )
-        result = Result(done.returncode, done.stdout.decode(), done.stderr.decode(), done.stdout)
+        result = Result(
+            done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(), done.stdout
+        )
         if code is not None:
             assert result.code == code, f"{arguments}: {result}"
         return result

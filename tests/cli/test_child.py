@@ -29,8 +29,12 @@ def test_an_exception() -> None:
 
 
 def test_a_death_by_sigbus_is_a_corrupt_file() -> None:
+    def work() -> None:
+        faulthandler.disable()
+        os.kill(os.getpid(), signal.SIGBUS)
+
     with pytest.raises(CorruptObject, match="SIGBUS"):
-        in_child(lambda: (faulthandler.disable(), os.kill(os.getpid(), signal.SIGBUS)))
+        in_child(work)
 
 
 def test_an_interrupt() -> None:

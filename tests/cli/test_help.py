@@ -9,7 +9,8 @@ import click
 import pytest
 
 from castore.cli.main import program
-from castore.cli.verbs import COMMANDS, SECTIONS, Family, Verb
+from castore.cli.program import COMMANDS, SECTIONS
+from castore.cli.verbs import Family, Verb
 from tests.cli.conftest import Cas
 
 
@@ -51,10 +52,10 @@ def test_help_is_one_screen_of_80_columns(cas: Cas) -> None:
         assert entry.section in SECTIONS
 
 
-def test_help_on_a_narrow_terminal(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    assert max(map(len, cas("--help").out.splitlines())) <= 72
-    assert "\nshare\n" in cas("--help").out
+def test_help_on_a_narrow_terminal(process: Cas) -> None:
+    out = process("--help", env={"COLUMNS": "60"}).out
+    assert max(map(len, out.splitlines())) <= 72
+    assert "\nshare\n" in out
 
 
 def test_every_command_has_help(words: tuple[str, ...], cas: Cas) -> None:

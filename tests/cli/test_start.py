@@ -106,6 +106,16 @@ def test_spec_init(cas: Cas) -> None:
     assert cas("spec", "init", "out", "-f", "--json").json["artifacts"] == 3
 
 
+def test_spec_init_below_the_store(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    cas("init")
+    write("deep/er/out/a.md", "# x\n")
+    monkeypatch.chdir("deep/er")
+    cas("spec", "init", "out")
+    assert 'store: "../../.cas"' in Path("out.spec.yaml").read_text()
+    cas("commit")
+    assert cas("log", "--json").json["branch"] == "out"
+
+
 def test_spec_init_prints(cas: Cas) -> None:
     write("a.md", "# x\n")
     write("b.csv", "a\n1\n")

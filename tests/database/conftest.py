@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,23 +10,9 @@ import pytest
 
 from castore.database.environment import Database
 from tests.database.material import make_database
+from tests.database.scene import ROOT, script
 
 Child = Callable[..., str]
-
-_PRELUDE = """
-import os, sys, time, threading, random
-from pathlib import Path
-from castore.database.environment import Database
-from castore.errors import CastoreError
-from tests.database.material import *
-HOME = Path(sys.argv[1])
-DATA = HOME / "data.mdb"
-def attempt(fn):
-    try:
-        print("ok", fn(), flush=True)
-    except CastoreError as error:
-        print(type(error).__name__, error.code, error.message, flush=True)
-"""
 
 
 @pytest.fixture
@@ -51,11 +35,11 @@ def child(home: Path) -> Child:
 
     def run(code: str, *arguments: str, timeout: float = 60) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", _PRELUDE + textwrap.dedent(code), str(home), *arguments],
+            [*script(code), str(home), *arguments],
             capture_output=True,
             text=True,
             timeout=timeout,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
         assert done.returncode == 0, (done.returncode, done.stdout, done.stderr[-2000:])
         return done.stdout

@@ -174,7 +174,7 @@ def test_a_race_of_links_lets_nothing_escape(
     thread = threading.Thread(target=swap)
     thread.start()
     try:
-        for _ in range(60):
+        for _ in range(20):
             with contextlib.suppress(errors.CastoreError):
                 checkout(store, version, (), target, force=True)
     finally:
@@ -185,6 +185,66 @@ def test_a_race_of_links_lets_nothing_escape(
         (target / "data").unlink()
     checkout(store, version, (), target, force=True)
     assert not [name for name in os.listdir(target) if name.startswith(TEMPORARY)]
+
+
+def test_a_link_put_in_place_after_the_look_is_not_followed(
+    store: castore.Store,
+    version: castore.Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The race lost on purpose: the folder becomes a link between the look and the opening."""
+    outside, target = tmp_path / "outside", tmp_path / "r"
+    outside.mkdir()
+    (target / "data" / "deep").mkdir(parents=True)
+    has_folder = materialise.Placement._has_folder
+
+    def too_late(self: Any, name: bytes, *rest: Any) -> bool:
+        found = has_folder(self, name, *rest)
+        if name == b"data" and not (target / "data").is_symlink():
+            os.rename(target / "data", tmp_path / "moved")
+            os.symlink(outside, target / "data")
+        return found
+
+    monkeypatch.setattr(materialise.Placement, "check", lambda self: None)
+    monkeypatch.setattr(materialise.Placement, "_has_folder", too_late)
+    with pytest.raises(errors.CastoreError):
+        checkout(store, version, (), target, force=True)
+    assert files_below(outside) == {}
+
+
+def test_a_new_folder_that_becomes_a_link_is_not_written_into(
+    store: castore.Store,
+    version: castore.Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    def linked(name: bytes, *, dir_fd: int) -> None:
+        os.symlink(outside, name, dir_fd=dir_fd)
+
+    folder = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(materialise.os, "mkdir", linked)
+    try:
+        with pytest.raises(OSError, match="data"):
+            FolderWriter(folder).enter([b"data"])
+    finally:
+        os.close(folder)
+    assert files_below(outside) == {}
+
+
+def test_a_file_that_is_a_link_already_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("safe")
+    (tmp_path / "f").symlink_to(tmp_path / "victim")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(FileExistsError):
+            FolderWriter(folder).write(folder, b"f", iter([b"bad"]), 0)
+    finally:
+        os.close(folder)
+    assert (tmp_path / "victim").read_text() == "safe"
 
 
 def test_a_file_or_a_dangling_link_as_destination_is_refused(

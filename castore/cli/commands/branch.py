@@ -45,7 +45,11 @@ def command(
 
     There is no current branch: a branch is a name that moves with each commit to it.
     """
-    if (lost and (name or delete or force)) or (delete and (rev or force or not name)):
+    if (
+        (lost and (name or delete or force))
+        or (delete and (rev or force or not name))
+        or (force and not rev)
+    ):
         raise InvalidInput("use NAME REV, -f NAME REV, -d NAME, or --lost", fix="cas branch --help")
     with opened(call) as store:
         if name is None:
@@ -79,7 +83,7 @@ def _list(output: Output, store: Store, versions: list[Version], *, lost: bool) 
         for version in versions
     ]
     for line in columns(rows):
-        output.line(line)
+        output.row(line)
 
 
 def _put(call: Invocation, store: Store, name: str, version: Version, *, force: bool) -> None:

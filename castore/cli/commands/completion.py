@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from castore.cli.invocation import Invocation
-from castore.cli.verbs import Root, verb
+from castore.cli.verbs import verb
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -25,7 +25,7 @@ def command(call: Invocation, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     # click's `source()` runs bash to look at its version; the template alone needs no process.
-    completion = kind(Root(), {}, "cas", "_CAS_COMPLETE")
+    completion = kind(click.Group("cas"), {}, "cas", "_CAS_COMPLETE")
     script = completion.source_template % completion.source_vars()
     if call.output.json:
         call.output.record({"shell": shell, "script": script})

@@ -46,7 +46,7 @@ def command(
             if call.output.json:
                 call.output.record(found.as_json())
             else:
-                call.output.line(_line(found))
+                call.output.row(_line(found))
         if not count:
             call.output.say("nothing found")
 

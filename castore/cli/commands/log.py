@@ -12,7 +12,7 @@ from castore.cli.describe import Names, headline, oneline, paragraph
 from castore.cli.graph import GraphRow, draw
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
-from castore.cli.screen import clip
+from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.model.ids import Id
 from castore.model.refs import HEADS, TAGS
@@ -66,19 +66,18 @@ def command(
 def _show(
     output: Output, versions: Iterable[Version], names: Names, *, brief: bool, graph: bool
 ) -> int:
-    columns = output.columns() or 0
     count = 0
     for version, row in _drawn(versions, graph):
         others = [name for name in names.get(version.id, ()) if name != version.branch]
         for line in row.above:
-            output.line(line)
+            output.row(line)
         if brief:
             gap = row.node and row.node + " "
-            output.line(gap + oneline(output, version, others))
+            output.row(gap + oneline(version, others), clean(version.label))
         else:
             _show_block(output, version, others, row, graph=graph, first=count == 0)
         for line in row.below:
-            output.line(clip(line, columns))
+            output.row(line)
         count += 1
     return count
 

@@ -49,7 +49,7 @@ def command(call: Invocation, rev: str | None, recursive: bool) -> None:
             if call.output.json:
                 call.output.record(entry.as_json())
             else:
-                call.output.line(_line(entry))
+                call.output.row(_line(entry))
 
 
 def _print_artifacts(output: Output, listed: Iterable[ListedArtifact], version: bytes) -> None:
@@ -65,7 +65,7 @@ def _print_artifacts(output: Output, listed: Iterable[ListedArtifact], version: 
         for item in listed
     ]
     for line in columns(rows, right=[3]):
-        output.line(line)
+        output.row(line)
 
 
 def _remarks(item: ListedArtifact, version: bytes) -> Iterator[str]:

@@ -43,7 +43,7 @@ def log(call: Invocation, limit: int | None) -> None:
                 call.output.record(operation_record(operation))
                 continue
             for line in _lines(operation):
-                call.output.line(line)
+                call.output.row(line)
 
 
 def _lines(operation: Operation) -> list[str]:

@@ -75,7 +75,7 @@ def show(call: Invocation, run: str, name: str) -> None:
                 ("failed", partial.failed),
             ):
                 for artifact in names:
-                    call.output.line(f"  {word:<8} {clean(artifact)}")
+                    call.output.row(f"  {word:<8} {clean(artifact)}")
             if partial.version:
                 for check in partial.version.manifest.checks:
                     if check.result == "failed":

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import click
 
+from castore.cli.access import store_place
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural
 from castore.cli.verbs import Family, verb
-from castore.errors import InvalidInput, WouldOverwrite
+from castore.errors import InvalidInput, StoreNotFound, WouldOverwrite
 from castore.spec.guess import HEAD_BYTES
-from castore.spec.init import draft_spec
+from castore.spec.init import Found, draft_spec
 from castore.spec.schema import spec_schema
+from castore.store.opening import FOLDER, find_store
 from castore.store.specs import SpecFile, only_spec, read_spec
 
 _STDOUT = "-"
@@ -106,7 +108,7 @@ def init(call: Invocation, paths: tuple[str, ...], name: str, file: str, force: 
         raise InvalidInput(what, fix="cas spec init DIR")
     spec_id = name or (folder.absolute() if whole else found[0]).stem
     target = Path(file or f"{spec_id}.spec.yaml")
-    text = draft_spec(spec_id, [_entry(path, target.parent) for path in found])
+    text = _draft(call, spec_id, [_entry(path, target.parent) for path in found], target.parent)
     if file == _STDOUT:
         call.output.line(text.rstrip("\n"))
         return
@@ -120,13 +122,26 @@ def init(call: Invocation, paths: tuple[str, ...], name: str, file: str, force: 
     call.output.next(f"cas commit --spec {target}")
 
 
+def _draft(call: Invocation, spec_id: str, entries: Sequence[Found], base: Path) -> str:
+    """The draft, with the store that is in use from here in place of the usual `.cas`."""
+    text = draft_spec(spec_id, entries)
+    try:
+        store = find_store(store_place(call))
+    except StoreNotFound:
+        return text
+    place = Path(os.path.relpath(store, base)).as_posix()
+    if place == FOLDER:
+        return text
+    return text.replace("\nstore: .cas\n", f"\nstore: {json.dumps(place)}\n", 1)
+
+
 def _entries(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name not in _HIDDEN and not path.name.endswith((".spec.yaml", ".spec.yml")):
             yield path
 
 
-def _entry(path: Path, base: Path) -> tuple[str, str, bytes | None, bool]:
+def _entry(path: Path, base: Path) -> Found:
     """The artifact name, place below the spec's folder, first bytes, and whether it is a folder."""
     place = Path(os.path.relpath(path, base)).as_posix()
     if place.startswith("../"):

@@ -44,13 +44,13 @@ def command(call: Invocation, rev: str | None) -> None:
 
 
 def _store_rows(found: StoreStats) -> list[tuple[str, str, str]]:
-    ratio = f"{found.logical / found.stored:.1f} times smaller" if found.stored else ""
+    ratio = found.logical / found.stored if found.stored else 0
     return [
         ("versions", f"{found.versions:,}", f"on {plural(found.branches, 'branch', 'branches')}"),
         ("sets", f"{found.sets:,}", "different ones"),
         ("logical", size(found.logical), "every file of every version"),
         ("unique", size(found.unique), "each content once"),
-        ("stored", size(found.stored), ratio),
+        ("stored", size(found.stored), f"{ratio:.1f} times smaller" if ratio > 1 else "compressed"),
         ("metadata", size(found.metadata), "versions, sets, folders, chunk lists"),
         ("dead", size(found.dead), "given up, to be freed"),
         ("file", size(found.file), "the data file"),
@@ -75,4 +75,4 @@ def _share(held: Held) -> str:
 
 def _print(output: Output, rows: list[tuple[str, str, str]]) -> None:
     for line in columns(rows, right=[1]):
-        output.line(line)
+        output.row(line)

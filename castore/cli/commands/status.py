@@ -10,17 +10,18 @@ import click
 from castore.cli.access import default_branch, opened, spec_head
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
+from castore.cli.options import LINKS
 from castore.cli.output import Output
 from castore.cli.progress import Progress
-from castore.cli.options import LINKS
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
 from castore.store.diff_trees import FileChange
 from castore.store.status import UNCHANGED, WorkArtifact, WorkStatus, status
 
-_COLORS = {"modified": "yellow", "new": "green", "missing": "red", "undeclared": "red"}
+_COLORS = {"modified": "yellow", "new": "green", "missing": "red"}
 _QUIET = frozenset({UNCHANGED, "external"})
 _FILES_SHOWN = 20
+_UNDECLARED_SHOWN = 10
 
 
 @verb(
@@ -72,13 +73,17 @@ def _print(output: Output, found: WorkStatus, root: Path) -> None:
     for change in found.spec:
         old, new = (value[:12] or "none" for value in (change.old, change.new))
         output.line(f"spec {change.field}: {clean(old)} → {clean(new)}")
+    undeclared = [row for row in found.artifacts if row.state == "undeclared"]
+    hidden = undeclared[_UNDECLARED_SHOWN:] if not output.verbose else []
     for row in found.artifacts:
-        if row.state in _QUIET and not output.verbose:
+        if (row.state in _QUIET and not output.verbose) or row in hidden:
             continue
         state = f"{_state(row):<10}"
         output.line(f"  {output.style(state, _COLORS.get(row.state, 'dim'))}  {clean(row.name)}")
         for line in _file_lines(row):
             output.line("      " + line)
+    if hidden:
+        output.line(f"  … and {len(hidden):,} more that are not declared (-v lists all)")
     same = sum(row.state == UNCHANGED for row in found.artifacts)
     if same:
         output.line(f"  {plural(same, 'artifact')} unchanged")

@@ -71,7 +71,7 @@ def _list(output: Output, store: Store) -> None:
         for name, version in tags
     ]
     for line in columns(rows):
-        output.line(line)
+        output.row(line)
 
 
 def _make(call: Invocation, store: Store, name: str, rev: str, message: str) -> None:

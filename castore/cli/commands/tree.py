@@ -37,4 +37,4 @@ def command(call: Invocation, rev: str | None) -> None:
         label += f"/{found.path}" if found.path else ""
         call.output.line(f"{call.output.style(clean(label), 'yellow')}  {found.version.short}")
         for line in draw_tree(entries):
-            call.output.line(clean(line))
+            call.output.row(clean(line))

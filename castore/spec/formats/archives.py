@@ -16,6 +16,8 @@ LIST_BYTES: Final = 16 * MIB
 MEMBERS: Final = 100_000
 UNPACKED: Final = 256 * MIB
 """The most that is decompressed of one archive."""
+UNPACKED_TAR: Final = 1024 * MIB
+"""The most of a tar that is walked through, decompressed."""
 _TESTED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _END: Final = b"PK\x05\x06"
 _PIECE: Final = 64 * KIB
@@ -87,19 +89,31 @@ def _test_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: int) -
         with archive.open(info) as member:
             while taken < budget and (piece := member.read(_PIECE)):
                 taken += len(piece)
+    except OSError as error:
+        _raise_if_real(error)
+        return taken, str(error)
     except (
-        zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError,
-        NotImplementedError, IndexError, KeyError,
+        zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError,
+        IndexError, KeyError,
     ) as error:  # fmt: skip
         return taken, str(error)[:200] or type(error).__name__
     return taken, ""
+
+
+def _raise_if_real(error: OSError) -> None:
+    """Let the reader's own errors through: bz2 raises OSError for damaged data, without errno."""
+    if error.errno is not None:
+        raise error
 
 
 def check_tar(source: Source) -> list[Finding]:
     """A tar, plain or in gzip, bzip2 or xz: every header sums up, every member is there."""
     try:
         problem = _walk(_unpacked(source))
-    except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError) as error:
+    except OSError as error:
+        _raise_if_real(error)
+        return [Finding(f"not a tar file: {error}")]
+    except (zlib.error, EOFError, lzma.LZMAError, ValueError) as error:
         return [Finding(f"not a tar file: {error or 'cut short'}")]
     return [problem] if problem else []
 
@@ -130,9 +144,6 @@ def _walk(pieces: Iterator[bytes]) -> Finding | None:
     if skip or buffer or not members:
         return Finding("not a whole tar file: cut short")
     return None
-
-
-UNPACKED_TAR: Final = 1024 * MIB
 
 
 def _member_size(header: bytes) -> int | None:

@@ -12,6 +12,9 @@ from castore.spec.formats.text import NotText, decoded
 YAML_BYTES: Final = 8 * MIB
 YAML_DEPTH: Final = 100
 TOML_BYTES: Final = 1 * MIB
+# libyaml takes quadratic time over these.
+_TAG_DIRECTIVE: Final = re.compile(r"^%TAG", re.MULTILINE)
+_DIRECTIVES: Final = 100
 # tomllib takes quadratic time over the parts of one dotted key.
 _DOTTED: Final = re.compile(
     r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""", re.ASCII
@@ -33,6 +36,8 @@ def check_yaml(source: Source) -> list[Finding]:
         text = "".join(decoded(source))
     except NotText as error:
         return [error.finding]
+    if len(_TAG_DIRECTIVE.findall(text)) > _DIRECTIVES:
+        return [Finding(f"more than {_DIRECTIVES} %TAG directives are not read", result=SKIPPED)]
     return _yaml_syntax(text.removeprefix("\ufeff"))
 
 

@@ -1,7 +1,7 @@
 """JSON of any size, read as a stream: the memory needed does not grow with the file.
 
-Regular expressions take whole runs of flat members at once; what is nested goes through a stack of
-one byte a level. ijson, measured beside it, keeps the longest string in memory.
+Regular expressions take whole runs of members at once, if they are at most two containers deep;
+what lies deeper goes through a stack of one byte a level. ijson, measured beside it, keeps the longest string in memory.
 """
 
 from __future__ import annotations
@@ -21,14 +21,21 @@ _WS: Final = rb"[ \t\n\r]*+"
 _STRING: Final = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
 _NUMBER: Final = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 _SCALAR: Final = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null)"
-_MEMBER: Final = _WS + _STRING + _WS + rb":" + _WS + _SCALAR + _WS
-_FLAT: Final = rb"\{(?:" + _MEMBER + rb"(?:," + _MEMBER + rb")*+|" + _WS + rb")\}"
+
+
+def _with_containers(value: bytes) -> bytes:
+    """A pattern for a value, or for an array or object of such values."""
+    array = rb"\[(?:" + _WS + value + _WS + rb"(?:,(?!" + _WS + rb"\])|(?=\])))*+" + _WS + rb"\]"
+    member = _WS + _STRING + _WS + rb":" + _WS + value + _WS
+    map = rb"\{(?:" + member + rb"(?:,(?!" + _WS + rb"\})|(?=\})))*+" + _WS + rb"\}"
+    return rb"(?:" + _SCALAR + rb"|" + array + rb"|" + map + rb")"
+
+
+_SMALL: Final = _with_containers(_with_containers(_SCALAR))
 
 _BLANK: Final = re.compile(_WS)
-_ITEMS: Final = re.compile(
-    rb"(?:" + _WS + rb"(?:" + _SCALAR + rb"|" + _FLAT + rb")" + _WS + rb",)*+"
-)
-_MEMBERS: Final = re.compile(rb"(?:" + _MEMBER + rb",)*+")
+_ITEMS: Final = rb"(?:" + _WS + _SMALL + _WS + rb",)*+"
+_MEMBERS: Final = rb"(?:" + _WS + _STRING + _WS + rb":" + _WS + _SMALL + _WS + rb",)*+"
 _TEXT: Final = re.compile(_STRING)
 # A number or word is whole only if something that cannot belong to it follows.
 _WORD: Final = re.compile(rb"(?:" + _NUMBER + rb"|true|false|null)(?=[ \t\n\r,:\]}])")
@@ -90,6 +97,8 @@ class _Scanner:
         self._state = _VALUE
         self._stack = bytearray()
         self._line, self._column = 1, 1
+        # 7 ms to compile: not at import.
+        self._items, self._members = re.compile(_ITEMS), re.compile(_MEMBERS)
 
     def take(self, block: bytes) -> None:
         """Go on as far as whole tokens reach; the rest waits for the next block."""
@@ -104,7 +113,6 @@ class _Scanner:
         """Nothing follows."""
         self.take(b" ")
         if self._stack or self._state != _AFTER:
-            self._at = len(self._buffer) if self._at == len(self._buffer) else self._at
             raise self.fault(f"not JSON: expected {self._expected()}")
 
     def fault(self, detail: str) -> NotJson:
@@ -143,7 +151,7 @@ class _Scanner:
     def _value(self, byte: int) -> bool:
         if self._stack and self._stack[-1] == _ARRAY:
             before = self._at
-            self._skip(_ITEMS)
+            self._skip(self._items)
             if self._at > before:
                 self._state = _VALUE
                 return True
@@ -160,7 +168,7 @@ class _Scanner:
 
     def _key(self, byte: int) -> bool:
         before = self._at
-        self._skip(_MEMBERS)
+        self._skip(self._members)
         if self._at > before:
             self._state = _KEY
             return True

@@ -1,0 +1,107 @@
+"""The program `cas`: the table of commands, each loaded when it is called, and its help screen."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, cast
+
+import click
+
+from castore.cli.options import GLOBAL_OPTIONS, global_options, version_option
+from castore.cli.verbs import SETTINGS, Choosing
+
+_TWO_COLUMNS: Final = 76
+
+
+class Entry(NamedTuple):
+    """A row of a command table: where the help lists it, its module, what it does."""
+
+    section: str
+    module: str
+    summary: str
+
+
+COMMANDS: Final[Mapping[str, Entry]] = {
+    "init": Entry("start", "castore.cli.commands.init", "make a store here"),
+    "spec": Entry("start", "castore.cli.commands.spec", "check or draft a spec"),
+    "commit": Entry("commit", "castore.cli.commands.commit", "store the next version"),
+    "status": Entry("commit", "castore.cli.commands.status", "folder against store"),
+    "partial": Entry("commit", "castore.cli.commands.partial", "incomplete sets"),
+    "log": Entry("inspect", "castore.cli.commands.log", "versions, newest first"),
+    "show": Entry("inspect", "castore.cli.commands.show", "one version or artifact"),
+    "ls": Entry("inspect", "castore.cli.commands.ls", "artifacts, files of one"),
+    "tree": Entry("inspect", "castore.cli.commands.tree", "the same, as a tree"),
+    "cat": Entry("inspect", "castore.cli.commands.cat", "the bytes of one file"),
+    "diff": Entry("inspect", "castore.cli.commands.diff", "compare two versions"),
+    "find": Entry("inspect", "castore.cli.commands.find", "artifacts by name, type…"),
+    "stats": Entry("inspect", "castore.cli.commands.stats", "logical and stored bytes"),
+    "branch": Entry("share", "castore.cli.commands.branch", "list and change branches"),
+    "tag": Entry("share", "castore.cli.commands.tag", "list, make, delete tags"),
+    "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
+    "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage"),
+    "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
+    "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),
+}
+SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
+# What fingers type that is called something else here.
+HABITS: Final = {
+    "add": "commit", "save": "commit", "history": "log", "du": "stats", "verify": "fsck",
+    "check": "fsck", "list": "ls", "restore": "checkout", "get": "checkout", "clone": "checkout",
+    "grep": "find", "search": "find", "reflog": "op log", "branches": "branch", "tags": "tag",
+    "st": "status", "ci": "commit", "co": "checkout", "head": "log", "validate": "spec check",
+}  # fmt: skip
+
+
+class Root(Choosing):
+    """`cas` itself: finds a command's module in the table and imports that one only."""
+
+    habits = HABITS
+
+    def __init__(self) -> None:
+        super().__init__(
+            "cas",
+            context_settings=dict(SETTINGS),
+            no_args_is_help=False,
+            subcommand_metavar="COMMAND",
+        )
+        self.params.extend(global_options())
+        self.params.append(version_option())
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Every command name, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of this name, imported now, or None."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        return cast(click.Command, importlib.import_module(entry.module).command)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """One screen: what it is, the commands by section, the global options."""
+        formatter.write("cas: git for agent outputs.        Usage: cas [OPTIONS] COMMAND [ARGS]…\n")
+        left = [line for section in SECTIONS[:3] for line in _section(section)]
+        right = [line for section in SECTIONS[3:] for line in _section(section)]
+        options = [f"  {names:<14}{summary}" for names, summary in GLOBAL_OPTIONS]
+        half = len(options) // 2
+        for first, second in ((left, right), (["options", *options[:half]], ["", *options[half:]])):
+            for line in _side_by_side(first, second, formatter.width):
+                formatter.write(line + "\n")
+        formatter.write("Begin: cas init; cas commit -m first out/.  More: cas COMMAND --help\n")
+
+
+def _section(section: str) -> list[str]:
+    rows = [(name, entry) for name, entry in COMMANDS.items() if entry.section == section]
+    lines = [f"  {name:<10}  {entry.summary}" for name, entry in rows]
+    return [section, *lines] if rows else []
+
+
+def _side_by_side(left: Sequence[str], right: Sequence[str], columns: int) -> list[str]:
+    """Two lists of lines beside each other, or below each other where there is no room."""
+    if columns < _TWO_COLUMNS:
+        return [*left, *(line for line in right if line)]
+    pairs = itertools.zip_longest(left, right, fillvalue="")
+    return [f"{first:<{columns // 2}}{second}".rstrip() for first, second in pairs]

@@ -1,0 +1,263 @@
+"""Ingest → read: whatever goes in comes out, once stored, however it is handed over."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from castore.content import packer
+from castore.content.blocks import Codec, decode_block
+from castore.content.ingest import WHOLE_BYTES, Ingestor
+from castore.content.trees import build_tree
+from castore.errors import NotFound
+from castore.model.artifact_set import FileContent
+from castore.model.ids import Kind, content_id, object_id
+from castore.model.limits import BATCH_BYTES, CHUNK_MIN, KIB, MIB, SOLID_BLOCK_BYTES
+from castore.model.pages import FILE, Entry
+from tests.content.memory_sink import MemorySink
+from tests.content.samples import noise, prose
+
+BIG = noise(11 * MIB) + prose(3 * MIB)
+
+
+def stored(sink: MemorySink, content: FileContent) -> bytes:
+    return sink.reader.read(content.digest, content.size, 1 << 30)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=300),
+            st.integers(0, 700_000).map(lambda size: prose(size, size % 3)),
+            st.integers(0, 700_000).map(lambda size: noise(size, str(size % 2))),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([0, 2]),
+)
+def test_what_goes_in_comes_out(datas: list[bytes], workers: int) -> None:
+    sink = MemorySink()
+    with Ingestor(sink, workers=workers) as ingestor:
+        contents = [ingestor.add_bytes(data) for data in datas]
+        contents += [ingestor.add_stream([data[:7], data[7:]]) for data in datas]
+    for data, content in zip(datas * 2, contents, strict=True):
+        assert content == FileContent(content_id(data), len(data))
+        assert stored(sink, content) == data
+    sink.closure(content.digest for content in contents)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, CHUNK_MIN, CHUNK_MIN + 1, WHOLE_BYTES - 1, WHOLE_BYTES, WHOLE_BYTES + 1, len(BIG)],
+)
+def test_a_path_a_stream_and_bytes_are_the_same_file(
+    tmp_path: Path, size: int, workers: int
+) -> None:
+    data = BIG[len(BIG) - size :]
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    sink = MemorySink()
+    with Ingestor(sink, workers=workers) as ingestor:
+        contents = {
+            ingestor.add_path(path),
+            ingestor.add_bytes(data),
+            ingestor.add_stream(data[at : at + 999_999] for at in range(0, size, 999_999)),
+        }
+    assert contents == {FileContent(content_id(data), size)}
+    assert stored(sink, contents.pop()) == data
+    assert ingestor.tally.files == 3
+    assert ingestor.tally.new_bytes + ingestor.tally.known_bytes == 3 * size
+
+
+def test_the_layout_does_not_depend_on_how_a_file_came_in(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(BIG)
+    rows = []
+    for way in range(3):
+        sink = MemorySink()
+        with Ingestor(sink) as ingestor:
+            if way == 0:
+                ingestor.add_path(tmp_path / "file")
+            elif way == 1:
+                ingestor.add_bytes(BIG)
+            else:
+                ingestor.add_stream(iter([BIG[:1], BIG[1:]]))
+        rows.append(set(sink.rows))
+    assert rows[0] == rows[1] == rows[2]
+
+
+def test_the_executable_bit_of_the_owner_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.write_bytes(b"#!/bin/sh\n")
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        modes = []
+        for mode in (0o644, 0o744, 0o655, 0o100):
+            path.chmod(mode | 0o400)
+            modes.append(ingestor.add_path(path).mode)
+        assert ingestor.add_bytes(b"x").mode == 0
+    assert modes == [0, 1, 0, 1]
+
+
+def test_content_is_stored_once() -> None:
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        ingestor.add_bytes(BIG)
+        ingestor.add_bytes(BIG)
+    blocks = len(sink.blocks)
+    assert ingestor.tally.new_bytes < len(BIG) + 1
+    with Ingestor(sink) as again:
+        again.add_stream([BIG])
+    assert len(sink.blocks) == blocks
+    assert again.tally.new_bytes == 0
+    assert again.tally.known_bytes == len(BIG)
+    assert again.tally.stored_bytes == 0
+
+
+def test_an_edit_stores_little() -> None:
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        ingestor.add_bytes(BIG)
+    edited = BIG[:6_000_000] + b"edit" + BIG[6_000_000:]
+    with Ingestor(sink) as again:
+        content = again.add_bytes(edited)
+    assert again.tally.new_bytes < 600 * KIB
+    assert stored(sink, content) == edited
+
+
+def test_small_objects_share_blocks_and_text_is_compressed() -> None:
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        for seed in range(1000):
+            ingestor.add_bytes(prose(2000, seed))
+    blocks = [decode_block(data, "") for data in sink.blocks.values()]
+    assert len(blocks) == -(-2_000_000 // SOLID_BLOCK_BYTES)
+    assert all(block.codec is Codec.ZSTD for block in blocks)
+    assert ingestor.tally.stored_bytes < 1_000_000
+
+
+def test_noise_is_stored_raw() -> None:
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        ingestor.add_bytes(BIG[: 2 * MIB])
+    blocks = [decode_block(data, "") for data in sink.blocks.values()]
+    assert {block.codec for block in blocks if not block.metadata} == {Codec.RAW}
+
+
+def test_objects_are_stored_and_manifests_stay_raw() -> None:
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        digest = ingestor.add_bytes(b"data").digest
+        tree = build_tree([Entry(b"%04d" % n, FILE, digest, 4, 0) for n in range(300)])
+        [(root, payload)] = tree.pages
+        assert ingestor.add_object(Kind.TREE, payload) == root
+        note = b"not really a note " * 1000
+        id = ingestor.add_object(Kind.NOTE, note)
+        assert ingestor.add_object(Kind.NOTE, note) == id == object_id(Kind.NOTE, note)
+        assert sink.rows == {}
+        ingestor.flush()
+        assert sink.reader.payload(id, Kind.NOTE) == note
+        assert ingestor.add_object(Kind.NOTE, note) == id
+    blocks = {
+        member.kind: block
+        for block in (decode_block(data, "") for data in sink.blocks.values())
+        for member in block.members
+    }
+    assert blocks[Kind.NOTE].codec is Codec.RAW
+    assert blocks[Kind.TREE].codec is Codec.ZSTD
+    assert blocks[Kind.TREE].metadata
+    assert sink.indexed == {id: note, root: payload}
+    assert len(sink.blocks) == 3
+
+
+def test_batches_are_bounded_and_each_is_whole(tmp_path: Path) -> None:
+    size = 3 * BATCH_BYTES + 12345
+    (tmp_path / "big").write_bytes(noise(size))
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        content = ingestor.add_path(tmp_path / "big")
+        assert len(sink.batches) >= 2
+    sizes = [sum(len(block.data) for block in batch.blocks) for batch in sink.batches]
+    assert max(sizes) < BATCH_BYTES + 4 * MIB
+    known: set[bytes] = set()
+    for batch in sink.batches:
+        known |= {member.id for block in batch.blocks for member in block.members}
+        for id, payload in ((id, payload) for _, id, payload in batch.indexed):
+            assert id in known, payload
+    assert content.digest in known
+    assert sum(1 for _ in sink.closure([content.digest])) == len(known)
+
+
+def test_whatever_was_written_last_holds_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every single batch the closure of everything stored is there."""
+    monkeypatch.setattr(packer, "BATCH_BYTES", 200 * KIB)
+    monkeypatch.setattr(packer, "THREADS_ABOVE", 0)
+    monkeypatch.setattr(packer, "_METADATA_BLOCK_BYTES", 1000)
+    shuffle = random.Random(7)
+    for n in range(300):
+        folder = tmp_path / f"d{n % 17}" / f"e{n % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        size = shuffle.choice([10, 1000, 20_000, 200_000])
+        (folder / f"f{n}").write_bytes(prose(size, n) if n % 2 else noise(size, str(n)))
+
+    class Watching(MemorySink):
+        def write(self, batch):  # type: ignore[no-untyped-def]
+            vanished = super().write(batch)
+            self.closure(member.id for block in batch.blocks for member in block.members)
+            return vanished
+
+    sink = Watching()
+    with Ingestor(sink) as ingestor:
+        tree = ingestor.add_folder(tmp_path)
+    assert len(sink.batches) > 20
+    assert len(sink.closure([tree.id])) == len(sink.rows)
+
+
+def test_progress_counts_every_byte(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(BIG)
+    (tmp_path / "b").write_bytes(b"small")
+    seen: list[int] = []
+    with Ingestor(MemorySink(), progress=seen.append) as ingestor:
+        ingestor.add_folder(tmp_path)
+        ingestor.add_path(tmp_path / "a")
+        ingestor.add_bytes(b"12")
+        ingestor.add_stream([b"123", BIG])
+    assert sum(seen) == 3 * len(BIG) + 5 + 2 + 3
+
+
+def test_nothing_is_stored_before_flush_and_nothing_after_an_exception() -> None:
+    sink = MemorySink()
+    with pytest.raises(NotFound), Ingestor(sink) as ingestor:
+        ingestor.add_bytes(b"lost"), ingestor.add_path("/nowhere/at/all")
+    assert sink.rows == {}
+    ingestor = Ingestor(sink)
+    ingestor.add_bytes(b"kept")
+    ingestor.flush()
+    assert sink.known([content_id(b"kept")])
+
+
+def test_a_known_big_file_is_hashed_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(BIG)
+    sink = MemorySink()
+    with Ingestor(sink) as ingestor:
+        content = ingestor.add_path(path)
+    lookups = sink.lookups
+    with Ingestor(sink) as again:
+        assert again.add_path(path) == content
+    assert sink.lookups - lookups == 2
+    assert again.tally.known_bytes == len(BIG)
+    changed = bytearray(BIG)
+    changed[len(BIG) // 2] ^= 1
+    path.write_bytes(changed)
+    with Ingestor(sink) as third:
+        other = third.add_path(path)
+    assert other.digest == content_id(bytes(changed))
+    assert stored(sink, other) == changed

@@ -1,0 +1,93 @@
+"""Statistics: of the store, and what a version holds beyond its parent and beyond all others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import castore
+from castore.store.stats import Held, store_stats, version_stats
+
+BIG = 2_000_000
+
+
+@pytest.fixture
+def versions(store: castore.Store, tmp_path: Path) -> list[castore.Version]:
+    """v1: a big file; v2: the big file and 1000 new bytes; v3 instead of those 2000 new ones."""
+    made = []
+    big, small, other = os.urandom(BIG), os.urandom(1000), os.urandom(2000)
+    for files in ({"big": big}, {"big": big, "small": small}, {"big": big, "other": other}):
+        with store.session("out") as session:
+            for name, data in files.items():
+                session.write(name, data)
+            made.append(session.commit())
+    return made
+
+
+def test_logical_counts_every_version_and_unique_every_content_once(
+    store: castore.Store, versions: list[castore.Version]
+) -> None:
+    found = store_stats(store)
+    assert (found.versions, found.branches, found.sets) == (3, 1, 3)
+    assert found.logical == 3 * BIG + 3000
+    assert found.unique == BIG + 3000
+    assert BIG + 3000 <= found.stored < BIG + 20_000, "random bytes do not shrink"
+    assert 0 < found.metadata < 20_000
+    assert found.dead == 0
+    assert found.file == (store.folder / "data.mdb").stat().st_size
+    assert found.as_json()["rows"]["refs"] == 1
+
+
+def test_identical_sets_count_logically_and_not_otherwise(
+    store: castore.Store, versions: list[castore.Version]
+) -> None:
+    before = store_stats(store)
+    with store.session("copy") as session:
+        for name in ("big", "other"):
+            session.write(name, store.read_bytes(f"out:{name}"))
+        session.commit()
+    after = store_stats(store)
+    assert after.logical == before.logical + BIG + 2000
+    assert (after.unique, after.stored, after.sets) == (before.unique, before.stored, before.sets)
+
+
+def test_beyond_the_parent_and_alone(store: castore.Store, versions: list[castore.Version]) -> None:
+    first, second, third = (version_stats(store, version) for version in versions)
+    assert first.beyond_parent.unique == BIG
+    assert first.alone == Held()
+    assert (second.beyond_parent.unique, second.beyond_parent.objects) == (1000, 1)
+    assert second.alone == second.beyond_parent
+    assert third.beyond_parent.unique == 2000
+    assert third.logical == BIG + 2000
+    assert (third.artifacts, third.files) == (2, 2)
+    assert 1000 <= second.beyond_parent.stored < 1400
+    assert version_stats(store, versions[2], alone=False).alone is None
+
+
+def test_a_copy_on_another_branch_takes_being_alone_away(
+    store: castore.Store, versions: list[castore.Version]
+) -> None:
+    with store.session("copy") as session:
+        session.write("x", store.read_bytes("out@v2:small"))
+        session.commit()
+    found = version_stats(store, versions[1])
+    assert found.beyond_parent.unique == 1000
+    assert found.alone == Held()
+
+
+def test_files_in_folders_count(store: castore.Store, out: Path, tmp_path: Path) -> None:
+    version = store.commit("out", cwd=tmp_path).version
+    found = version_stats(store, version)
+    assert found.files == 4
+    assert found.logical == sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    (out / "data" / "more.txt").write_text("more")
+    second = version_stats(store, store.commit("out", cwd=tmp_path).version)
+    assert second.beyond_parent.unique == 4
+    assert second.as_json()["alone"]["unique_bytes"] == 4
+
+
+def test_an_empty_store(store: castore.Store) -> None:
+    found = store_stats(store)
+    assert (found.versions, found.logical, found.unique, found.stored) == (0, 0, 0, 0)

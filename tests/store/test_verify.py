@@ -1,0 +1,271 @@
+"""fsck: a whole store has no findings; each damage is named, with the versions it hurts."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import castore
+from castore.content.layouts import iter_parts
+from castore.content.trees import build_tree, find_entry
+from castore.database.tables import ObjectRow, State
+from castore.database.writing import Writing
+from castore.model.artifact_set import Artifact, FileContent, TreeContent, make_set
+from castore.model.ids import Id, Kind, content_id
+from castore.model.pages import Entry
+from castore.store.verify import FsckReport, fsck
+from castore.store.verify_closure import Marks
+from castore.store.verify_report import FINDINGS, Findings
+from tests.store.damage import (
+    alter,
+    alter_block_of,
+    block_key_of,
+    flip_last,
+    publish_set,
+    with_table,
+)
+
+
+@dataclass
+class Subject:
+    """A store with two versions, closed; and the ids of things in it."""
+
+    folder: Path
+    versions: list[castore.Version]
+    small: Id
+    big: Id
+    chunk: Id
+    page: Id
+
+    @property
+    def cas(self) -> Path:
+        return self.folder / ".cas"
+
+    def check(self, **options: bool) -> FsckReport:
+        with castore.open(self.folder) as store:
+            report = fsck(store, **options)
+        json.dumps(report.as_json())
+        assert report.ok == (not report.findings)
+        return report
+
+
+@pytest.fixture
+def subject(store: castore.Store, out: Path, tmp_path: Path) -> Subject:
+    (out / "data" / "big.bin").write_bytes(os.urandom(900_000))
+    first = store.commit("out", cwd=tmp_path).version
+    (out / "report.md").write_text("# Another\n")
+    second = store.commit("out", cwd=tmp_path).version
+    store.tag("release", "out@v1")
+    big = content_id((out / "data" / "big.bin").read_bytes())
+    root = store.reader.layout_root(big)
+    assert root is not None
+    chunk = next(iter_parts(store.reader.layout_page, root)).id
+    data = store.set_of(second).get("data")
+    assert data is not None
+    assert isinstance(data.content, TreeContent)
+    deep = find_entry(store.reader.tree_page, data.content.id, b"deep")
+    assert deep is not None
+    small = content_id((out / "data" / "a.csv").read_bytes())
+    store.close()
+    return Subject(tmp_path, [first, second], small, big, chunk, deep.id)
+
+
+def test_a_whole_store_has_no_findings(subject: Subject) -> None:
+    quick, full = subject.check(), subject.check(full=True)
+    assert quick.findings == full.findings == ()
+    assert quick.counts["versions"] == full.counts["versions"] == 2
+    assert quick.counts["refs"] == 2
+    assert full.counts["big files"] == 1
+    assert full.counts["objects"] > full.counts["blocks"] > 5
+
+
+def hurt(report: FsckReport) -> set[str]:
+    return {str(item) for finding in report.findings for item in finding.hurt}
+
+
+def test_a_flipped_bit_in_a_small_file_names_the_file_in_every_version(subject: Subject) -> None:
+    key = block_key_of(subject.cas, subject.small)
+    alter(subject.cas, "blocks", key, lambda block: block.replace(b"1,2\n2,3\n", b"1,2\n2,4\n"))
+    assert not subject.check().findings, "quick does not read contents"
+    report = subject.check(full=True)
+    assert [finding.object for finding in report.findings] == [subject.small]
+    assert {"out@v1:data/a.csv", "out@v2:data/a.csv"} <= hurt(report)
+
+
+def test_a_flipped_bit_in_a_chunk_names_the_big_file(subject: Subject) -> None:
+    alter_block_of(subject.cas, subject.chunk)
+    report = subject.check(full=True)
+    kinds = {(finding.object, finding.kind) for finding in report.findings}
+    assert (subject.chunk, "chunk") in kinds
+    assert (subject.big, "layout") in kinds
+    assert {"out@v1:data/big.bin", "out@v2:data/big.bin"} <= hurt(report)
+    chunk = next(f for f in report.findings if f.object == subject.chunk)
+    assert any(item.path == "big.bin" for item in chunk.hurt)
+
+
+def test_a_damaged_folder_set_or_manifest_hurts_its_versions(subject: Subject) -> None:
+    second = subject.versions[1]
+    for id, kind in ((subject.page, "tree"), (second.set_id, "set"), (second.id, "manifest")):
+        alter_block_of(subject.cas, id)
+        for options in ({}, {"full": True}):
+            report = subject.check(**options)
+            assert report.findings, kind
+            assert "out@v2" in {item.split(":")[0] for item in hurt(report)} or any(
+                second.id in (item.version for item in f.hurt) or "heads/out" in f.where
+                for f in report.findings
+            ), (kind, report.findings)
+        alter_block_of(subject.cas, id)
+    assert not subject.check(full=True).findings
+
+
+def test_a_missing_object_is_found_without_reading_contents(subject: Subject) -> None:
+    for id in (subject.small, subject.chunk, subject.page, subject.versions[0].set_id):
+        kept: list[bytes] = []
+        alter(subject.cas, "objects", id, lambda row, kept=kept: kept.append(row))  # type: ignore[misc]
+        report = subject.check()
+        assert any(f.object == id and "missing" in f.detail for f in report.findings)
+        put_back(subject.cas, "objects", id, kept[0])
+    assert not subject.check().findings
+
+
+def put_back(folder: Path, table: str, key: bytes, value: bytes) -> None:
+    with_table(folder, table, lambda transaction, handle: transaction.put(key, value, db=handle))  # type: ignore[func-returns-value]
+
+
+def test_a_missing_parent_and_a_missing_version_are_found(subject: Subject) -> None:
+    alter(subject.cas, "objects", subject.versions[0].id, lambda _: None)
+    report = subject.check()
+    details = {(finding.kind, finding.where) for finding in report.findings}
+    assert ("manifest", "out@v2") in details
+    assert ("ref", "tags/release") in details
+
+
+def test_a_ref_that_the_log_does_not_know_of_is_found(subject: Subject) -> None:
+    first = subject.versions[0].id
+    alter(subject.cas, "refs", b"heads/out", lambda _: first)
+    report = subject.check()
+    assert [finding.where for finding in report.findings] == ["heads/out"]
+    assert "operation log" in report.findings[0].detail
+
+
+def test_a_ref_that_names_what_is_no_version_is_found(subject: Subject) -> None:
+    wrong = subject.versions[0].set_id
+    alter(subject.cas, "refs", b"tags/release", lambda _: wrong)
+    report = subject.check()
+    assert any("no version" in finding.detail for finding in report.findings)
+
+
+def test_an_altered_operation_breaks_the_chain(subject: Subject) -> None:
+    number = (1).to_bytes(8, "little")
+    alter(subject.cas, "ops", number, lambda value: value.replace(b"commit", b"c0mmit"))
+    report = subject.check()
+    assert any(finding.kind == "operation" for finding in report.findings)
+
+
+@pytest.mark.parametrize("table", ["blockinfo", "lookup"])
+def test_a_derived_table_that_is_not_as_a_rebuild_gives_is_found(
+    subject: Subject, table: str
+) -> None:
+    def damage(transaction: object, handle: object) -> None:
+        with transaction.cursor(handle) as cursor:  # type: ignore[attr-defined]
+            assert cursor.first()
+            key, value = cursor.item()
+        if table == "lookup":
+            transaction.delete(key, db=handle)  # type: ignore[attr-defined]
+        else:
+            transaction.put(key, flip_last(value), db=handle)  # type: ignore[attr-defined]
+
+    with_table(subject.cas, table, damage)
+    report = subject.check(full=True)
+    assert any(finding.kind == "table" for finding in report.findings)
+
+
+def test_one_version_and_its_chain(subject: Subject) -> None:
+    alter_block_of(subject.cas, content_id(b"# Another\n"))
+    with castore.open(subject.folder) as store:
+        assert fsck(store, version=subject.versions[0], full=True).ok
+        report = fsck(store, version=subject.versions[1], full=True)
+        assert report.counts["versions"] == 2
+    assert "out@v2:report.md" in hurt(report)
+
+
+def entries(*rows: Entry) -> tuple[Artifact, list[tuple[Id, bytes]]]:
+    built = build_tree(rows)
+    content = TreeContent(built.root, built.size)
+    return Artifact("folder", "folder", "folder", "folder", content), built.pages
+
+
+def test_versions_that_lie_about_sizes_numbers_and_parents_are_found(
+    store: castore.Store,
+) -> None:
+    with store.session("base") as session:
+        session.write("part", b"12345")
+        base = session.commit()
+    digest = content_id(b"12345")
+    file = Artifact("part", "t", "text", "part", FileContent(digest, 5))
+    members = make_set([file])
+    publish_set(store, "good", members, [])
+    assert fsck(store, full=True).ok
+    publish_set(store, "base", members, [], number=7)
+    artifact, pages = entries(Entry(b"f", "file", digest, 5, 0))
+    lying = Artifact("folder", "folder", "folder", "folder", TreeContent(artifact.content.id, 6))  # type: ignore[union-attr]
+    publish_set(store, "size", make_set([lying]), pages)
+    absent = FileContent(b"\7" * 32, 1)
+    publish_set(store, "absent", make_set([Artifact("a", "t", "text", "a", absent)]), [])
+    publish_set(
+        store, "kind", make_set([Artifact("a", "t", "text", "a", FileContent(base.id, 1))]), []
+    )
+    publish_set(store, "partial", members, [], state="partial", missing=("x",))
+    report = fsck(store)
+    found = {finding.where.split("@")[0]: finding.detail for finding in report.findings}
+    assert "number 7" in found["base"]
+    assert "6" not in found["size"]
+    assert "not what is said" in found["size"]
+    assert "missing" in found["absent"]
+    assert "manifest where a chunk" in found["kind"]
+    assert "incomplete version" in found["heads/partial"]
+
+
+def test_purged_and_promised_objects_say_why_they_are_not_there(subject: Subject) -> None:
+    with castore.open(subject.folder) as store:
+
+        def transact(tables: Writing) -> None:
+            tables.set_state(subject.small, Kind.CHUNK, State.PURGED)
+            tables.set_state(subject.chunk, Kind.CHUNK, State.LOST)
+
+        store.database.write(transact)
+        report = fsck(store)
+    assert [(finding.object, finding.detail) for finding in report.findings] == [
+        (subject.chunk, "was lost")
+    ]
+
+
+def test_progress_is_told_the_bytes_of_blocks(subject: Subject) -> None:
+    told: list[int] = []
+    with castore.open(subject.folder) as store:
+        fsck(store, full=True, progress=told.append)
+    assert sum(told) > 1_800_000, "blocks once, and the big file once more"
+
+
+def test_marks_tell_what_was_seen() -> None:
+    marks = Marks()
+    rows = [
+        ObjectRow(block, slot, Kind.CHUNK, State.STORED)
+        for block in (0, 7, 8, 100_000)
+        for slot in (0, 1, 63, 4095)
+    ]
+    assert all(marks.add(row) for row in rows)
+    assert not any(marks.add(row) for row in rows)
+
+
+def test_findings_are_kept_once_and_bounded() -> None:
+    findings = Findings()
+    for _ in range(2):
+        for number in range(FINDINGS + 5):
+            findings.add(b"", "ref", str(number), "x")
+    assert len(findings.kept) == FINDINGS
+    assert findings.more == 10
