@@ -58,6 +58,12 @@ class Codec(IntEnum):
     DELTA = 2
 
 
+# History is read without zstd.
+ALWAYS_RAW: Final = frozenset((Kind.MANIFEST, Kind.NOTE))
+# What may be a base of a delta: chunks for content, these for metadata.
+METADATA_BASES: Final = frozenset((Kind.LAYOUT, Kind.TREE, Kind.SET))
+
+
 class Member(NamedTuple):
     """One object in a block: its id, its kind and its raw size in bytes."""
 
@@ -190,6 +196,8 @@ def _problem(block: Block) -> str:
         return f"a raw frame of {len(block.frame)} bytes for {block.raw_size}"
     if len(block.bases) > BLOCK_BASES or block.depth > DELTA_DEPTH:
         return f"{len(block.bases)} bases at depth {block.depth}"
-    if delta != bool(block.bases) or delta != bool(block.depth) or (delta and block.metadata):
+    if delta != bool(block.bases) or delta != bool(block.depth):
         return f"codec {block.codec.name.lower()}, {len(block.bases)} bases, depth {block.depth}"
+    if block.codec is not Codec.RAW and any(m.kind in ALWAYS_RAW for m in block.members):
+        return f"a manifest or note under codec {block.codec.name.lower()}"
     return ""

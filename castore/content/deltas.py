@@ -13,10 +13,10 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
-from castore.content.blocks import Block, Codec, decode_block
+from castore.content.blocks import METADATA_BASES, Block, Codec, decode_block
 from castore.content.codecs import decompress
 from castore.errors import CorruptObject
-from castore.model.ids import Id, Kind, content_id
+from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import DICTIONARY_BYTES, MIB
 
 # For one object read: bases in all, bytes decoded, and bytes held at once.
@@ -24,6 +24,7 @@ CHAIN_BLOCKS: Final = 8192
 CHAIN_WORK_BYTES: Final = 2048 * MIB
 CHAIN_HELD_BYTES: Final = 96 * MIB
 CHAIN_KEPT_BYTES: Final = 16 * MIB
+_CHUNKS: Final = frozenset((Kind.CHUNK,))
 
 
 class StoredObject(NamedTuple):
@@ -85,9 +86,11 @@ class _Chain:
         self._held: dict[Id, bytes] = {}
         self._held_bytes = 0
         self._work = 0
+        self._allowed = _CHUNKS
         self._plain: OrderedDict[int, _Plain] = OrderedDict()
 
     def decode(self, block: Block, where: str) -> bytes:
+        self._allowed = METADATA_BASES if block.metadata else _CHUNKS
         self._collect(_Delta(block, where))
         wanted: dict[int, list[tuple[Id, int]]] = {}
         for id, base in self._bases.items():
@@ -98,7 +101,8 @@ class _Chain:
             raw = self._apply(delta)
             for id, slot in wanted.get(number, ()):
                 start, end = delta.block.span(slot)
-                self._hold(id, _checked(raw[start:end], id, delta.where))
+                kind = delta.block.members[slot].kind
+                self._hold(id, _checked(raw[start:end], id, kind, delta.where))
         return self._apply(_Delta(block, where))
 
     def _collect(self, top: _Delta) -> None:
@@ -137,8 +141,10 @@ class _Chain:
         stored = self._load(id)
         number, slot = stored.block_number, stored.slot
         where = block_place(number)
-        if stored.kind is not Kind.CHUNK:
-            raise CorruptObject(f"{where}: base {id.hex()} is not a chunk", where=where)
+        if stored.kind not in self._allowed:
+            raise CorruptObject(
+                f"{where}: base {id.hex()} is a {stored.kind.name.lower()}", where=where
+            )
         plain = self._plain.get(number)
         if plain is not None:
             block = plain.block
@@ -204,7 +210,7 @@ class _Chain:
             raw = raw_bytes(block, self._load, where)
             start, end = block.span(slot)
             data = raw[start:end]
-        return _checked(data, id, where)
+        return _checked(data, id, block.members[slot].kind, where)
 
     def _hold(self, id: Id, data: bytes) -> None:
         self._held[id] = data
@@ -218,9 +224,9 @@ class _Chain:
             raise CorruptObject(f"{where}: a delta that takes too much work to read", where=where)
 
 
-def _checked(data: bytes, id: Id, where: str) -> bytes:
-    """The bytes of a base, compared with its id."""
-    if content_id(data) != id:
+def _checked(data: bytes, id: Id, kind: Kind, where: str) -> bytes:
+    """The bytes of a base, compared with its id; a layout's root has none, its block was checked."""
+    if kind is not Kind.LAYOUT and object_id(kind, data) != id:
         raise CorruptObject(
             f"{where}: the bytes of {id.hex()} do not match it", id=id.hex(), where=where
         )

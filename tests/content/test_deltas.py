@@ -6,11 +6,12 @@ import pytest
 import zstandard
 
 from castore.content import deltas
-from castore.content.blocks import Block, Codec, decode_block, encode_block
+from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
 from castore.content.codecs import compress
-from castore.content.encoder import encode_chunks, encode_solid
-from castore.errors import CorruptObject, ObjectNotFound
-from castore.model.ids import Id, Kind, content_id
+from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
+from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
+from castore.model.artifact_set import Artifact, FileContent, encode_set, make_set
+from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.limits import CHUNK_MAX, KIB
 from tests.content.memory_sink import MemorySink
 from tests.content.samples import chunk, noise, prose
@@ -178,7 +179,7 @@ def test_a_base_that_is_no_chunk_is_refused() -> None:
     kind, number, slot = store.rows[content_id(old)]
     assert kind is Kind.CHUNK
     store.rows[content_id(old)] = (Kind.TREE, number, slot)
-    with pytest.raises(CorruptObject, match="not a chunk"):
+    with pytest.raises(CorruptObject, match="is a tree"):
         read(store, new)
 
 
@@ -241,3 +242,49 @@ def test_a_frame_written_without_its_dictionary_is_not_believed() -> None:
     store.put(encode_block(block))
     with pytest.raises(CorruptObject):
         read(store, new)
+
+
+def some_set(count: int, changed: int = -1) -> bytes:
+    """An encoded set of `count` files; the one at place `changed` differs."""
+    files = [content_id(b"%d%d" % (at, at == changed)) for at in range(count)]
+    return encode_set(
+        make_set(
+            Artifact(f"file {at}", "document", "text", f"f{at}", FileContent(digest, 9))
+            for at, digest in enumerate(files)
+        )
+    )
+
+
+def set_delta(base: bytes, base_id: Id, new: bytes) -> bytes:
+    """A metadata delta of one set against another object."""
+    dictionary = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    frame = zstandard.ZstdCompressor(dict_data=dictionary).compress(new)
+    member = Member(object_id(Kind.SET, new), Kind.SET, len(new))
+    return encode_block(Block(Codec.DELTA, True, 1, len(new), (base_id,), (member,), frame))
+
+
+def test_a_set_may_be_a_delta_against_the_set_before() -> None:
+    store = MemorySink()
+    old, new = some_set(100), some_set(100, changed=50)
+    for block in encode_metadata([(Kind.SET, object_id(Kind.SET, old), old)]):
+        store.put(block.data)
+    stored = set_delta(old, object_id(Kind.SET, old), new)
+    assert len(stored) < 300
+    store.put(stored)
+    assert store.reader.payload(object_id(Kind.SET, new), Kind.SET) == new
+
+
+def test_a_metadata_delta_against_content_is_refused() -> None:
+    store = MemorySink()
+    old, new = some_set(100), some_set(100, changed=50)
+    store.put(encode_chunks([(content_id(old), old)])[0].data)
+    store.put(set_delta(old, content_id(old), new))
+    with pytest.raises(CorruptObject, match="is a chunk"):
+        store.reader.payload(object_id(Kind.SET, new), Kind.SET)
+
+
+@pytest.mark.parametrize("kind", [Kind.MANIFEST, Kind.NOTE])
+def test_history_is_never_compressed(kind: Kind) -> None:
+    member = Member(content_id(b""), kind, 0)
+    with pytest.raises(InvalidInput, match="under codec"):
+        encode_block(Block(Codec.ZSTD, True, 0, 0, (), (member,), compress(b"")))

@@ -388,16 +388,15 @@ def test_a_failed_meta_page_is_overcome_by_reopening(home: Path, child: Child) -
 def test_a_killed_reader_frees_its_slot(home: Path, child: Child) -> None:
     fill(home, 3)
     code = """
+    database = Database.open(HOME)
+    environment = database._engine._environment
     hold = "Database.open(HOME).read(lambda view: print(flush=True) or sys.stdin.readline())"
     reader = other(hold)
     reader.kill()
     reader.wait()
-    import lmdb
-    environment = lmdb.open(str(HOME), create=False, readonly=True, lib_version=0)
     print(str(reader.pid) in environment.readers())
-    environment.close()
-    database = Database.open(HOME)
-    print(str(reader.pid) in database._engine._environment.readers())
+    other("Database.open(HOME); print(flush=True)").wait()
+    print(str(reader.pid) in environment.readers())
     """
     assert child(code) == "True\nFalse\n"
 

@@ -1,0 +1,259 @@
+"""Look-ups: what they lead to, that they are a function of what is stored, and ancestors."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from castore.database import ancestry
+from castore.database.ancestry import Step, find_ancestor, make_step
+from castore.database.derive import Index
+from castore.database.environment import Database
+from castore.database.rebuild import rebuild
+from castore.errors import CorruptObject
+from castore.model.ids import Id, Kind, content_id, object_id
+from castore.model.manifest import Agent, Source
+from tests.database.material import (
+    block_of,
+    chain,
+    chunks,
+    dump,
+    edit,
+    make_database,
+    manifest,
+    note,
+    put,
+    put_objects,
+    set_of,
+    tree,
+)
+
+
+def ids_of(database: Database, index: Index, value: object = b"") -> list[Id]:
+    """What a look-up leads to, newest first."""
+    return database.read(lambda reading: [id for _, id in reading.lookup(index, value)])
+
+
+def test_a_version_is_found_by_all_it_says(database: Database) -> None:
+    target, digest = b"t" * 32, b"d" * 32
+    sources = [Source(target=target), Source(digest=digest, uri="https://example.org/x")]
+    (id,) = put_objects(
+        database, (Kind.MANIFEST, manifest(sources=sources, at=9, operation="op-1"))
+    )
+    for index, value in [
+        (Index.TIME, b""),
+        (Index.AGENT, "writer"),
+        (Index.AGENT_VERSION, ("writer", "7")),
+        (Index.SPEC, "report"),
+        (Index.SPEC_VERSION, ("report", "1.1")),
+        (Index.RUN, "run-1"),
+        (Index.TRACE, "trace-1"),
+        (Index.AUTHOR, "someone@example.org"),
+        (Index.OPERATION, "op-1"),
+        (Index.SOURCE, target),
+        (Index.SOURCE, digest),
+        (Index.SOURCE, "https://example.org/x"),
+        (Index.IN_MANIFEST, b"\1" * 32),
+        (Index.IN_MANIFEST, content_id(b"spec")),
+    ]:
+        assert ids_of(database, index, value) == [id], index
+    for index, value in [
+        (Index.AGENT, "writ"),
+        (Index.AGENT, ""),
+        (Index.AGENT_VERSION, ("writer", "8")),
+        (Index.SPEC, "writer"),
+        (Index.OPERATION, ""),
+        (Index.SOURCE, b"\1" * 32),
+    ]:
+        assert ids_of(database, index, value) == [], index
+
+
+def test_what_is_unknown_has_no_rows(database: Database) -> None:
+    put_objects(database, (Kind.MANIFEST, manifest(agent=Agent(), run="")))
+    for index in (Index.AGENT, Index.AGENT_VERSION, Index.RUN):
+        assert ids_of(database, index, "") == []
+        assert ids_of(database, index, ("", "")) == []
+
+
+def test_content_leads_to_its_containers(database: Database) -> None:
+    page = tree("a")
+    content, inner = content_id(b"0a"), object_id(Kind.TREE, page)
+    outer = set_of(b"one", folder=inner)
+    members = object_id(Kind.SET, outer)
+    version = manifest(set=members)
+    put_objects(database, (Kind.TREE, page), (Kind.SET, outer), (Kind.MANIFEST, version))
+    find = database.read
+    assert find(lambda r: list(r.containers(content))) == [(inner, Kind.TREE)]
+    assert find(lambda r: list(r.containers(inner))) == [(members, Kind.SET)]
+    assert find(lambda r: list(r.containers(content_id(b"one")))) == [(members, Kind.SET)]
+    found = find(lambda r: list(r.containers(members)))
+    assert found == [(object_id(Kind.MANIFEST, version), Kind.MANIFEST)]
+    assert ids_of(database, Index.TYPE, "dataset") == [members]
+    assert ids_of(database, Index.TYPE, "page") == [members]
+    assert ids_of(database, Index.TYPE, "config") == []
+
+
+def test_notes_are_found_by_target_and_subject(database: Database) -> None:
+    target = b"v" * 32
+    first, second = put_objects(
+        database,
+        (Kind.NOTE, note(target, at=1)),
+        (Kind.NOTE, note(target, at=2, subject="deployment", value="production")),
+    )
+    assert ids_of(database, Index.TARGET, target) == [second, first]
+    assert ids_of(database, Index.SUBJECT, ("review", "approved")) == [first]
+    assert ids_of(database, Index.SUBJECT, ("deployment", "production")) == [second]
+
+
+def test_times_bound_a_look_up(database: Database) -> None:
+    times = [0, 1, 5, 5, 9, (1 << 63) - 1]
+    put_objects(
+        database,
+        *((Kind.MANIFEST, manifest(at=at, message=str(n))) for n, at in enumerate(times)),
+    )
+    for since, until in [(0, None), (1, 9), (5, 6), (6, 9), (0, 0), (9, None)]:
+        found = database.read(
+            lambda r, since=since, until=until: [
+                at for at, _ in r.lookup(Index.AGENT, "writer", since=since, until=until)
+            ]
+        )
+        wanted = [at for at in times if at >= since and (until is None or at < until)]
+        assert found == sorted(wanted, reverse=True)
+
+
+# A rebuild equals what was written, in whatever order it came.
+
+
+def some_objects(dice: random.Random) -> list[tuple[Kind, bytes]]:
+    """Versions on two lines with a merge, their sets, folders, notes and contents."""
+    found: list[tuple[Kind, bytes]] = []
+    lines = [chain(dice.randrange(1, 40), side=side) for side in range(2)]
+    for line in lines:
+        found.extend((Kind.MANIFEST, data) for _, data in line)
+    number = len(lines[0]) + 1
+    merged = manifest(number, [lines[0][-1][0], lines[1][-1][0]], at=999)
+    found.append((Kind.MANIFEST, merged))
+    page = tree("a", "b", seed=dice.randrange(9))
+    found.append((Kind.TREE, page))
+    found.append((Kind.SET, set_of(dice.randbytes(4), folder=object_id(Kind.TREE, page))))
+    found.append((Kind.NOTE, note(lines[0][0][0], at=dice.randrange(99))))
+    found.extend((Kind.CHUNK, dice.randbytes(5)) for _ in range(5))
+    return found
+
+
+@given(st.integers(0, 1 << 32), st.sampled_from(["oldest", "newest", "any"]), st.integers(1, 30))
+def test_a_rebuild_equals_what_was_written(seed: int, order: str, batch: int) -> None:
+    dice = random.Random(seed)
+    objects = some_objects(dice)
+    if order == "newest":
+        objects.reverse()
+    elif order == "any":
+        dice.shuffle(objects)
+    with tempfile.TemporaryDirectory() as folder:
+        database = make_database(Path(folder) / ".cas")
+        for start in range(0, len(objects), batch):
+            put(database, *(block_of(item) for item in objects[start : start + batch]))
+        database.write(lambda writing: writing.append_operation("x", op_id="o", at=3, by=""))
+        before = dump(database)
+        assert before["lookup"]
+        database.write(rebuild)
+        assert dump(database) == before
+        for table in ("lookup", "blockinfo"):
+            database.write(lambda writing, table=table: writing.clear(table))
+        edit(database, "objects", dict.clear)
+        database.write(rebuild)
+        assert dump(database) == before
+        database.close()
+
+
+def test_a_rebuild_keeps_what_no_block_tells(database: Database) -> None:
+    from castore.database.tables import State
+
+    ids = put_objects(database, (Kind.CHUNK, b"one"), (Kind.SET, set_of(b"one")))
+    database.write(lambda writing: writing.set_state(ids[0], Kind.CHUNK, State.PURGED))
+    database.write(lambda writing: writing.set_state(b"p" * 32, Kind.SET, State.PROMISED))
+    put(database, chunks(b"two", b"three"), chunks(b"three", b"four"))
+    before = dump(database)
+    database.write(rebuild)
+    assert dump(database) == before
+
+
+# Ancestors.
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 17, 400])
+def test_every_ancestor_is_found(database: Database, length: int) -> None:
+    line = chain(length)
+    put(database, *(block_of((Kind.MANIFEST, data)) for _, data in line))
+    tip = line[-1][0]
+    found = database.read(lambda r: [r.ancestor(tip, n) for n in range(1, length + 1)])
+    assert found == [id for id, _ in line]
+    assert database.read(lambda r: r.ancestor(tip, 0)) is None
+    assert database.read(lambda r: r.ancestor(tip, length + 1)) is None
+    assert database.read(lambda r: r.ancestor(b"?" * 32, 1)) is None
+
+
+def test_ancestors_are_few_steps_away() -> None:
+    steps: dict[Id, Step] = {}
+    count = 100_000
+    for number in range(1, count + 1):
+        id, parent = number.to_bytes(32, "big"), (number - 1).to_bytes(32, "big")
+        steps[id] = make_step(number, parent if number > 1 else None, steps.get)
+    reads = 0
+
+    def read(id: Id) -> Step | None:
+        nonlocal reads
+        reads += 1
+        return steps.get(id)
+
+    dice = random.Random(2)
+    for _ in range(200):
+        high = dice.randrange(1, count + 1)
+        low = dice.randrange(1, high + 1)
+        reads = 0
+        assert find_ancestor(high.to_bytes(32, "big"), low, read) == low.to_bytes(32, "big")
+        assert reads < 120
+
+
+def test_a_shallow_chain_ends_where_it_ends(database: Database) -> None:
+    line = chain(30)
+    put(database, *(block_of((Kind.MANIFEST, data)) for _, data in line[10:]))
+    tip = line[-1][0]
+    assert database.read(lambda r: r.ancestor(tip, 11)) == line[10][0]
+    assert database.read(lambda r: r.ancestor(tip, 10)) is None
+    put(database, *(block_of((Kind.MANIFEST, data)) for _, data in line[:10]))
+    assert database.read(lambda r: r.ancestor(tip, 1)) == line[0][0]
+
+
+def test_wrong_numbers_end_the_walk() -> None:
+    a, b, c = b"a" * 32, b"b" * 32, b"c" * 32
+    steps = {a: Step(9, b, b), b: Step(9, c, c), c: Step(9, a, a)}
+    with pytest.raises(CorruptObject, match="number 9, its parent 9"):
+        find_ancestor(a, 3, steps.get)
+
+
+def test_a_malformed_jump_row_is_corruption(database: Database) -> None:
+    (id,) = put_objects(database, (Kind.MANIFEST, manifest()))
+    key = bytes((Index.JUMP,)) + id
+    edit(database, "lookup", lambda rows: rows.update({key: b"x" * 9}))
+    with pytest.raises(CorruptObject, match="jump row"):
+        database.read(lambda r: r.ancestor(id, 1))
+
+
+@given(st.integers(1, 1 << 60), st.booleans())
+def test_steps_survive_packing(number: int, first: bool) -> None:
+    step = Step(number, b"" if first else b"p" * 32, b"" if first else b"j" * 32)
+    assert ancestry.read_step(ancestry.pack_step(step), b"") == step
+
+
+def test_children_lead_forwards(database: Database) -> None:
+    line = chain(5)
+    put(database, *(block_of((Kind.MANIFEST, data)) for _, data in line))
+    for (parent, _), (child, _) in pairwise(line):
+        assert ids_of(database, Index.CHILD, parent) == [child]
