@@ -249,14 +249,16 @@ class Database:
 
 def _check_head(reading: Reading, folder: Path, head: tuple[int, Id]) -> None:
     sequence, hash = head
-    last = reading.last_operation()
     found = reading.operation(sequence)
     if found is not None and found.hash == hash:
         return
     where = str(folder / HEADS_LOG)
     if found is None:
-        have = f"the database ends at {last.sequence}" if last else "the database has none"
-        problem = f"{HEADS_LOG} notes operation {sequence}, but {have}: it was rolled back"
+        last = reading.last_sequence()
+        problem = (
+            f"{HEADS_LOG} notes operation {sequence}, but the database ends at {last}: it was "
+            "rolled back"
+        )
     else:
         problem = f"operation {sequence} is not the one noted in {HEADS_LOG}"
     raise CorruptObject(f"{folder}: {problem}", where=where, fix="cas fsck")

@@ -25,7 +25,7 @@ from castore.database.datafile import (
     read_metas,
     read_tree_record,
 )
-from castore.errors import CorruptObject
+from castore.errors import CastoreError, CorruptObject
 
 _BRANCH: Final = 1
 _LEAF: Final = 2
@@ -120,7 +120,7 @@ class _Accounting:
     def run(self) -> PageReport:
         try:
             metas = read_metas(self._descriptor, self._where)
-        except CorruptObject as error:
+        except CastoreError as error:
             self._problem(error.message)
             return self.report
         self._check_metas(*metas)

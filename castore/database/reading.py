@@ -228,6 +228,11 @@ class Reading:
         """The newest entry."""
         return next(self.operations(), None)
 
+    def last_sequence(self) -> int:
+        """The sequence of the newest entry, 0 if there is none, without decoding it."""
+        last = next(self._walk(self._tables.ops, backwards=True), None)
+        return tables.read_number(last[0]) if last else 0
+
     def operation_by_id(self, op_id: str) -> Operation | None:
         """The newest entry with this operation id."""
         return next(self.operations_by_id(op_id), None)

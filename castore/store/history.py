@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from castore.model.artifact_set import Content
@@ -43,6 +43,7 @@ def log(
     else:
         found = (tip(store, name) for name in branch_names(store))
         starts = [version for version in found if version is not None]
+    tips = {start.branch: start.id for start in starts}
     matches = _matcher(store, only or Filter())
     count = 0
     for version in walk(store, starts):
@@ -50,7 +51,16 @@ def log(
             return
         if matches(version):
             count += 1
-            yield version
+            yield version if rev else _at_home(store, version, tips)
+
+
+def _at_home(store: Store, version: Version, tips: Mapping[str, Id]) -> Version:
+    """The version under the branch it was committed to, while that branch still holds it."""
+    home = version.manifest.branch
+    if home == version.branch or home not in tips:
+        return version
+    found = store.database.read(lambda tables: tables.ancestor(tips[home], version.number))
+    return Version(version.id, version.manifest, home) if found == version.id else version
 
 
 def walk(store: Store, starts: list[Version]) -> Iterator[Version]:

@@ -1,4 +1,4 @@
-"""Fixtures of the store room: a real store in a temporary folder, with a clock that only advances."""
+"""Fixtures of the store room: a real store in a temporary folder, with a clock that advances."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from castore.model.limits import MIB
 from castore.spec.formats.json_stream import NotJson, scan_stream
-from castore.spec.formats.source import WHOLE, Finding, Source, capped
+from castore.spec.formats.source import SKIPPED, WHOLE, Finding, Source, capped
 
 LINE_BYTES: Final = 16 * MIB
 _BYTE: Final = re.compile(r" \(byte (\d+)\)$")
@@ -66,7 +66,8 @@ def json_lines(source: Source) -> Iterator[tuple[int, bytes]]:
         while line := file.readline(LINE_BYTES + 1):
             number += 1
             if len(line) > LINE_BYTES:
-                raise NotJson(f"a line of more than {LINE_BYTES // MIB} MiB", number, 1)
+                detail = f"a line of more than {LINE_BYTES // MIB} MiB is not read"
+                raise NotJson(detail, number, 1, SKIPPED)
             if line.strip():
                 yield number, line
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from castore.model.limits import MIB
-from castore.spec.formats.source import WHOLE, Finding, Source
+from castore.spec.formats.source import FAILED, SKIPPED, WHOLE, Finding, Source
 
 DEPTH: Final = 1000
 _STEP: Final = 4 * MIB
@@ -15,7 +15,11 @@ _SVG: Final = ("svg", "http://www.w3.org/2000/svg svg")
 
 
 class _Refused(Exception):
-    """Well-formed perhaps, but not accepted."""
+    """Well-formed perhaps, but not accepted (failed), or not read to its end (skipped)."""
+
+    def __init__(self, detail: str, result: str = FAILED) -> None:
+        super().__init__(detail)
+        self.result = result
 
 
 def check_xml(source: Source) -> list[Finding]:
@@ -54,7 +58,7 @@ class _Reading:
             reason = expat.ErrorString(error.code) or "not well-formed"
             return [Finding(f"not XML: {reason} (line {error.lineno})", error.lineno)]
         except _Refused as error:
-            return [Finding(str(error), parser.CurrentLineNumber)]
+            return [Finding(str(error), parser.CurrentLineNumber, error.result)]
         except (LookupError, ValueError, TypeError) as error:
             return [Finding(f"not XML: {error}", parser.CurrentLineNumber)]
         return []
@@ -73,7 +77,8 @@ class _Reading:
             pending = b""
             # expat reads an unfinished token again and again: a long one takes quadratic time.
             if fed - parser.CurrentByteIndex > _PENDING:
-                raise _Refused(f"one tag, comment or text of more than {_PENDING // MIB} MiB")
+                detail = f"one tag or comment of more than {_PENDING // MIB} MiB is not read"
+                raise _Refused(detail, SKIPPED)
         parser.Parse(pending, True)
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:

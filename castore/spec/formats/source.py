@@ -53,10 +53,10 @@ class Source:
         """All of it; only for what is at most WHOLE."""
         return self.piece(0, min(self.size, WHOLE))
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self, length: int = BLOCK) -> Iterator[bytes]:
         """All of it, block by block."""
         with self.open() as file:
-            while block := file.read(BLOCK):
+            while block := file.read(length):
                 yield block
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from castore.model.limits import MIB
-from castore.spec.formats.source import Finding, Source, capped
+from castore.spec.formats.source import SKIPPED, Finding, Source, capped
 from castore.spec.formats.text import NotText, lines
 
 LINE_CHARACTERS: Final = 4 * MIB
@@ -48,7 +48,7 @@ def _agree(head: str, rest: Iterator[tuple[int, str]], delimiter: str) -> Iterat
                 yield Finding(f"{_fields(len(row))}; the first row has {width}", start)
             start = reader.line_num + 1
     except csv.Error as error:
-        yield Finding(_reason(str(error)), start)
+        yield _fault(str(error), start)
 
 
 def _texts(head: str, rest: Iterator[tuple[int, str]]) -> Iterator[str]:
@@ -67,9 +67,11 @@ def _fields(count: int) -> str:
     return f"{count} field" if count == 1 else f"{count} fields"
 
 
-def _reason(message: str) -> str:
+def _fault(message: str, line: int) -> Finding:
     if "field limit" in message:
-        return f"a field of more than {csv.field_size_limit()} characters (a quote left open?)"
+        limit = csv.field_size_limit()
+        detail = f"a field of more than {limit} characters (a quote left open?): not read further"
+        return Finding(detail, line, SKIPPED)
     if "unexpected end of data" in message:
-        return "a quote that is never closed"
-    return message
+        return Finding("a quote that is never closed", line)
+    return Finding(message, line)

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 from typing import Final
 
-from castore.spec.formats.source import Finding, Source
+from castore.spec.formats.source import FAILED, SKIPPED, Finding, Source
 
 CODECS: Final = {
     "utf-8": "utf-8",
@@ -18,11 +18,11 @@ CODECS: Final = {
 
 
 class NotText(Exception):
-    """Bytes outside the encoding, or a line without an end; says what and on which line."""
+    """Bytes outside the encoding (failed) or too long a line (skipped); says on which line."""
 
-    def __init__(self, detail: str, line: int) -> None:
+    def __init__(self, detail: str, line: int, result: str = FAILED) -> None:
         super().__init__(detail)
-        self.finding = Finding(detail, line)
+        self.finding = Finding(detail, line, result)
 
 
 def check_text(source: Source) -> list[Finding]:
@@ -76,7 +76,8 @@ def lines(source: Source, limit: int) -> Iterator[tuple[int, str]]:
         rest += text
         if "\n" not in text:
             if len(rest) > limit:
-                raise NotText(f"a line of more than {limit} characters", number)
+                detail = f"a line of more than {limit} characters is not read"
+                raise NotText(detail, number, SKIPPED)
             continue
         *complete, rest = rest.split("\n")
         for line in complete:

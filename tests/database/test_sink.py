@@ -1,0 +1,178 @@
+"""The sink of a session and the stat cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from castore.content.ingest import Ingestor
+from castore.content.reader import ObjectReader
+from castore.content.sink import Batch, FileStamp
+from castore.database.environment import Database
+from castore.database.sink import StageSink, StatCache
+from castore.errors import Conflict
+from castore.model.ids import Kind, content_id
+from tests.database.material import block_of, chunks, payload_of, tree
+
+SESSION = b"s" * 16
+SECOND = 1_000_000_000
+
+
+def test_a_batch_is_stored_and_staged(database: Database) -> None:
+    sink = StageSink(database, SESSION, header=b"header")
+    assert sink.known([content_id(b"one")]) == set()
+    page = tree("a")
+    batch = Batch(
+        [chunks(b"one"), block_of((Kind.TREE, page))], indexed=[payload_of(Kind.TREE, page)]
+    )
+    assert sink.write(batch) == set()
+    assert sink.write(Batch([chunks(b"two")], {content_id(b"one")})) == set()
+    assert sink.known([content_id(b"one"), b"?" * 32]) == {content_id(b"one")}
+    staged = database.read(lambda r: list(r.staged_ids(SESSION)))
+    assert set(staged) == {content_id(b"one"), content_id(b"two"), payload_of(Kind.TREE, page)[1]}
+    stages = database.read(lambda r: r.stages())
+    assert [(stage.session, stage.header) for stage in stages] == [(SESSION, b"header")]
+
+
+def test_a_batch_that_relies_on_what_vanished_writes_nothing(database: Database) -> None:
+    sink = StageSink(database, SESSION, header=b"header")
+    gone = b"g" * 32
+    before = database.read(lambda r: r.counts())
+    assert sink.write(Batch([chunks(b"one")], {gone})) == {gone}
+    assert database.read(lambda r: r.counts()) == before
+    base = block_of((Kind.CHUNK, b"two"), bases=[gone])
+    assert sink.write(Batch([base])) == {gone}
+    assert sink.write(Batch([chunks(b"one")], {content_id(b"one")})) == set()
+
+
+def test_entries_are_written_with_the_next_batch_or_alone(database: Database) -> None:
+    sink = StageSink(database, SESSION, header=b"header")
+    sink.stage_entry("ä", b"first")
+    assert not sink.staged
+    sink.write(Batch([chunks(b"one")]))
+    sink.stage_entry("b", b"second")
+    sink.write_entries()
+    entries = database.read(lambda r: r.staged_entries(SESSION))
+    assert entries == {"b": b"second", "ä": b"first"}
+    sink.write_entries()
+    sink.discard()
+    assert not sink.staged
+    assert database.read(lambda r: r.counts())["stage"] == 0
+    sink.discard_if_unused()
+
+
+def test_a_session_discarded_elsewhere_cannot_go_on(database: Database) -> None:
+    sink = StageSink(database, SESSION, header=b"header")
+    sink.write(Batch([chunks(b"one")]))
+    database.write(lambda w: w.drop_stage(SESSION))
+    with pytest.raises(Conflict, match="discarded"):
+        sink.write(Batch([chunks(b"two")]))
+    assert database.read(lambda r: r.present([content_id(b"two")])) == set()
+
+
+def test_dropping_a_stage_leaves_the_others(database: Database) -> None:
+    others = [b"s" * 15 + b"t", b"r" * 16]
+    for session in (SESSION, *others):
+        sink = StageSink(database, session, header=b"h")
+        sink.stage_entry("a", b"1")
+        sink.write(Batch([chunks(session)]))
+    database.write(lambda w: w.drop_stage(SESSION))
+    assert [stage.session for stage in database.read(lambda r: r.stages())] == sorted(others)
+    for session in others:
+        assert database.read(lambda r, s=session: list(r.staged_ids(s))) == [content_id(session)]
+        assert database.read(lambda r, s=session: r.staged_entries(s)) == {"a": b"1"}
+    assert list(database.read(lambda r: list(r.staged_ids(SESSION)))) == []
+
+
+def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    for number in range(50):
+        (work / f"f{number}").write_bytes(os.urandom(700))
+        os.utime(work / f"f{number}", ns=(SECOND, SECOND + 5))
+    big = os.urandom(900_000)
+    (work / "big").write_bytes(big)
+    cache = StatCache(database)
+    sink = StageSink(database, SESSION, header=b"h", cache=cache)
+    with Ingestor(sink, cache=cache) as ingestor:
+        first = ingestor.add_folder(work)
+        ingestor.flush()
+    reader = ObjectReader(database.load)
+    assert b"".join(reader.stream(content_id(big), len(big))) == big
+    cache.flush()
+    assert database.read(lambda r: r.counts())["files"] == 51
+    with Ingestor(sink, cache=StatCache(database)) as ingestor:
+        assert ingestor.add_folder(work) == first
+        ingestor.flush()
+
+
+# The stat cache.
+
+
+def stamp(mtime: int, ctime: int | None = None, key: bytes = b"k" * 16) -> FileStamp:
+    """A file of 3 bytes."""
+    return FileStamp(key, 3, mtime, mtime if ctime is None else ctime)
+
+
+def remembered(database: Database, row: FileStamp, *, at: int) -> bytes | None:
+    """What a later look-up says about a file that was read at this moment."""
+    cache = StatCache(database, now_ns=lambda: at)
+    assert cache.lookup([row]) == [None]
+    cache.remember([(row, b"d" * 32)])
+    cache.flush()
+    return StatCache(database).lookup([row])[0]
+
+
+@pytest.mark.parametrize(
+    ("mtime", "ctime", "moment", "trusted"),
+    [
+        (10 * SECOND + 5, 10 * SECOND + 5, 11 * SECOND, True),
+        (10 * SECOND + 5, 10 * SECOND + 5, 10 * SECOND + 5, False),
+        (10 * SECOND + 5, 10 * SECOND + 5, 10 * SECOND + 6, False),
+        (10 * SECOND + 5, 12 * SECOND + 5, 11 * SECOND, False),
+        (12 * SECOND + 5, 10 * SECOND + 5, 11 * SECOND, False),
+        (10 * SECOND, 10 * SECOND, 11 * SECOND, False),
+        (10 * SECOND, 10 * SECOND, 13 * SECOND, True),
+        (-5, 10 * SECOND + 5, 11 * SECOND, True),
+    ],
+)
+def test_a_row_counts_only_if_the_file_was_older(
+    database: Database, mtime: int, ctime: int, moment: int, trusted: bool
+) -> None:
+    found = remembered(database, stamp(mtime, ctime), at=moment)
+    assert found == (b"d" * 32 if trusted else None)
+
+
+def test_any_other_stamp_is_unknown(database: Database) -> None:
+    row = stamp(10 * SECOND + 5)
+    assert remembered(database, row, at=20 * SECOND) == b"d" * 32
+    cache = StatCache(database)
+    others = [
+        row._replace(size=4),
+        row._replace(mtime_ns=row.mtime_ns + 1),
+        row._replace(ctime_ns=row.ctime_ns - 1),
+        row._replace(key=b"j" * 16),
+    ]
+    assert cache.lookup([*others, row]) == [None] * 4 + [b"d" * 32]
+
+
+def test_the_moment_is_the_look_up_not_the_writing(database: Database) -> None:
+    """A file that changed after it was read, within the tick of its time, is read again."""
+    row = stamp(10 * SECOND + 5)
+    times = iter([1, 10 * SECOND + 6])
+    cache = StatCache(database, now_ns=lambda: next(times))
+    cache.lookup([row])
+    cache.remember([(row, b"d" * 32)])
+    cache.flush()
+    assert StatCache(database).lookup([row]) == [None]
+
+
+def test_damaged_rows_are_only_a_miss(database: Database) -> None:
+    from tests.database.material import edit
+
+    row = stamp(10 * SECOND + 5)
+    remembered(database, row, at=20 * SECOND)
+    edit(database, "files", lambda rows: rows.update({row.key: b"short"}))
+    assert StatCache(database).lookup([row]) == [None]
