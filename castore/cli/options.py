@@ -21,8 +21,8 @@ GLOBAL_OPTIONS: Final = (
     ("--version", "print the version"),
 )
 
-LINKS: Final = {"refuse": "refuse", "skip": "skip", "follow": "follow-inside"}
-"""What --links offers, and the library's word for it."""
+LINKS: Final = ("refuse", "skip", "follow")
+"""What --links offers."""
 
 
 def global_options() -> list[click.Parameter]:

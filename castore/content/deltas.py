@@ -225,7 +225,7 @@ class _Chain:
 
 
 def _checked(data: bytes, id: Id, kind: Kind, where: str) -> bytes:
-    """The bytes of a base, compared with its id; a layout's root has none, its block was checked."""
+    """The bytes of a base, compared with its id; a layout's root has only its block's check."""
     if kind is not Kind.LAYOUT and object_id(kind, data) != id:
         raise CorruptObject(
             f"{where}: the bytes of {id.hex()} do not match it", id=id.hex(), where=where

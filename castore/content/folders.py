@@ -1,25 +1,29 @@
 """Folders as they lie on disk: what is taken, what is left out, and what is refused.
 
 Never taken: `.git`, `.cas`, and what a `.casignore` (gitignore syntax, in any folder, for what is
-below it) names. Refused: fifos, sockets, devices, names that are not UTF-8, names that would be
-one file where letter case or Unicode form does not count, and links unless asked for.
+below it) names. Refused: fifos, sockets, devices, names that are not UTF-8, and links unless
+asked for. Names that differ in letter case or Unicode form only are kept: checkout refuses them
+where the file system does not tell them apart.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from castore.content.sources import kind_of, opened, read_whole, refusal
-from castore.errors import InvalidInput, InvalidName
+from castore.errors import CastoreError, InvalidInput, InvalidName
 from castore.model.limits import FOLDER_DEPTH, KIB
-from castore.model.names import collision_key, component_problem
+from castore.model.names import component_problem
 
 IGNORE_FILE: Final = ".casignore"
 IGNORE_BYTES: Final = 256 * KIB
-LINKS: Final = ("refuse", "skip", "follow-inside")
+LINKS: Final = ("refuse", "skip", "follow")
+# How many links a refusal names.
+_LISTED: Final = 5
 _NEVER: Final = frozenset((".git", ".cas"))
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -69,7 +73,9 @@ class FolderScan:
         self.root = root
         self._links = links
         self._real_root = os.path.realpath(root)
+        self._ignore = ignore
         self.rules: Rules = ((0, ignore),) if ignore is not None else ()
+        self.skipped: list[str] = []
 
     def take(self, path: str, prefix: str, rules: Rules, depth: int) -> tuple[Listing, Rules]:
         """What is taken from the folder at `path`, and the rules for what is below it.
@@ -79,7 +85,7 @@ class FolderScan:
         """
         if depth > FOLDER_DEPTH:
             raise InvalidInput(f"{path}: folders nested deeper than {FOLDER_DEPTH}")
-        entries = self._entries(path, follow=depth == 0 or self._links == "follow-inside")
+        entries = self._entries(path, follow=depth == 0 or self._links == "follow")
         if any(name == IGNORE_FILE for name, _ in entries):
             rules = (*rules, (len(prefix), _ignore_file(os.path.join(path, IGNORE_FILE))))
         listing = Listing([], [])
@@ -120,6 +126,8 @@ class FolderScan:
             return
         if kind == stat.S_IFLNK:
             if self._links == "skip":
+                if len(self.skipped) < _LISTED:
+                    self.skipped.append(path)
                 return
             path, found = self._linked(path)
             kind = stat.S_IFMT(found.st_mode)
@@ -133,12 +141,21 @@ class FolderScan:
                 fix=f"name it in {IGNORE_FILE}",
             )
 
+    def _refused_links(self, path: str) -> InvalidInput:
+        scan = FolderScan(self.root, "skip", self._ignore)
+        with contextlib.suppress(CastoreError):
+            _below(scan)
+        links = scan.skipped or [path]
+        more = ", and perhaps more" if len(links) == _LISTED else ""
+        return InvalidInput(
+            f"symbolic links are refused: {', '.join(links)}{more}",
+            fix=f"--links skip, --links follow, or name them in {IGNORE_FILE}",
+        )
+
     def _linked(self, path: str) -> tuple[str, os.stat_result]:
         """Where a link leads, which must be inside the root, and what is there."""
         if self._links == "refuse":
-            raise InvalidInput(
-                f"{path}: a symbolic link", fix=f"name it in {IGNORE_FILE}, or put a file there"
-            )
+            raise self._refused_links(path)
         real = os.path.realpath(path)
         if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
             raise InvalidInput(f"{path}: a link to {real}, outside {self.root}")
@@ -150,6 +167,18 @@ class FolderScan:
             raise refusal(error, path) from None
 
 
+def _below(scan: FolderScan) -> None:
+    """List all folders of a scan that skips links, until it has seen enough of them."""
+    todo: list[tuple[str, str, Rules, int]] = [(scan.root, "", scan.rules, 0)]
+    while todo and len(scan.skipped) < _LISTED:
+        path, prefix, rules, depth = todo.pop()
+        listing, rules = scan.take(path, prefix, rules, depth)
+        todo += [
+            (found.path, f"{prefix}{found.name}/", rules, depth + 1)
+            for found in reversed(listing.folders)
+        ]
+
+
 def list_folder(folder: str | os.PathLike[str], links: str = "refuse") -> list[str]:
     """The names of what is taken from a folder itself, sorted; raises as FolderScan.take."""
     root = os.path.abspath(os.fspath(folder))
@@ -159,23 +188,11 @@ def list_folder(folder: str | os.PathLike[str], links: str = "refuse") -> list[s
 
 
 def _check_names(path: str, listing: Listing) -> None:
-    names = [found.name for found in (*listing.files, *listing.folders)]
-    seen: dict[str, str] = {}
-    for name in names:
-        if name.isascii():
-            key = name.lower()
-        else:
+    for name, _, _ in (*listing.files, *listing.folders):
+        if not name.isascii():
             problem = component_problem(os.fsencode(name))
             if problem:
                 raise InvalidName(f"{path}: {problem}")
-            key = collision_key(name)
-        other = seen.setdefault(key, name)
-        if other is not name:
-            raise InvalidName(
-                f"{path}: {other!r} and {name!r} are one file on systems that do not tell letter "
-                "case or Unicode forms apart",
-                fix="rename one of them",
-            )
 
 
 def _ignored(rules: Rules, path: str, is_folder: bool) -> bool:

@@ -134,7 +134,7 @@ class Ingestor:
     ) -> TreeContent:
         """Store the folder with everything below it that is not ignored.
 
-        `links` is "refuse", "skip" or "follow-inside" (what a link inside leads to is taken in its
+        `links` is "refuse", "skip" or "follow" (what a link inside leads to is taken in its
         place); `ignore` is applied beside the `.casignore` files found. With `only`, files whose
         path below the folder it refuses are left out, and folders without any as well.
         Raises NotFound, and InvalidInput or InvalidName as castore.content.folders says.

@@ -26,7 +26,7 @@ META_PAGES: Final = 2
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
 _META_FLAG: Final = 8
-_HEAD: Final = struct.Struct("<QHH4xIIQQ")
+_HEAD: Final = struct.Struct("<QHHIIIQQ")
 _TREE: Final = struct.Struct("<IHHQQQQQ")
 _TAIL: Final = struct.Struct("<QQ")
 _FREE_AT: Final = 40
@@ -95,14 +95,15 @@ def _read_meta(descriptor: int, page: int, page_size: int, where: str) -> MetaPa
     data = os.pread(descriptor, _META_BYTES, page * page_size)
     if len(data) < _META_BYTES:
         raise CorruptObject(f"{where} is cut off: it ends before meta page {page}", where=where)
-    number, _, flags, magic, version, _, map_size = _HEAD.unpack_from(data)
+    number, pad, flags, unused, magic, version, address, map_size = _HEAD.unpack_from(data)
     if magic != _MAGIC:
         raise CorruptObject(f"{where}: meta page {page} is not that of a store", where=where)
     if version != _VERSION:
         raise UnsupportedFormat(f"{where} has LMDB data version {version}, this castore reads 1")
     free = read_tree_record(data, _FREE_AT)
     last_page, transaction = _TAIL.unpack_from(data, _TAIL_AT)
-    if number != page or not flags & _META_FLAG or free.pad not in _PAGE_SIZES:
+    head = (number, pad, flags, unused, address)
+    if head != (page, 0, _META_FLAG, 0, 0) or free.pad not in _PAGE_SIZES:
         raise CorruptObject(f"{where}: meta page {page} is damaged", where=where)
     if page and free.pad != page_size:
         raise CorruptObject(f"{where}: the meta pages differ in page size", where=where)

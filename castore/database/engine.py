@@ -36,9 +36,15 @@ _FORK_WAIT: Final = 5.0
 
 
 def open_environment(
-    folder: Path, *, map_size: int, readonly: bool, create: bool
+    folder: Path, *, map_size: int, readonly: bool, create: bool, least: int = _MAP_MIN
 ) -> lmdb.Environment:
-    """An LMDB environment in `folder`, its map halved until it fits the address space."""
+    """An LMDB environment in `folder`, its map halved until it fits the address space.
+
+    `least` is the length of the data file, below which it cannot be mapped. The map is a power of
+    two, on which the page accounting counts.
+    """
+    least = 1 << (max(least, _MAP_MIN) - 1).bit_length()
+    map_size = max(map_size, least)
     while True:
         try:
             return lmdb.open(
@@ -52,7 +58,7 @@ def open_environment(
                 lib_version=_LMDB_0_9,
             )
         except lmdb.MemoryError:
-            if map_size <= _MAP_MIN:
+            if map_size <= least:
                 raise no_address_space(folder) from None
             map_size //= 2
 
@@ -96,7 +102,11 @@ class Engine:
     def _open(self, *, readonly: bool) -> None:
         try:
             environment = open_environment(
-                self.folder, map_size=self._map_size, readonly=readonly, create=False
+                self.folder,
+                map_size=self._map_size,
+                readonly=readonly,
+                create=False,
+                least=self._files.bytes_needed,
             )
         except lmdb.Error as error:
             raise translate(self.folder, error) from None

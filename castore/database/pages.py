@@ -170,7 +170,7 @@ class _Accounting:
             for page in pages:
                 self._own(page, _FREE, "free list")
 
-        if meta.free.flags & ~_INTEGER_KEY:
+        if meta.free.flags != _INTEGER_KEY:
             self._problem(f"free list: flags {meta.free.flags:#x}")
         record = meta.free._replace(pad=0, flags=_INTEGER_KEY)
         self._tree(record, "free list", _TREES, on_node)
@@ -191,7 +191,8 @@ class _Accounting:
         for page, meta in enumerate((first, second)):
             if meta.transaction % 2 != page and meta.transaction:
                 self._problem(f"meta page {page}: transaction {meta.transaction} is not its own")
-            if meta.map_size % meta.page_size or meta.map_size < meta.bytes_needed:
+            # A store is only ever mapped in powers of two, so no single bit can change unnoticed.
+            if meta.map_size.bit_count() != 1 or meta.map_size < meta.bytes_needed:
                 self._problem(f"meta page {page}: a map of {meta.map_size} bytes")
         if abs(first.transaction - second.transaction) != 1 and (
             first.transaction or second.transaction

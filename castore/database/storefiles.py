@@ -18,7 +18,10 @@ from castore.errors import CorruptObject
 
 
 class StoreFiles:
-    """The files of the store in `folder` as they were found; raises CorruptObject if damaged."""
+    """The files of the store in `folder` as they were found; raises CorruptObject if damaged.
+
+    `bytes_needed` is the length of the data file, as of the last time it was proved.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -26,6 +29,7 @@ class StoreFiles:
         self._lock = str(folder / LOCK_FILE)
         self._lock_identity: tuple[int, int] | None = None
         self._page_size = 0
+        self.bytes_needed = 0
         self._short: tuple[int, int] | None = None
         identity = file_identity(self.data)
         if identity is None:
@@ -68,7 +72,7 @@ class StoreFiles:
     def _proved(self, descriptor: int) -> bool:
         """True if the file is long enough, False if it changed while that was found out."""
         meta = newest_meta(descriptor, self.data)
-        self._page_size = meta.page_size
+        self._page_size, self.bytes_needed = meta.page_size, meta.bytes_needed
         size = os.fstat(descriptor).st_size
         if size >= meta.bytes_needed or self._short == (meta.transaction, size):
             return True

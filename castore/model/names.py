@@ -112,11 +112,6 @@ def nested_paths(paths: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def collision_key(name: str) -> str:
-    """Names with equal keys are one file on a case- or normalisation-insensitive file system."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
 def _check_length(name: str, what: str) -> None:
     if not name:
         raise InvalidName(f"{what}: empty")

@@ -132,7 +132,7 @@ def test_links_are_refused_skipped_or_followed_inside(tmp_path: Path) -> None:
         taken(folder)
     assert ".casignore" in caught.value.fix
     assert taken(folder, links="skip") == ["real/", "real/x", "y"]
-    assert taken(folder, links="follow-inside") == ["dir/", "dir/x", "file", "real/", "real/x", "y"]
+    assert taken(folder, links="follow") == ["dir/", "dir/x", "file", "real/", "real/x", "y"]
     with pytest.raises(InvalidInput, match="links"):
         taken(folder, links="yes")
 
@@ -143,21 +143,21 @@ def test_links_that_lead_elsewhere_are_refused(tmp_path: Path, target: str) -> N
     make(tmp_path, "outside", "folder-2/x")
     (folder / "link").symlink_to(target)
     with pytest.raises(CastoreError, match="link"):
-        taken(folder, links="follow-inside")
+        taken(folder, links="follow")
 
 
 def test_a_link_into_a_store_is_refused(tmp_path: Path) -> None:
     make(tmp_path, ".cas/secret")
     (tmp_path / "link").symlink_to(".cas/secret")
     with pytest.raises(InvalidInput, match="never taken"):
-        taken(tmp_path, links="follow-inside")
+        taken(tmp_path, links="follow")
 
 
 def test_links_in_a_loop_end(tmp_path: Path) -> None:
     make(tmp_path, "a/b/x")
     (tmp_path / "a" / "b" / "up").symlink_to("../../a", target_is_directory=True)
     with pytest.raises(InvalidInput, match="lies in"):
-        taken(tmp_path, links="follow-inside")
+        taken(tmp_path, links="follow")
 
 
 def test_a_linked_root_is_the_users_choice(tmp_path: Path) -> None:
@@ -197,10 +197,21 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     ("one", "two"),
     [("README", "readme"), ("\u00e9", "e\u0301"), ("Straße", "STRASSE"), ("a", "A/x")],
 )
-def test_names_that_are_one_file_elsewhere_are_refused(tmp_path: Path, one: str, two: str) -> None:
+def test_names_that_are_one_file_elsewhere_are_kept(tmp_path: Path, one: str, two: str) -> None:
     make(tmp_path, one, two)
-    with pytest.raises(InvalidName, match="one file"):
+    assert {one, two} <= set(taken(tmp_path))
+
+
+def test_a_refusal_names_the_first_links_of_the_whole_folder(tmp_path: Path) -> None:
+    make(tmp_path, "a/x", "b/y")
+    for at in range(4):
+        (tmp_path / "a" / f"l{at}").symlink_to("x")
+        (tmp_path / "b" / f"m{at}").symlink_to("y")
+    with pytest.raises(InvalidInput, match="symbolic links") as caught:
         taken(tmp_path)
+    named = [word for word in ("l0", "l1", "l2", "l3", "m0", "m1") if word in caught.value.message]
+    assert named == ["l0", "l1", "l2", "l3", "m0"]
+    assert "--links skip" in caught.value.fix
 
 
 def test_names_with_odd_characters_are_kept(tmp_path: Path) -> None:

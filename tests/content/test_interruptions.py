@@ -144,9 +144,10 @@ def test_a_keyboard_interrupt_stops_everything(big: Path) -> None:
     once = threading.Lock()
 
     def slow(chunks: object) -> list[object]:
+        time.sleep(0.1)
         if once.acquire(blocking=False):
             _thread.interrupt_main()
-        time.sleep(0.2)
+        time.sleep(0.1)
         return []
 
     sink = MemorySink()

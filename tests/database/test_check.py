@@ -132,25 +132,44 @@ def test_any_flip_in_a_meta_page_or_the_free_list_is_found_or_harmless(
     filled.close()
     code = """
     from castore.database.pages import check_pages
+    from tests.database.material import dump
     original = DATA.read_bytes()
+    database = Database.open(HOME)
+    answers = dump(database), database.read(lambda reading: list(reading.operations()))
+    database.close()
     dice = random.Random(int(sys.argv[2]))
-    missed = []
     bits = [(page, byte, bit) for page in (0, 1) for byte in range(152) for bit in range(8)]
+    heads = (HOME / "heads.log").read_bytes()
+    found = 0
     for page, byte, bit in dice.sample(bits, 500):
         damaged = bytearray(original)
         damaged[page * 4096 + byte] ^= 1 << bit
         DATA.write_bytes(damaged)
-        report = check_pages(str(DATA))
-        if not report.problems:
-            missed.append((page, byte))
-    print(sorted(set(missed)))
+        if check_pages(str(DATA)).problems:
+            found += 1
+            continue
+        try:
+            database = Database.open(HOME)
+        except CastoreError:
+            found += 1
+            continue
+        commit(database, "b", dice)
+        commit(database, "b", dice)
+        database.close()
+        # The log is of commits that are taken back with the file.
+        (HOME / "heads.log").write_bytes(heads)
+        assert check_pages(str(DATA)).problems == [], (page, byte, bit)
+        DATA.write_bytes(damaged)
+        database = Database.open(HOME)
+        now = dump(database), database.read(lambda reading: list(reading.operations()))
+        assert now == answers, (page, byte, bit)
+        database.close()
+    print(found)
     """
-    # Not read by LMDB: the pad of the page header, its last four bytes, and the fixed address.
-    unread = {8, 9, 12, 13, 14, 15, *range(24, 32)}
     seed = random.SystemRandom().getrandbits(32)
-    missed = eval(child(code, str(seed)))
-    flags = {44, 45}  # of the free list: its environment flags are not kept in the file
-    assert {byte for _, byte in missed} <= unread | flags, (seed, missed)
+    found = int(child(code, str(seed)))
+    # Nearly all of the newer meta page, and most of the older one.
+    assert found > 300, seed
 
 
 def test_flips_anywhere_never_crash_the_accounting(filled: Database, home: Path) -> None:
@@ -161,7 +180,8 @@ def test_flips_anywhere_never_crash_the_accounting(filled: Database, home: Path)
     found = 0
     for _ in range(300):
         damaged = bytearray(original)
-        damaged[dice.randrange(len(original))] ^= 1 << dice.randrange(8)
+        page = dice.randrange(2, len(original) // 4096) * 4096
+        damaged[page + dice.randrange(200)] ^= 1 << dice.randrange(8)
         path.write_bytes(damaged)
         found += bool(check_pages(str(path)).problems)
     assert found > 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,13 @@ def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
         os.utime(work / f"f{number}", ns=(SECOND, SECOND + 5))
     big = os.urandom(900_000)
     (work / "big").write_bytes(big)
-    cache = StatCache(database)
+
+    def later() -> int:
+        return time.time_ns() + 10 * SECOND
+
+    cache = StatCache(database, later)
     sink = StageSink(database, SESSION, header=b"h", cache=cache)
-    with Ingestor(sink, cache=cache) as ingestor:
+    with Ingestor(sink, cache=cache, now_ns=later) as ingestor:
         first = ingestor.add_folder(work)
         ingestor.flush()
     reader = ObjectReader(database.load)
@@ -106,6 +111,7 @@ def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
     with Ingestor(sink, cache=StatCache(database)) as ingestor:
         assert ingestor.add_folder(work) == first
         ingestor.flush()
+        assert ingestor.tally.cached_files == 51
 
 
 # The stat cache.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import unicodedata
 from collections.abc import Callable
 
 import pytest
@@ -17,7 +16,6 @@ from castore.model.names import (
     check_path,
     check_segment,
     check_stored_path,
-    collision_key,
     component_problem,
     nested_paths,
 )
@@ -132,17 +130,3 @@ def test_nested_places_are_found_exactly(paths: list[str]) -> None:
     assert (found is not None) == expected
     if found is not None:
         assert found[0] == found[1] or found[1].startswith(found[0] + "/")
-
-
-def test_names_that_are_one_file_elsewhere_share_a_key() -> None:
-    assert collision_key("README") == collision_key("readme")
-    assert collision_key("é") == collision_key("e\u0301") == collision_key("É")
-    assert collision_key("straße") == collision_key("STRASSE")
-    assert collision_key("a") != collision_key("b")
-
-
-@given(st.text())
-def test_the_collision_key_is_settled(name: str) -> None:
-    key = collision_key(name)
-    assert unicodedata.normalize("NFC", key) == key
-    assert collision_key(key) == key

@@ -73,9 +73,14 @@ def test_min_size(size: int, result: str) -> None:
 
 @pytest.mark.parametrize(
     ("format", "data", "result"),
-    [("text", b" \n\t", "failed"), ("text", b" \n" * 200_000 + b"x", "passed"), ("text", b"", "failed"),
-     ("binary", b" ", "passed"), ("binary", b"", "failed")],
-)  # fmt: skip
+    [
+        ("text", b" \n\t", "failed"),
+        ("text", b" \n" * 200_000 + b"x", "passed"),
+        ("text", b"", "failed"),
+        ("binary", b" ", "passed"),
+        ("binary", b"", "failed"),
+    ],
+)
 def test_non_empty(format: str, data: bytes, result: str) -> None:
     assert check(format, data, non_empty=True)[1].result == result
 

@@ -41,9 +41,12 @@ def contract_of(text: str) -> bytes:
         ("max_size: 5MB", "max_size: 5000000"),
         ("path: out/summary.md", "path: out/summary.md\n    title: Summary\n    required: true"),
         ("5MB}\n", "5MB}\nreview: {approvals: 3}\n"),
-        ("checks: {schema: data.schema.json, max_size: 5MB}", "checks: {max_size: 5MB, schema: data.schema.json}"),
+        (
+            "checks: {schema: data.schema.json, max_size: 5MB}",
+            "checks: {max_size: 5MB, schema: data.schema.json}",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_demands_nothing_changes_nothing(old: str, new: str) -> None:
     assert old in SPEC
     assert contract_of(SPEC.replace(old, new)) == contract_of(SPEC)
@@ -94,7 +97,13 @@ def test_the_payload_is_canonical_and_complete() -> None:
     payload = decode(contract_payload(parse_spec(SPEC.encode()), FILES), limit=10_000)
     assert [row["name"] for row in payload["artifacts"]] == ["data", "summary"]
     assert payload["artifacts"][1] == {
-        "checks": {"encoding": "", "max_size": -1, "min_size": -1, "non_empty": False, "schema": b""},
+        "checks": {
+            "encoding": "",
+            "max_size": -1,
+            "min_size": -1,
+            "non_empty": False,
+            "schema": b"",
+        },
         "format": "markdown",
         "name": "summary",
         "path": "out/summary.md",
@@ -102,7 +111,7 @@ def test_the_payload_is_canonical_and_complete() -> None:
         "storage": "stored",
         "type": "document",
         "uri": "",
-    }  # fmt: skip
+    }
 
 
 def test_a_missing_schema_file_is_named() -> None:

@@ -74,11 +74,41 @@ def test_deep_nesting_ends(opening: bytes) -> None:
 
 JSONISH = st.lists(
     st.sampled_from(
-        ["{", "}", "[", "]", ",", ":", " ", "\n", '"', "a", "\\", "\\n", "\\u00e9", "1", "0", "-", ".",
-         "e", "E+", "true", "false", "null", '"a"', '"b":', "é", "\x01", "12.5e3", "tru", "[]", "{}"]
+        [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            " ",
+            "\n",
+            '"',
+            "a",
+            "\\",
+            "\\n",
+            "\\u00e9",
+            "1",
+            "0",
+            "-",
+            ".",
+            "e",
+            "E+",
+            "true",
+            "false",
+            "null",
+            '"a"',
+            '"b":',
+            "é",
+            "\x01",
+            "12.5e3",
+            "tru",
+            "[]",
+            "{}",
+        ]
     ),
     max_size=14,
-)  # fmt: skip
+)
 
 
 @given(JSONISH, st.integers(1, 9))
@@ -89,11 +119,16 @@ def test_the_stream_agrees_with_the_decoder(pieces: list[str], step: int) -> Non
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 INDENTS = st.sampled_from([None, 0, 2])
 
 
@@ -155,12 +190,28 @@ def test_many_bad_lines_are_listed_up_to_a_hundred() -> None:
 def test_the_lines_of_paths() -> None:
     data = b'{\n "a": [1,\n  {"b\\u0041": 2,\n   "c": []}],\n "d":\n  {}\n, "e": "x\\"y:[", "f": 3}'
     paths: list[Path] = [
-        (), ("a",), ("a", 0), ("a", 1), ("a", 1, "bA"), ("a", 1, "c"), ("d",), ("e",), ("f",), ("g",),
-    ]  # fmt: skip
+        (),
+        ("a",),
+        ("a", 0),
+        ("a", 1),
+        ("a", 1, "bA"),
+        ("a", 1, "c"),
+        ("d",),
+        ("e",),
+        ("f",),
+        ("g",),
+    ]
     assert lines_of(data, paths) == {
-        (): 1, ("a",): 2, ("a", 0): 2, ("a", 1): 3, ("a", 1, "bA"): 3, ("a", 1, "c"): 4, ("d",): 6,
-        ("e",): 7, ("f",): 7,
-    }  # fmt: skip
+        (): 1,
+        ("a",): 2,
+        ("a", 0): 2,
+        ("a", 1): 3,
+        ("a", 1, "bA"): 3,
+        ("a", 1, "c"): 4,
+        ("d",): 6,
+        ("e",): 7,
+        ("f",): 7,
+    }
 
 
 @given(VALUES)

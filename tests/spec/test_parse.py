@@ -114,9 +114,25 @@ def test_every_fault_is_reported() -> None:
         "review: {approvals: 0, reviewers: me, humans: true}\n"
     )
     assert places(text) == [
-        (1, 1), (1, 7), (2, 1), (4, 11), (5, 11), (6, 13), (7, 11), (8, 15), (9, 14), (10, 10),
-        (11, 24), (11, 39), (11, 54), (11, 67), (11, 75), (12, 21), (12, 35), (12, 39),
-    ]  # fmt: skip
+        (1, 1),
+        (1, 7),
+        (2, 1),
+        (4, 11),
+        (5, 11),
+        (6, 13),
+        (7, 11),
+        (8, 15),
+        (9, 14),
+        (10, 10),
+        (11, 24),
+        (11, 39),
+        (11, 54),
+        (11, 67),
+        (11, 75),
+        (12, 21),
+        (12, 35),
+        (12, 39),
+    ]
 
 
 def test_near_misses_are_told_what_was_meant() -> None:
@@ -298,9 +314,18 @@ def test_only_base_may_climb() -> None:
 
 @pytest.mark.parametrize(
     ("written", "size"),
-    [("5MB", 5_000_000), ("5 MiB", 5 << 20), ("1.5kb", 1500), ("512", 512), ("'7'", 7), ("2GiB", 2 << 30),
-     ("0", 0), ("3B", 3), ("1TB", 10**12)],
-)  # fmt: skip
+    [
+        ("5MB", 5_000_000),
+        ("5 MiB", 5 << 20),
+        ("1.5kb", 1500),
+        ("512", 512),
+        ("'7'", 7),
+        ("2GiB", 2 << 30),
+        ("0", 0),
+        ("3B", 3),
+        ("1TB", 10**12),
+    ],
+)
 def test_sizes(written: str, size: int) -> None:
     assert artifact(f"checks: {{max_size: {written}}}").checks.max_size == size
 

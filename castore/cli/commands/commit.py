@@ -63,7 +63,7 @@ LABELS = "labels"
 @click.option("--if-changed", is_flag=True, help="do nothing when the set is identical")
 @click.option(
     "--links",
-    type=click.Choice(list(LINKS)),
+    type=click.Choice(LINKS),
     default="refuse",
     help="symbolic links; follow stays inside the folder",
 )
@@ -103,7 +103,7 @@ def _request(
         partial=given["partial"],
         resume=given["resume"],
         if_changed=given["if_changed"],
-        links=LINKS[given["links"]],
+        links=given["links"],
         stdin=_stdin(paths),
     )
 

@@ -35,7 +35,7 @@ _UNDECLARED_SHOWN = 10
 @click.option("--spec", default="", metavar="FILE", help="the spec (else the one *.spec.yaml here)")
 @click.option(
     "--links",
-    type=click.Choice(list(LINKS)),
+    type=click.Choice(LINKS),
     default="refuse",
     help="symbolic links, as in commit",
 )
@@ -55,7 +55,7 @@ def command(call: Invocation, name: str | None, spec: str, links: str, exit_code
                 store,
                 branch,
                 spec=head.path if head else None,
-                links=LINKS[links],
+                links=links,
                 progress=progress.advance,
             )
         if call.output.json:

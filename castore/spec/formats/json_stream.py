@@ -62,16 +62,14 @@ class _Feed:
 
         -1 if nothing is wrong.
         """
-        number = -1
+        done = 0
         try:
-            for number, block in enumerate(self._source.blocks(self._block_bytes)):
+            for block in self._source.blocks(self._block_bytes):
                 self._send(block)
-        except self._errors:
-            return number
-        try:
+                done += 1
             self._parser.close()
         except self._errors:
-            return number + 1
+            return done
         return -1
 
     def fail_inside(self, bad: int) -> None:
