@@ -1,4 +1,4 @@
-"""Every exception castore raises, as one tree; each carries its exit code and the command that helps.
+"""Every exception castore raises, as one tree; each carries its exit code and a helpful command.
 
 CastoreError            1
 ├─ InvalidInput         2    InvalidName InvalidSpec TypeMismatch

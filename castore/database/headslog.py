@@ -49,7 +49,7 @@ def _append(descriptor: int, sequence: int, hash: Id) -> None:
     written = os.pwrite(descriptor, line, end)
     if written < len(line):
         os.pwrite(descriptor, line[written:], end + written)
-    os.fsync(descriptor)
+    os.fdatasync(descriptor)
 
 
 def read_heads(folder: Path) -> list[tuple[int, Id]]:

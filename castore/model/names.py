@@ -103,6 +103,14 @@ def check_stored_path(path: str, what: str) -> None:
             raise CorruptObject(f"{what}: path: {problem}")
 
 
+def near_names(name: str, known: Iterable[str]) -> str:
+    """A question to end an error with, if something known is spelled nearly so, else ""."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 def nested_paths(paths: Iterable[str]) -> tuple[str, str] | None:
     """The first two places of which one equals or contains the other, or None."""
     ordered = sorted(path.split("/") for path in paths)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, RefMoved, RefNotFound
 from castore.model.ids import Id, short
+from castore.model.names import near_names
 from castore.model.refs import HEADS, LOST, TAGS, branch_ref
 from castore.store.store import Store
 from castore.store.version import Version
@@ -81,9 +80,9 @@ def _current(tables: Writing, name: str, expect: Id | None) -> Id:
     current = tables.ref(HEADS + name)
     if current is None:
         known = [ref.removeprefix(HEADS) for ref, _ in tables.refs(HEADS)]
-        near = get_close_matches(name, known, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise RefNotFound(f"no branch is called {name!r}{hint}", fix="cas branch")
+        raise RefNotFound(
+            f"no branch is called {name!r}{near_names(name, known)}", fix="cas branch"
+        )
     if expect is not None and current != expect:
         raise RefMoved(f"branch {name!r} is at {short(current)}, not at {short(expect)}")
     return current

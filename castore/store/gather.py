@@ -6,14 +6,13 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from castore.content.folders import list_folder
 from castore.errors import InvalidInput, InvalidName
 from castore.model.limits import SET_ARTIFACTS
-from castore.model.names import check_artifact_name, check_branch
+from castore.model.names import check_artifact_name, check_branch, near_names
 from castore.spec.declaration import Declared, Spec
 from castore.store.specs import SpecFile
 
@@ -175,9 +174,8 @@ def _check_declared(spec: Spec, names: Collection[str], what: str) -> None:
     known = [declared.name for declared in spec.artifacts]
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}"
-            raise InvalidInput(f"{what} {name}: spec {spec.id} declares no such artifact; {hint}")
+            hint = near_names(name, known) or f"; it has {', '.join(known)}"
+            raise InvalidInput(f"{what} {name}: spec {spec.id} declares no such artifact{hint}")
 
 
 def _named(name: str, path: str, cwd: Path, declared: Declared | None) -> Input:
@@ -239,8 +237,5 @@ def _check_names(inputs: Sequence[Input]) -> None:
 
 def _must_exist(path: Path, text: str) -> None:
     if not os.path.lexists(path):
-        near: list[str] = []
-        if path.parent.is_dir():
-            near = get_close_matches(path.name, os.listdir(path.parent), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise InvalidInput(f"{text!r} does not exist{hint}")
+        beside = os.listdir(path.parent) if path.parent.is_dir() else []
+        raise InvalidInput(f"{text!r} does not exist{near_names(path.name, beside)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from castore.content.trees import iter_tree, look_up, walk_tree
 from castore.errors import RefNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
+from castore.model.names import near_names
 from castore.model.pages import TREE, Entry
 from castore.store.records import maker
 from castore.store.selectors import Resolved
@@ -154,9 +154,8 @@ def _entry(store: Store, artifact: Artifact, path: str) -> Entry | None:
 
 def _no_such_path(store: Store, artifact: str, root: Id, path: str) -> RefNotFound:
     some = islice(walk_tree(store.reader.tree_page, root), _NEAR)
-    near = get_close_matches(path, [found.decode() for found, _ in some], n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return RefNotFound(f"{artifact!r} has no {path!r} in it{hint}", fix=f"cas ls REV:{artifact}")
+    near = near_names(path, [found.decode() for found, _ in some])
+    return RefNotFound(f"{artifact!r} has no {path!r} in it{near}", fix=f"cas ls REV:{artifact}")
 
 
 def _kind(artifact: Artifact) -> str:

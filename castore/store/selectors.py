@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from castore.errors import Ambiguous, InvalidInput, RefNotFound
 from castore.model.artifact_set import Artifact
 from castore.model.ids import Id, Kind, short
 from castore.model.limits import PREFIX_MIN
+from castore.model.names import near_names
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.store.moments import parse_moment
 from castore.store.standing import status_of
@@ -101,7 +101,7 @@ def find_artifact(store: Store, version: Version, name: str) -> Artifact:
     if artifact is None:
         names = [member.name for member in members.artifacts]
         raise RefNotFound(
-            f"{version.label} has no artifact {name!r}{_near(name, names)}",
+            f"{version.label} has no artifact {name!r}{near_names(name, names)}",
             fix=f"cas ls {version.label}",
         )
     return artifact
@@ -166,7 +166,7 @@ def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Ve
     if name == "latest" and not selector.at:
         raise RefNotFound(f"{name!r} needs a branch", fix="cas show NAME@latest")
     known = branch_names(store) + _tag_names(store)
-    near = _near(name, known)
+    near = near_names(name, known)
     raise RefNotFound(
         f"no branch, tag or version is called {name!r}{near}",
         fix="cas branch" if known else "cas commit PATH",
@@ -230,8 +230,3 @@ def _first(
 def _has_status(store: Store, version: Version, wanted: str) -> bool:
     status = status_of(store, version)
     return wanted in (status.review, status.lifecycle)
-
-
-def _near(name: str, known: list[str]) -> str:
-    matches = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""
