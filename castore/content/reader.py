@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -30,7 +30,8 @@ CACHE_BYTES: Final = 16 * MIB
 # From this size on a whole file is decoded by threads ahead of whoever takes its bytes.
 AHEAD_ABOVE: Final = 4 * MIB
 _READ_THREADS: Final = 2
-_AHEAD_CHUNKS: Final = 16
+_GROUP_CHUNKS: Final = 12
+_AHEAD_GROUPS: Final = 3
 _BUFFER_BYTES: Final = 128 * 1024
 
 
@@ -138,6 +139,9 @@ class ObjectReader:
         """The bytes of one chunk of a layout; raises as `payload`."""
         return self._check_chunk(part, self._load(part.id))
 
+    def _check_chunks(self, found: list[tuple[Part, StoredObject]]) -> list[bytes]:
+        return [self._check_chunk(part, stored) for part, stored in found]
+
     def _check_chunk(self, part: Part, stored: StoredObject) -> bytes:
         data = self._check(part.id, Kind.CHUNK, stored)
         if len(data) != part.size:
@@ -160,15 +164,16 @@ class ObjectReader:
         if not ahead:
             yield from (self.chunk(part) for part in parts)
             return
-        waiting: deque[Future[bytes]] = deque()
+        waiting: deque[Future[list[bytes]]] = deque()
         with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="castore-decode") as pool:
             try:
-                for part in parts:
-                    waiting.append(pool.submit(self._check_chunk, part, self._load(part.id)))
-                    if len(waiting) > _AHEAD_CHUNKS:
-                        yield waiting.popleft().result()
+                while group := list(islice(parts, _GROUP_CHUNKS)):
+                    found = [(part, self._load(part.id)) for part in group]
+                    waiting.append(pool.submit(self._check_chunks, found))
+                    if len(waiting) > _AHEAD_GROUPS:
+                        yield from waiting.popleft().result()
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 

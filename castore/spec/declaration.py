@@ -22,7 +22,7 @@ STORAGES: Final = ("stored", "external")
 ENCODINGS: Final = ("utf-8", "ascii", "latin-1", "windows-1252", "utf-16")
 """Text encodings that `checks: {encoding: …}` may name."""
 
-_WILDCARDS: Final = "*?["
+_WILDCARDS: Final = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +109,4 @@ class Spec:
 
 def has_wildcard(path: str) -> bool:
     """Whether a declared path holds `*`, `?` or `[`."""
-    return any(character in path for character in _WILDCARDS)
+    return not _WILDCARDS.isdisjoint(path)

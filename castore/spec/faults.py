@@ -34,35 +34,33 @@ class SpecFault:
 
 
 class Faults:
-    """Collects the faults of one spec; beyond 1,000 they are counted, not kept."""
+    """Collects the faults of one spec, up to 1,000."""
 
-    __slots__ = ("_beyond", "_kept")
+    __slots__ = ("_kept",)
 
     def __init__(self) -> None:
         self._kept: list[SpecFault] = []
-        self._beyond = 0
 
     def __bool__(self) -> bool:
         return bool(self._kept)
 
     @property
     def full(self) -> bool:
-        """Whether further faults are only counted: no more need for a suggestion."""
+        """Whether further faults are left out: there is no need to look for more."""
         return len(self._kept) >= _KEPT
 
     def add(self, line: int, column: int, message: str, fix: str = "") -> None:
         """Note one fault."""
-        if len(self._kept) < _KEPT:
+        if not self.full:
             self._kept.append(SpecFault(line, column, message, fix))
-        else:
-            self._beyond += 1
 
     def in_order(self) -> list[SpecFault]:
         """The faults by line and column, each once."""
         faults = sorted(set(self._kept))
-        if self._beyond:
+        if self.full:
             last = faults[-1]
-            faults.append(SpecFault(last.line, last.column, f"and {self._beyond} faults more"))
+            message = f"from here on faults are not listed: there are {_KEPT}"
+            faults.append(SpecFault(last.line, last.column, message))
         return faults
 
     def error(self, where: str) -> InvalidSpec:

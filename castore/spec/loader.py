@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from castore.model.limits import NESTING, SPEC_BYTES, TEXT_BYTES
 from castore.spec.faults import Faults, shown
@@ -23,8 +23,7 @@ _TAG_DIRECTIVE: Final = re.compile(r"^%TAG", re.MULTILINE)
 _PLAIN: Final = (None, "")
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
+class ScalarNode(NamedTuple):
     """Text as written; `plain` if unquoted; `faulty` if a fault about it was already noted."""
 
     text: str
@@ -195,7 +194,12 @@ class _Builder:
         return True
 
     def _fault(self, line: int, column: int, what: str, fix: str) -> None:
-        self._faults.add(line, column, f"{what} is not allowed in a spec", fix)
+        self._note(line, column, f"{what} is not allowed in a spec", fix)
+
+    def _note(self, line: int, column: int, message: str, fix: str) -> None:
+        self._faults.add(line, column, message, fix)
+        if self._faults.full:
+            raise _GiveUp
 
     def _place(self, node: Node) -> None:
         self._nodes += 1
@@ -227,7 +231,7 @@ class _Builder:
         elif node.text in frame.seen:
             before = frame.seen[node.text]
             message = f"key {shown(node.text)} stands here twice, first on line {before}"
-            self._faults.add(line, column, message, "remove one of the two")
+            self._note(line, column, message, "remove one of the two")
         else:
             frame.seen[node.text] = line
             return node

@@ -40,6 +40,7 @@ _SYNONYMS: Final = {
 VERSION: Final = re.compile(r"[^\s@~:/\\]+\Z")
 TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+\Z")
+_DOTTED: Final = re.compile(r"(?:\./)+([^./].*)")
 TITLE_BYTES: Final = 1000
 
 
@@ -99,10 +100,9 @@ class _Fields:
         self._what = what
         self._faults = faults
         for key, _ in node.items:
-            if key.text not in known:
+            if key.text not in known and not faults.full:
                 message = f"unknown key {shown(key.text)} in {what}"
-                fix = "" if faults.full else _key_fix(key.text, known)
-                faults.add(key.line, key.column, message, fix)
+                faults.add(key.line, key.column, message, _key_fix(key.text, known))
 
     def get(self, key: str) -> Node | None:
         """The value under `key`, or None."""
@@ -173,8 +173,11 @@ def _artifacts(node: Node, root: MapNode, faults: Faults) -> tuple[Declared, ...
         message = f"{len(items)} artifacts; a set holds at most {SET_ARTIFACTS}"
         faults.add(node.line, node.column, message)
         return ()
-    artifacts = [_artifact(name, item, index, faults) for index, (name, item) in enumerate(items)]
-    declared = [artifact for artifact in artifacts if artifact is not None]
+    declared: list[Declared] = []
+    for index, (name, item) in enumerate(items):
+        artifact = None if faults.full else _artifact(name, item, index, faults)
+        if artifact is not None:
+            declared.append(artifact)
     _check_names(declared, faults)
     _check_places(declared, faults)
     return tuple(declared)
@@ -251,12 +254,9 @@ def _format_and_type(fields: _Fields, path: str, faults: Faults) -> tuple[str, s
 def _path(node: Node | None, name: str, faults: Faults) -> str:
     if node is None:
         return name
-    given = node.text if isinstance(node, ScalarNode) else ""
-    fix = (
-        f"write {given.lstrip('./')}"
-        if re.match(r"(\./)+[^./]", given)
-        else ("write a path below `base:`; only `base:` may hold `..`")
-    )
+    fix = "write a path below `base:`; only `base:` may hold `..`"
+    if isinstance(node, ScalarNode) and (below := _DOTTED.match(node.text)):
+        fix = f"write {below[1]}"
 
     def check(path: str) -> None:
         check_path(path.rstrip("/") or path, "path")

@@ -8,23 +8,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from castore.content.trees import look_up
 from castore.database.environment import Database
-from castore.errors import InvalidInput, RefNotFound, TypeMismatch
-from castore.model.artifact_set import ExternalContent, FileContent
+from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
-from castore.model.ids import Id
 from castore.model.names import check_branch
-from castore.model.pages import FILE
 from castore.store import branches, history, partials, records, tags
+from castore.store.checkout import Checkout, checkout
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
+from castore.store.diff import SetDiff, diff_versions
+from castore.store.find import Found, Wanted, find
 from castore.store.intent import Intent
+from castore.store.listing import (
+    ListedArtifact,
+    ListedEntry,
+    list_artifacts,
+    list_folder,
+    named_file,
+)
 from castore.store.opening import clock, find_store, init_store
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import CommitReport, Session
 from castore.store.specs import read_spec
+from castore.store.stats import StoreStats, store_stats
 from castore.store.store import Store as OpenStore
+from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
 
 
@@ -103,13 +111,57 @@ class Store(OpenStore):
 
         Raises TypeMismatch for a folder, RefNotFound, CorruptObject.
         """
-        digest, size = self._file(selector)
-        return self.reader.open(digest, size)
+        file = named_file(self, resolve(self, selector))
+        return self.reader.open(file.digest, file.size)
 
     def read_bytes(self, selector: str) -> bytes:
         """All bytes of one file; compared with its digest as a whole."""
-        digest, size = self._file(selector)
-        return b"".join(self.reader.stream(digest, size))
+        file = named_file(self, resolve(self, selector))
+        return b"".join(self.reader.stream(file.digest, file.size))
+
+    def artifacts(self, selector: str) -> list[ListedArtifact]:
+        """The artifacts of a version, by name, each with the version that made it."""
+        return list_artifacts(self, self.resolve(selector).version)
+
+    def files(self, selector: str, *, recursive: bool = True) -> Iterator[ListedEntry]:
+        """What a version, a folder artifact or a folder in one holds, as lazy entries."""
+        return list_folder(self, self.resolve(selector), recursive=recursive)
+
+    def checkout(
+        self,
+        selector: str,
+        destination: str | os.PathLike[str] | None = None,
+        *,
+        artifacts: Sequence[str] = (),
+        force: bool = False,
+    ) -> Checkout:
+        """Write a version's artifacts below a folder, verified; raises WouldOverwrite."""
+        target = Path(destination) if destination is not None else None
+        version = self.resolve(selector).version
+        return checkout(self, version, artifacts, target, force=force)
+
+    def diff(self, new: str, old: str = "") -> SetDiff:
+        """What `new` changed against `old`, or against its first parent."""
+        version = self.resolve(new).version
+        if old:
+            return diff_versions(self, self.resolve(old).version, version)
+        parents = version.manifest.parents
+        before = OpenStore.version(self, parents[0], version.branch) if parents else None
+        return diff_versions(self, before, version)
+
+    def find(
+        self, name: str = "", *, digest: str = "", type: str = "", format: str = ""
+    ) -> Iterator[Found]:
+        """Artifacts by glob of the name, content digest, type or format, newest version first."""
+        return find(self, Wanted(name=name, digest=digest, type=type, format=format))
+
+    def stats(self) -> StoreStats:
+        """Logical, unique and stored bytes."""
+        return store_stats(self)
+
+    def fsck(self, *, full: bool = False) -> FsckReport:
+        """Look for damage: refs and closures, with `full` every stored byte as well."""
+        return fsck(self, full=full)
 
     def record(self, version: Version, *, artifacts: bool = True) -> dict[str, Any]:
         """A version as `--json` prints it."""
@@ -133,27 +185,6 @@ class Store(OpenStore):
         """Every incomplete set that can be resumed or discarded."""
         return partials.list_partials(self)
 
-    def _file(self, selector: str) -> tuple[Id, int]:
-        resolved = resolve(self, selector)
-        artifact = resolved.artifact
-        if artifact is None:
-            raise InvalidInput(f"{selector!r} names a version; name an artifact: NAME:ARTIFACT")
-        content = artifact.content
-        if isinstance(content, ExternalContent):
-            raise TypeMismatch(f"{selector!r} is external: its bytes are not in this store")
-        if isinstance(content, FileContent):
-            if resolved.path:
-                raise RefNotFound(f"{selector!r}: {artifact.name!r} is a file, not a folder")
-            return content.digest, content.size
-        if not resolved.path:
-            raise TypeMismatch(f"{selector!r} is a folder; name a file in it", fix="cas ls …")
-        entry = look_up(self.reader.tree_page, content.id, resolved.path)
-        if entry is None:
-            raise RefNotFound(f"{artifact.name!r} holds no {resolved.path!r}")
-        if entry.kind != FILE:
-            raise TypeMismatch(f"{selector!r} is a folder; name a file in it")
-        return entry.id, entry.size
-
 
 def open(
     where: str | os.PathLike[str] = ".",
@@ -165,7 +196,7 @@ def open(
 
     Raises StoreNotFound, CorruptObject, UnsupportedFormat, InvalidInput for a URL.
     """
-    return Store(Database.open(find_store(Path(where))), now=now, entropy=entropy)
+    return Store(Database.open(find_store(where)), now=now, entropy=entropy)
 
 
 def init(

@@ -8,12 +8,12 @@ from itertools import islice
 from typing import Any, Final
 
 from castore.content.trees import iter_tree, look_up, walk_tree
-from castore.errors import RefNotFound
+from castore.errors import InvalidInput, RefNotFound, TypeMismatch
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.model.names import near_names
 from castore.model.pages import TREE, Entry
-from castore.store.records import maker
+from castore.store.records import location, maker
 from castore.store.selectors import Resolved
 from castore.store.store import Store
 from castore.store.version import Version
@@ -96,13 +96,27 @@ def draw_tree(entries: Iterable[ListedEntry]) -> Iterator[str]:
     return _branches(root, "")
 
 
-def find_file(store: Store, artifact: Artifact, path: str) -> FileContent:
-    """The one file that `artifact[/path]` names; raises RefNotFound for a folder or nothing."""
-    entry = _entry(store, artifact, path)
+def named_file(store: Store, found: Resolved) -> FileContent:
+    """The one file that a selector names; raises what says why it is none, and what to type."""
+    text, artifact = found.selector.text, found.artifact
+    if artifact is None:
+        names = [member.name for member in store.set_of(found.version).artifacts]
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        raise InvalidInput(
+            f"{text!r} is a version; name one of its artifacts: {shown}",
+            fix=f"cas cat {text}:{names[0]}" if names else f"cas ls {text}",
+        )
+    if isinstance(artifact.content, ExternalContent):
+        uri = location(found.version.manifest, artifact.name) or "an unknown place"
+        raise TypeMismatch(f"{text!r} is external: its bytes are not here but at {uri}")
+    above = text.removesuffix(f"/{found.path}")
+    try:
+        entry = _entry(store, artifact, found.path)
+    except RefNotFound as error:
+        error.fix = f"cas ls -R {above}"
+        raise
     if entry is None or entry.kind == TREE:
-        what = f"{artifact.name}/{path}" if path else artifact.name
-        problem = "is a folder, not a file" if entry is not None else "is not stored here"
-        raise RefNotFound(f"{what!r} {problem}", fix=f"cas ls REV:{what}")
+        raise TypeMismatch(f"{text!r} is a folder; name a file in it", fix=f"cas ls {text}")
     return FileContent(entry.id, entry.size, entry.mode)
 
 

@@ -58,15 +58,18 @@ def open_store(
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> Store:
     """The store at `where`: a `.cas` folder, or a folder to walk up from; raises StoreNotFound."""
-    text = str(where)
+    return Store(Database.open(find_store(where)), now=now, entropy=entropy)
+
+
+def find_store(where: str | os.PathLike[str]) -> Path:
+    """The `.cas` folder at `where` or in the nearest folder above.
+
+    Raises StoreNotFound, InvalidInput for a URL.
+    """
+    text = os.fspath(where)
     if "://" in text:
         raise InvalidInput(f"{text!r}: stores behind a URL are not supported yet; use a local path")
-    return Store(Database.open(find_store(Path(where))), now=now, entropy=entropy)
-
-
-def find_store(start: Path) -> Path:
-    """The `.cas` folder at `start` or in the nearest folder above; raises StoreNotFound."""
-    start = start.absolute()
+    start = Path(text).absolute()
     if is_store(start):
         return start
     for folder in (start, *start.parents):

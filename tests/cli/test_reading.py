@@ -73,8 +73,8 @@ def test_cat_is_safe_for_any_bytes(cas: Cas) -> None:
 def test_cat_what_is_no_file(cas: Cas, two: Path) -> None:
     result = cas("cat", "out", code=2)
     assert result.err.splitlines()[-1] == "try:   cas cat out:metrics.json"
-    assert "is a folder" in cas("cat", "out:pages", code=3).err
-    assert cas("cat", "out:pages", code=3).err.splitlines()[-1] == "try:   cas ls -R out:pages"
+    assert "is a folder" in cas("cat", "out:pages", code=2).err
+    assert cas("cat", "out:pages", code=2).err.splitlines()[-1] == "try:   cas ls out:pages"
     assert "did you mean" in cas("cat", "out:pages/index.htm", code=3).err
     assert cas("cat", "out:summary.md/x", code=3).err
     assert "no JSON form" in cas("cat", "out:summary.md", "--json", code=2).error["message"]

@@ -191,6 +191,10 @@ def _never_raises(format: str, data: bytes) -> None:
         results = check(format, data, schema='{"type": "object"}', non_empty=True, encoding="utf-8")
     assert not caught
     assert results[0].check == "format"
+    assert (
+        check(format, data, schema='{"type": "object"}', non_empty=True, encoding="utf-8")
+        == results
+    )
     for result in results:
         assert result.result in ("passed", "failed", "skipped")
         assert result.detail or result.result == "passed"

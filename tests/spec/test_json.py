@@ -155,6 +155,8 @@ def test_big_files_are_streamed() -> None:
     assert passes("json", rows + b"0]")
     result = format_of("json", rows + b"0}")
     assert result.line == rows.count(b"\n") + 1
+    assert "trailing garbage" in format_of("json", rows + b"0] 2").detail
+    assert "ends before" in format_of("json", rows).detail
     result = format_of("json", rows + b'"\xc3"]')
     assert (result.result, result.line) == ("failed", rows.count(b"\n") + 1)
 

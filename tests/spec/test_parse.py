@@ -397,10 +397,10 @@ def test_versions_can_stand_in_selectors(version: str) -> None:
     assert places(f"spec: a\nversion: {version}\n{ONE}") == [(2, 10)]
 
 
-def test_many_faults_are_counted() -> None:
+def test_no_more_than_a_thousand_faults_are_listed() -> None:
     found = faults(HEAD + ONE + "".join(f"k{number}: 1\n" for number in range(3000)))
     assert len(found) == 1001
-    assert found[-1]["message"] == "and 2000 faults more"
+    assert "not listed" in found[-1]["message"]
 
 
 def test_too_many_artifacts() -> None:

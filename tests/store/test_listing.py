@@ -10,8 +10,8 @@ import castore
 from castore import errors
 from castore.model.artifact_set import ExternalContent, FileContent
 from castore.model.ids import content_id
-from castore.store.listing import draw_tree, find_file, list_artifacts, list_folder
-from castore.store.selectors import find_artifact, resolve
+from castore.store.listing import draw_tree, list_artifacts, list_folder, named_file
+from castore.store.selectors import resolve
 
 
 @pytest.fixture
@@ -81,15 +81,19 @@ def test_what_is_not_there_is_said_with_near_matches(
         paths(store, "out:report.md/x")
 
 
-def test_find_file_gives_content_and_refuses_folders(
+def test_a_named_file_is_content_and_anything_else_says_what_it_is(
     store: castore.Store, version: castore.Version, out: Path
 ) -> None:
-    data = find_artifact(store, version, "data")
-    found = find_file(store, data, "a.csv")
+    found = named_file(store, resolve(store, "out:data/a.csv"))
     assert found == FileContent(content_id((out / "data/a.csv").read_bytes()), 17, 0)
-    for path in ("", "deep"):
-        with pytest.raises(errors.RefNotFound, match="folder"):
-            find_file(store, data, path)
+    for selector in ("out:data", "out:data/deep"):
+        with pytest.raises(errors.TypeMismatch, match="folder"):
+            named_file(store, resolve(store, selector))
+    with pytest.raises(errors.RefNotFound, match=r"did you mean a\.csv") as caught:
+        named_file(store, resolve(store, "out:data/b.csv"))
+    assert caught.value.fix == "cas ls -R out:data"
+    with pytest.raises(errors.InvalidInput, match="is a version"):
+        named_file(store, resolve(store, "out"))
 
 
 def test_a_tree_is_drawn(store: castore.Store, version: castore.Version) -> None:

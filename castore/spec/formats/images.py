@@ -123,8 +123,14 @@ def _decode(data: bytes, format: str) -> list[Finding]:
             with Image.open(io.BytesIO(data), formats=[format.upper()]) as image:
                 image.load()
         except Exception as error:
-            return [Finding(f"not a whole {format} file: {error or type(error).__name__}")]
+            return [Finding(f"not a whole {format} file: {_reason(error)}")]
     return []
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's message, without the addresses that would make results differ from run to run."""
+    message = str(error)
+    return type(error).__name__ if not message or " object at 0x" in message else message
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

@@ -82,7 +82,10 @@ class _Feed:
                 except self._errors as error:
                     raise _fault(error, self._line, self._column) from None
                 self._pass(piece)
-        raise NotJson("not JSON: ends before the value is complete", self._line, self._column)
+        try:
+            self._parser.close()
+        except self._errors as error:
+            raise _fault(error, self._line, self._column) from None
 
     def _send(self, data: bytes) -> None:
         """The parser keeps what is unfinished, and reads it again with every block: bound that."""
@@ -105,7 +108,8 @@ class _Feed:
 def _fault(error: BaseException, line: int, column: int) -> NotJson:
     match = _REASON.search(str(error))
     if match:
-        return NotJson(f"not JSON: {match[1].strip(' .')}", line, column)
+        reason = match[1].strip(" .").replace("premature EOF", "ends before the value is complete")
+        return NotJson(f"not JSON: {reason}", line, column)
     if isinstance(error, ArithmeticError | SystemError):
         return NotJson("a number too long to be read", line, column, SKIPPED)
     result = SKIPPED if isinstance(error, _TooLong) else FAILED
