@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import BinaryIO, Final
 
-from castore.spec.declaration import Declared
+from castore.spec.declaration import Checks, Declared
 from castore.spec.formats.archives import check_tar, check_zip
 from castore.spec.formats.config_text import check_toml, check_yaml
 from castore.spec.formats.documents import check_pdf
@@ -77,7 +77,8 @@ def check_artifact(
     `open` gives a new seekable, buffered reader of the `size` bytes at each call (never for a
     folder, whose size is the bytes of all files below); `schema` is the content of the file that
     `checks.schema` names, None if there is none. The files of a glob are given one by one with
-    `is_folder=False`, the folder of them once with True. Nothing in the artifact is executed;
+    `is_folder=False`, the folder of them once with True: what is checked is each file, and
+    `non_empty` the folder too. Nothing in the artifact is executed;
     memory stays below some 300 MiB whatever it holds, and what is too big for a check is
     skipped, never guessed. Never raises for what the bytes are; errors of `open` pass through.
     """
@@ -115,6 +116,8 @@ def _declared_checks(
     declared: Declared, source: Source, schema: bytes | None, is_folder: bool, sound: bool
 ) -> list[CheckResult]:
     checks = declared.checks
+    if is_folder and declared.is_glob:
+        checks = Checks(non_empty=checks.non_empty)
     results: list[CheckResult] = []
     if checks.schema:
         results += _results("schema", _schema(declared, source, schema, is_folder, sound))

@@ -58,10 +58,11 @@ def parse_spec(text: bytes, where: str = "spec") -> Spec:
 
 
 def check_external(spec: Spec, given: Collection[str] = (), where: str = "spec") -> None:
-    """Refuse (InvalidSpec) external artifacts that have no `uri:` and are not among `given`."""
+    """Refuse (InvalidSpec) required external artifacts without `uri:` that are not in `given`."""
     faults = Faults()
     for declared in spec.artifacts:
-        if declared.storage == "external" and not declared.uri and declared.name not in given:
+        located = declared.uri or declared.name in given or not declared.required
+        if declared.storage == "external" and not located:
             message = f"artifact {declared.name!r} is external and has no `uri:`"
             fix = f"add `uri:` to it, or give {declared.name}=URI"
             faults.add(declared.line, declared.column, message, fix)

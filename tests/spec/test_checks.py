@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
@@ -59,6 +59,17 @@ def test_folders() -> None:
     assert "`path: x/*`" in result.detail
     assert check("folder", b"x")[0].result == "failed"
     assert check("folder", b"x", path="x/*")[0].result == "passed"
+
+
+def test_the_checks_of_a_glob_are_for_its_files() -> None:
+    asked: dict[str, Any] = {"schema": "{}", "min_size": 9, "encoding": "ascii", "non_empty": True}
+    folder = check("json", b"", is_folder=True, path="x/*.json", **asked)
+    assert [(one.check, one.result) for one in folder] == [
+        ("format", "passed"),
+        ("non_empty", "failed"),
+    ]
+    file = check("json", b"{}", path="x/*.json", **asked)
+    assert [one.check for one in file] == ["format", "schema", "min_size", "non_empty", "encoding"]
 
 
 @pytest.mark.parametrize(("size", "result"), [(3, "passed"), (2, "failed")])

@@ -381,6 +381,7 @@ def test_external_artifacts_need_a_uri_here_or_at_commit() -> None:
     text = f"{HEAD}artifacts:\n  - {{name: a, type: x, format: csv, storage: external}}\n"
     spec = parse_spec(text.encode())
     check_external(spec, given=["a"])
+    check_external(parse_spec(text.replace("external}", "external, required: false}").encode()))
     with pytest.raises(InvalidSpec) as caught:
         check_external(spec, where="s.yaml")
     assert "s.yaml:4:5: artifact 'a' is external" in caught.value.message
