@@ -30,7 +30,7 @@ from castore.content.segments import (
     reader_of,
     reader_of_file,
 )
-from castore.content.sink import FileCache, FileStamp, Sink
+from castore.content.sink import Batch, FileCache, FileStamp, Sink
 from castore.content.sources import changed, opened, read_small, read_whole, same, settled, stamp_of
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id, Kind, content_id, object_id
@@ -155,6 +155,15 @@ class Ingestor:
         """Make everything added so far durable."""
         self._remember_now()
         self._packer.flush()
+
+    def pending(self) -> Batch:
+        """What is not durable yet, as one batch that the caller writes, and then calls `settle`."""
+        self._remember_now()
+        return self._packer.pending()
+
+    def settle(self) -> None:
+        """Take note that the batch that `pending` gave was written."""
+        self._packer.settle()
 
     def _add_files(self, files: Sequence[Found]) -> list[Stored]:
         """Store many files found by a scan, in order."""

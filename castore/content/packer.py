@@ -183,11 +183,26 @@ class Packer:
         if digest not in self._pending:
             self._rely(Relied(digest, Kind.CHUNK, data, ""), len(data))
 
-    def flush(self) -> None:
-        """Make everything added so far durable."""
+    def pending(self) -> Batch:
+        """What is not written yet, as one batch, for a caller that writes it itself.
+
+        After that it must call `settle`, or `flush` if the batch was not written after all.
+        """
         self._close_metadata(False)
         while self._queue:
             self._collect()
+        return self._batch
+
+    def settle(self) -> None:
+        """Take note that the batch that `pending` gave was written."""
+        for block in self._batch.blocks:
+            self.tally.stored_bytes += len(block.data)
+            self._pending.difference_update([member.id for member in block.members])
+        self._batch, self._batch_bytes, self._relied = Batch(), 0, {}
+
+    def flush(self) -> None:
+        """Make everything added so far durable."""
+        self.pending()
         self._write()
         if self._pending:
             raise Unavailable(
@@ -288,7 +303,4 @@ class Packer:
                 "objects this session relies on are removed as fast as they are stored again",
                 fix="try again when no collection is running",
             )
-        for block in batch.blocks:
-            self.tally.stored_bytes += len(block.data)
-            self._pending.difference_update([member.id for member in block.members])
-        self._batch, self._batch_bytes, self._relied = Batch(), 0, {}
+        self.settle()

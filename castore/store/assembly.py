@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from castore.content.reader import ObjectReader
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, ArtifactSet, make_set
 from castore.model.ids import Id
@@ -34,10 +35,13 @@ class Assembly:
     conformance: Conformance
 
 
-def assemble(store: Store, intent: Intent, staged: Staged, parent: Version | None) -> Assembly:
+def assemble(
+    store: Store, reader: ObjectReader, intent: Intent, staged: Staged, parent: Version | None
+) -> Assembly:
     """The set that results on top of `parent`: made, resumed and carried artifacts, checked.
 
-    Raises InvalidInput when the rest is to be carried and there is no parent.
+    `reader` gives the content that the checks read, also what is not written yet. Raises
+    InvalidInput when the rest is to be carried and there is no parent.
     """
     artifacts: dict[str, Artifact] = {}
     carried: dict[str, Id] = {}
@@ -54,7 +58,7 @@ def assemble(store: Store, intent: Intent, staged: Staged, parent: Version | Non
         carried.update(intent.resumed.carried)
     artifacts.update(staged.artifacts)
     carried = {name: id for name, id in carried.items() if name not in staged.artifacts}
-    conformance = _conform(store, intent, staged, artifacts)
+    conformance = _conform(reader, intent, staged, artifacts)
     return Assembly(make_set(artifacts.values()), carried, conformance)
 
 
@@ -141,14 +145,14 @@ def _carried(
 
 
 def _conform(
-    store: Store, intent: Intent, staged: Staged, artifacts: Mapping[str, Artifact]
+    reader: ObjectReader, intent: Intent, staged: Staged, artifacts: Mapping[str, Artifact]
 ) -> Conformance:
     if intent.spec is not None:
-        return conform(store.reader, intent.spec.spec, intent.spec.files, artifacts)
+        return conform(reader, intent.spec.spec, intent.spec.files, artifacts)
     warnings = [
         warning
         for artifact in staged.artifacts.values()
-        for warning in guessed_faults(store.reader, artifact)
+        for warning in guessed_faults(reader, artifact)
     ]
     return Conformance(warnings=tuple(warnings))
 

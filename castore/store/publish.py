@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from castore.content.blocks import Block, Codec, Member, encode_block
-from castore.content.sink import EncodedBlock
+from castore.content.sink import Batch, EncodedBlock
 from castore.database.writing import Writing
 from castore.errors import Conflict, CorruptObject
 from castore.model.artifact_set import (
@@ -33,7 +33,7 @@ class Publication:
 
     `build` makes the manifest for a given tip; `sessions` are the stages to drop with success;
     `drop_partial` is a partial ref and its expected value that success takes away; `along` writes
-    caches in the same transaction.
+    caches in the same transaction, and `batch` is what the session has not written yet.
     """
 
     branch: str
@@ -45,6 +45,7 @@ class Publication:
     operation: str = ""
     drop_partial: tuple[str, Id] | None = None
     along: Callable[[Writing], None] | None = None
+    batch: Batch = field(default_factory=Batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Outcome:
     replayed: bool = False
     tip: Id | None = None
     lost: bool = False
+
+
+class Vanished(Exception):
+    """Something the unwritten batch relies on was collected: nothing was written; flush, repeat."""
 
 
 def publish(store: Store, publication: Publication, tip: Version | None) -> Outcome:
@@ -87,7 +92,7 @@ def publish(store: Store, publication: Publication, tip: Version | None) -> Outc
         _record(tables, COMMIT, publication, manifest, refs)
         return Outcome(Version(id, manifest, publication.branch))
 
-    outcome = store.database.write(transact)
+    outcome = store.database.write(transact, room=_room(publication))
     if outcome.replayed and outcome.tip:
         return Outcome(store.version(outcome.tip, publication.branch), replayed=True)
     return outcome
@@ -107,7 +112,7 @@ def publish_expecting(store: Store, publication: Publication, expected: Version 
         tables.add_if_new(ref, id)
         _record(tables, "lost", publication, manifest, [(ref, b"", id)])
 
-    store.database.write(transact)
+    store.database.write(transact, room=_room(publication))
     return Outcome(Version(id, manifest, publication.branch), tip=outcome.tip, lost=True)
 
 
@@ -123,7 +128,7 @@ def seal_partial(store: Store, publication: Publication, tip: Version | None) ->
         tables.set_if_equals(ref, current, id)
         _record(tables, "partial", publication, manifest, [(ref, current or b"", id)])
 
-    store.database.write(transact)
+    store.database.write(transact, room=_room(publication))
     return Version(id, manifest, publication.branch)
 
 
@@ -162,6 +167,11 @@ def _put(
     publication: Publication,
     blocks: tuple[list[EncodedBlock], list[tuple[Kind, Id, bytes]]],
 ) -> None:
+    batch = publication.batch
+    if batch.relied - tables.present(batch.relied):
+        raise Vanished
+    encoded, indexed = blocks
+    tables.put_blocks([*batch.blocks, *encoded], [*batch.indexed, *indexed])
     needed = set(direct_ids(publication.members))
     absent = needed - tables.present(list(needed))
     if absent:
@@ -170,11 +180,15 @@ def _put(
             id=min(absent).hex(),
             where="stage",
         )
-    tables.put_blocks(*blocks)
     if publication.along is not None:
         publication.along(tables)
     _drop(tables, publication)
     tables.bump_generation()
+
+
+def _room(publication: Publication) -> int:
+    """The bytes that the transaction will need at least."""
+    return sum(len(block.data) for block in publication.batch.blocks)
 
 
 def direct_ids(members: ArtifactSet) -> list[Id]:

@@ -14,6 +14,9 @@ from typing import BinaryIO, Final, Self, TypeAlias
 
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor, Tally
+from castore.content.overlay import overlay
+from castore.content.reader import ObjectReader
+from castore.content.sink import Batch
 from castore.database.sink import StageSink, StatCache
 from castore.errors import IncompleteSet, InvalidInput, RefMoved
 from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent
@@ -34,6 +37,7 @@ from castore.store.intent import Intent, resume_command
 from castore.store.publish import (
     Outcome,
     Publication,
+    Vanished,
     publish,
     publish_expecting,
     seal_partial,
@@ -102,6 +106,7 @@ class Session:
         self._warnings: list[str] = []
         self._stored = Tally()
         self._durable_at = store.now()
+        self._done = False
         self._cache = StatCache(store.database)
         self._sink = StageSink(
             store.database,
@@ -121,7 +126,7 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self.report is None and self._made:
+            if not self._done and self._made:
                 self._make_durable()
         finally:
             self._ingestor.close()
@@ -241,18 +246,21 @@ class Session:
         is then kept under `partial/<run>/<branch>`.
         """
         with self._lock:
-            self._ingestor.flush()
-            self._stored = replace(self._ingestor.tally)
+            written = sum(len(block.data) for block in self._ingestor.pending().blocks)
+            tally = self._ingestor.tally
+            self._stored = replace(tally, stored_bytes=tally.stored_bytes + written)
             while True:
                 if isinstance(expect, AnyTip):
                     parent = tip(self.store, self.intent.branch)
                 else:
                     parent = expect
-                report = self._attempt(parent, message, expect, if_changed, partial)
+                try:
+                    report = self._attempt(parent, message, expect, if_changed, partial)
+                except Vanished:
+                    self._ingestor.flush()
+                    continue
                 if report is not None:
                     self.report = report
-                    self._cache.written()
-                    self._sink.discard_if_unused()
                     return report.version
 
     def _attempt(
@@ -263,37 +271,52 @@ class Session:
         if_changed: bool,
         partial: bool,
     ) -> CommitReport | None:
+        pin = self._pin()
+        batch = self._ingestor.pending()
+        reader = self.store.reader
+        if batch.blocks:
+            reader = ObjectReader(overlay(batch, self.store.database.load))
         staged = Staged(self._made, self._titles, self._locations, self._sources)
-        assembly = assemble(self.store, self.intent, staged, parent)
+        assembly = assemble(self.store, reader, self.intent, staged, parent)
         conformance = assembly.conformance
         identical = parent is not None and parent.set_id == assembly.members.id
-        draft = draft_manifest(self.store, self.intent, staged, assembly, self._pin(), message)
-        publication = self._publication(draft, assembly)
+        draft = draft_manifest(self.store, self.intent, staged, assembly, pin, message)
+        publication = self._publication(draft, assembly, batch)
         if partial or not conformance.complete:
             version = seal_partial(
                 self.store,
                 replace(publication, build=lambda parent: sealed(draft, parent)),
                 parent,
             )
+            self._settle()
             if not partial:
                 raise self._refusal(version, conformance)
             return self._reported(version, conformance)
         if if_changed and identical and parent is not None:
+            self._done = True
             self._sink.discard()
             return self._reported(parent, conformance, identical=True)
         if isinstance(expect, AnyTip):
             outcome = publish(self.store, publication, parent)
         else:
             outcome = publish_expecting(self.store, publication, parent)
-        if outcome.lost and outcome.version is not None:
-            raise self._moved(outcome, parent)
         if outcome.version is None:
             return None
+        self._settle()
+        if outcome.lost:
+            raise self._moved(outcome, parent)
         return self._reported(
             outcome.version, conformance, identical=identical, replayed=outcome.replayed
         )
 
-    def _publication(self, draft: Manifest, assembly: Assembly) -> Publication:
+    def _settle(self) -> None:
+        """Take note that everything this session staged was written with its version."""
+        self._done = True
+        self._ingestor.settle()
+        self._cache.written()
+        self._sink.discard_if_unused()
+
+    def _publication(self, draft: Manifest, assembly: Assembly, batch: Batch) -> Publication:
         resumed = self.intent.resumed
         return Publication(
             branch=self.intent.branch,
@@ -305,6 +328,7 @@ class Session:
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
             along=self._cache.put_pending,
+            batch=batch,
         )
 
     def _pin(self) -> SpecPin:
@@ -313,7 +337,6 @@ class Session:
             return SpecPin(id=self.intent.branch)
         for data in (spec.text, *spec.files.values()):
             self._ingestor.add_bytes(data)
-        self._ingestor.flush()
         return spec.pin(self.store.root)
 
     def _reported(

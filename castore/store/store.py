@@ -25,7 +25,7 @@ class Store:
         self.database = database
         self.now = now
         self.entropy = entropy
-        self.reader = ObjectReader(lambda id: database.read(lambda tables: tables.load(id)))
+        self.reader = ObjectReader(database.load)
 
     @property
     def folder(self) -> Path:

@@ -233,6 +233,33 @@ def test_a_fork_inside_a_transaction_leaves_the_parent_whole(home: Path, child: 
     assert lines[3] == "ok ['heads/a', 'heads/parent']"
 
 
+def test_a_fork_inside_a_view_leaves_it_as_it_was(home: Path, child: Child) -> None:
+    """The child must not end the parent's reader: its pages would be written over."""
+    fill(home, 12)
+    code = """
+    churn = '''
+    database = Database.open(HOME)
+    for _ in range(12):
+        database.write(lambda tables: [tables.drop_block(n) for n in tables.block_numbers()])
+        put(database, *(chunks(os.urandom(9000)) for _ in range(12)))
+    print(flush=True)
+    '''
+    database = Database.open(HOME)
+    def view(reading):
+        before = list(reading.blocks())
+        if os.fork() == 0:
+            return None
+        os.wait()
+        assert other(churn).wait() == 0
+        return before == list(reading.blocks())
+    seen = database.read(view)
+    if seen is None:
+        os._exit(0)
+    print(seen)
+    """
+    assert child(code) == "True\n"
+
+
 def test_a_fork_waits_for_the_transactions_of_other_threads(home: Path, child: Child) -> None:
     fill(home, 3)
     code = """
