@@ -87,12 +87,21 @@ class InvalidName(InvalidInput):
 
 
 class InvalidSpec(InvalidInput):
-    """A spec has faults; `faults` lists all of them as {line, column, message, fix}."""
+    """A spec has faults; `faults` lists all of them as {line, column, message, fix}.
+
+    `where` is the spec's file or another name for it.
+    """
 
     def __init__(
-        self, message: str, *, faults: Sequence[Mapping[str, Any]] = (), fix: str = ""
+        self,
+        message: str,
+        *,
+        faults: Sequence[Mapping[str, Any]] = (),
+        where: str = "",
+        fix: str = "",
     ) -> None:
-        super().__init__(message, fix=fix, faults=[dict(fault) for fault in faults])
+        super().__init__(message, fix=fix, where=where, faults=[dict(fault) for fault in faults])
+        self.where = where
         self.faults: list[dict[str, Any]] = self.attributes["faults"]
 
 

@@ -10,7 +10,8 @@ import click
 
 from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines
-from castore.errors import CastoreError
+from castore.errors import CastoreError, InvalidSpec
+from castore.spec.faults import describe_faults
 
 USAGE: Final = 2
 INTERNAL: Final = 70
@@ -20,6 +21,9 @@ _FAULTS_SHOWN: Final = 20
 
 def tell(error: BaseException, output: Output) -> int:
     """Print `error` on stderr and return the exit code; never raises."""
+    if isinstance(error, InvalidSpec) and error.faults and not output.json:
+        _print_spec_faults(error, output)
+        return error.code
     if isinstance(error, CastoreError):
         _print(output, error.as_json(), error.attributes)
         return error.code
@@ -94,6 +98,15 @@ def _print(output: Output, value: dict[str, Any], attributes: dict[str, Any]) ->
         output.error(output.style("try:", "dim", sys.stderr) + "   " + clean(str(value["fix"])))
 
 
+def _print_spec_faults(error: InvalidSpec, output: Output) -> None:
+    """Every fault of a spec: place, message, and its own fix below it."""
+    where, count = error.where or "spec", len(error.faults)
+    head = f"{where}: {count} fault{'s' if count != 1 else ''}"
+    output.error(output.style("error:", "red", sys.stderr) + " " + clean(head))
+    for line in clean_lines(describe_faults(error.faults, where)):
+        output.error(line)
+
+
 def _fault_lines(faults: list[dict[str, Any]]) -> list[str]:
     lines = [_fault_line(fault) for fault in faults[:_FAULTS_SHOWN]]
     if len(faults) > _FAULTS_SHOWN:
@@ -102,9 +115,6 @@ def _fault_lines(faults: list[dict[str, Any]]) -> list[str]:
 
 
 def _fault_line(fault: dict[str, Any]) -> str:
-    """A fault of a set `{artifact, check, detail, line}` or of a spec `{line, column, message}`."""
-    if "message" in fault:
-        place = f"{fault.get('line')}:{fault.get('column')}: "
-        return clean(f"{place}{fault['message']}")
+    """A fault of a set, `{artifact, check, detail, line}`."""
     line = f" (line {fault['line']})" if fault.get("line") else ""
     return clean(f"{fault.get('artifact')}: {fault.get('check')}: {fault.get('detail')}{line}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,7 +69,9 @@ class Faults:
         if len(faults) > _SHOWN:
             shown.append(f"… {len(faults) - _SHOWN} more")
         fix = next((fault.fix for fault in faults if fault.fix), "")
-        return InvalidSpec("\n".join(shown), faults=[f.as_json() for f in faults], fix=fix)
+        return InvalidSpec(
+            "\n".join(shown), faults=[f.as_json() for f in faults], where=where, fix=fix
+        )
 
 
 def describe_faults(
@@ -100,6 +101,8 @@ def near(word: str, known: Sequence[str]) -> str:
     """The known word that `word` was probably meant to be, or ""."""
     if len(word) > _COMPARED:
         return ""
+    import difflib
+
     matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.6)
     return matches[0] if matches else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from castore.model.limits import NAME_BYTES, PATH_BYTES, SET_ARTIFACTS
@@ -55,19 +55,6 @@ def parse_spec(text: bytes, where: str = "spec") -> Spec:
     if faults or spec is None:
         raise faults.error(where)
     return spec
-
-
-def check_external(spec: Spec, given: Collection[str] = (), where: str = "spec") -> None:
-    """Refuse (InvalidSpec) required external artifacts without `uri:` that are not in `given`."""
-    faults = Faults()
-    for declared in spec.artifacts:
-        located = declared.uri or declared.name in given or not declared.required
-        if declared.storage == "external" and not located:
-            message = f"artifact {declared.name!r} is external and has no `uri:`"
-            fix = f"add `uri:` to it, or give {declared.name}=URI"
-            faults.add(declared.line, declared.column, message, fix)
-    if faults:
-        raise faults.error(where)
 
 
 def _spec(root: Node, faults: Faults) -> Spec | None:

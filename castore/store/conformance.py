@@ -52,10 +52,10 @@ def conform(
         artifact = artifacts.get(declared.name)
         if artifact is None:
             result = "failed" if declared.required else "skipped"
-            checks.append(CheckResult(declared.name, "present", result, f"no {declared.path}"))
+            detail = _absence(declared)
+            checks.append(CheckResult(declared.name, "present", result, detail))
             if declared.required:
                 missing.append(declared.name)
-                detail = f"nothing at {declared.path}"
                 faults.append(_fault(declared.name, "present", detail, None))
             continue
         schema = schemas.get(declared.checks.schema)
@@ -147,6 +147,12 @@ def _opener(reader: ObjectReader, content: FileContent) -> Callable[[], BinaryIO
 
 def _no_bytes() -> BinaryIO:
     raise IsADirectoryError("a folder has no bytes of its own")
+
+
+def _absence(declared: Declared) -> str:
+    if declared.storage == "external":
+        return f"it is external, and no uri is known: give {declared.name}=URI"
+    return f"nothing {'matches' if declared.is_glob else 'at'} {declared.path}"
 
 
 def _fault(artifact: str, check: str, detail: str, line: int | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from castore.content.overlay import overlay
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch
 from castore.database.sink import StageSink, StatCache
-from castore.errors import IncompleteSet, InvalidInput, RefMoved
+from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent
 from castore.model.manifest import Manifest, SpecPin
 from castore.model.names import check_artifact_name, check_branch, check_path
@@ -33,15 +33,15 @@ from castore.store.assembly import (
     sealed,
 )
 from castore.store.conformance import Conformance
-from castore.store.intent import Intent, resume_command
+from castore.store.intent import Intent
 from castore.store.publish import (
-    Outcome,
     Publication,
     Vanished,
     publish,
     publish_expecting,
     seal_partial,
 )
+from castore.store.refusals import moved, refusal
 from castore.store.selectors import Resolved, resolve, tip
 from castore.store.sources import from_resolved, parse_source
 from castore.store.stages import encode_header, encode_staged
@@ -290,7 +290,7 @@ class Session:
             )
             self._settle()
             if not partial:
-                raise self._refusal(version, conformance)
+                raise refusal(self.intent, version, conformance)
             return self._reported(version, conformance)
         if if_changed and identical and parent is not None:
             self._done = True
@@ -304,7 +304,7 @@ class Session:
             return None
         self._settle()
         if outcome.lost:
-            raise self._moved(outcome, parent)
+            raise moved(outcome.version, outcome.tip, parent)
         return self._reported(
             outcome.version, conformance, identical=identical, replayed=outcome.replayed
         )
@@ -357,37 +357,6 @@ class Session:
             identical=identical,
             replayed=replayed,
             warnings=(*self._warnings, *conformance.warnings),
-        )
-
-    def _refusal(self, version: Version, conformance: Conformance) -> IncompleteSet:
-        run = version.manifest.run or "unknown"
-        count = len(conformance.faults)
-        spec = version.manifest.spec
-        return IncompleteSet(
-            f"{count} fault{'s' if count != 1 else ''} against spec {spec.id} {spec.version}; "
-            f"nothing was published, what is good is kept as partial/{run}/{version.branch}",
-            missing=conformance.missing,
-            failed=conformance.failed,
-            faults=conformance.faults,
-            fix=resume_command(self.intent, run),
-            partial=version.id.hex(),
-            run=run,
-            branch=version.branch,
-        )
-
-    def _moved(self, outcome: Outcome, parent: Version | None) -> RefMoved:
-        assert outcome.version is not None
-        branch = self.intent.branch
-        now = outcome.tip.hex()[:12] if outcome.tip else "gone"
-        expected = f"{parent.short} (v{parent.number})" if parent else "no version"
-        return RefMoved(
-            f"branch {branch} was expected at {expected} and is at {now}; "
-            f"your version is kept as {outcome.version.short}, see cas branch --lost",
-            fix=f"cas diff {branch} {outcome.version.short}",
-            branch=branch,
-            expected=parent.id.hex() if parent else None,
-            actual=outcome.tip.hex() if outcome.tip else None,
-            lost=outcome.version.id.hex(),
         )
 
     def _store(self, given: Given) -> tuple[Content, bytes]:

@@ -74,6 +74,7 @@ def read_spec(path: Path) -> SpecFile:
         raise InvalidSpec(
             f"{path.name}:{faults[0]['line']}: {faults[0]['message']}",
             faults=faults,
+            where=path.name,
             fix=str(faults[0]["fix"]),
         )
     return SpecFile(path, spec, text, files)

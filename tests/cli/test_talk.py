@@ -190,11 +190,24 @@ def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.splitlines() == [
         "error: refused", "  a\\x1b: json: broken (line 3)", "try:   cas x",
     ]  # fmt: skip
-    many = [{"line": n, "column": 1, "message": "bad"} for n in range(30)]
-    tell(InvalidSpec("spec", faults=many), Output({}))
+    many = [{"artifact": "a", "check": "csv", "detail": "bad", "line": n} for n in range(1, 31)]
+    tell(IncompleteSet("refused", faults=many), Output({}))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[1] == "  0:1: bad"
+    assert lines[1] == "  a: csv: bad (line 1)"
     assert lines[-1] == "  … and 10 more (--json lists all)"
+
+
+def test_every_fault_of_a_spec_is_told_with_its_place_and_fix(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    faults = [
+        {"line": n, "column": 2, "message": f"bad \x1b{n}", "fix": "write\ngood"} for n in range(30)
+    ]
+    tell(InvalidSpec("all of it", faults=faults, where="a.yaml"), Output({}))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: a.yaml: 30 faults"
+    assert lines[1:4] == ["a.yaml:0:2: bad \\x1b0", "  fix: write", "       good"]
+    assert sum("bad" in line for line in lines) == 30
 
 
 def test_messages_are_cleaned(capsys: pytest.CaptureFixture[str]) -> None:

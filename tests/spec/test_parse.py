@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from castore.errors import InvalidSpec
 from castore.spec.declaration import Checks, Declared, ReviewPolicy
-from castore.spec.parse import check_external, parse_spec
+from castore.spec.parse import parse_spec
 from tests.spec.samples import HEAD, ONE, faults, places
 
 EXAMPLE = """\
@@ -377,15 +376,8 @@ def test_a_uri_has_a_scheme(uri: str) -> None:
     assert len(messages(f"storage: external, uri: {uri}")) == 1
 
 
-def test_external_artifacts_need_a_uri_here_or_at_commit() -> None:
-    text = f"{HEAD}artifacts:\n  - {{name: a, type: x, format: csv, storage: external}}\n"
-    spec = parse_spec(text.encode())
-    check_external(spec, given=["a"])
-    check_external(parse_spec(text.replace("external}", "external, required: false}").encode()))
-    with pytest.raises(InvalidSpec) as caught:
-        check_external(spec, where="s.yaml")
-    assert "s.yaml:4:5: artifact 'a' is external" in caught.value.message
-    assert "a=URI" in caught.value.fix
+def test_an_external_artifact_may_get_its_uri_at_commit() -> None:
+    assert artifact("storage: external").uri == ""
 
 
 @pytest.mark.parametrize("id", ["v7", "a b", "-a", "a//b", "é", "f" * 64, "a" * 101, "a/"])

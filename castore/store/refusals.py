@@ -1,0 +1,42 @@
+"""Refusals: why a set did not become the next version, with everything needed to go on."""
+
+from __future__ import annotations
+
+from castore.errors import IncompleteSet, RefMoved
+from castore.model.ids import Id, short
+from castore.store.conformance import Conformance
+from castore.store.intent import UNKNOWN_RUN, Intent, resume_command
+from castore.store.version import Version
+
+
+def refusal(intent: Intent, version: Version, conformance: Conformance) -> IncompleteSet:
+    """The error for a set with faults, which is kept as the partial `version`."""
+    run = version.manifest.run or UNKNOWN_RUN
+    count = len(conformance.faults)
+    spec = version.manifest.spec
+    return IncompleteSet(
+        f"{count} fault{'s' if count != 1 else ''} against spec {spec.id} {spec.version}; "
+        f"nothing was published, what is good is kept as partial/{run}/{version.branch}",
+        missing=conformance.missing,
+        failed=conformance.failed,
+        faults=conformance.faults,
+        fix=resume_command(intent, run),
+        partial=version.id.hex(),
+        run=run,
+        branch=version.branch,
+    )
+
+
+def moved(lost: Version, tip: Id | None, expected: Version | None) -> RefMoved:
+    """The error for a branch that was not at `expected` but at `tip`; `lost` is kept."""
+    branch = lost.branch
+    before = f"{expected.short} (v{expected.number})" if expected else "no version"
+    return RefMoved(
+        f"branch {branch} was expected at {before} and is at {short(tip) if tip else 'nothing'}; "
+        f"your version is kept as {lost.short}, see cas branch --lost",
+        fix=f"cas diff {branch} {lost.short}",
+        branch=branch,
+        expected=expected.id.hex() if expected else None,
+        actual=tip.hex() if tip else None,
+        lost=lost.id.hex(),
+    )
