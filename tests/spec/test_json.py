@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from castore.spec.formats.json_stream import NotJson, scan_stream
@@ -111,6 +111,8 @@ JSONISH = st.lists(
 )
 
 
+@example(['""', '"'], 1)
+@example(["[]", "tru"], 2)
 @given(JSONISH, st.integers(1, 9))
 def test_the_stream_agrees_with_the_decoder(pieces: list[str], step: int) -> None:
     data = "".join(pieces).encode()

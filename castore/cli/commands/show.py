@@ -16,6 +16,7 @@ from castore.cli.screen import clean, clean_lines, columns, plural, size
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.model.manifest import CheckResult
+from castore.store.listing import list_artifacts
 from castore.store.records import full_artifact_record, version_record
 from castore.store.selectors import Resolved
 from castore.store.store import Store
@@ -58,23 +59,31 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
     for line in columns(_facts(version, record)):
         output.line(line)
     _show_checks(output, version.manifest.checks)
-    members = store.set_of(version).artifacts
-    output.line(plural(len(members), "artifact"))
-    carried = {name for name, _ in version.manifest.carried}
+    listed = list_artifacts(store, version)
+    output.line(plural(len(listed), "artifact"))
     rows = [
         (
-            "  " + clean(member.name),
-            clean(member.type) or "unknown",
-            clean(member.format) or "unknown",
-            size(member.content.size),
-            content_id(member),
-            "carried" if member.name in carried else "",
+            "  " + clean(item.artifact.name),
+            clean(item.artifact.type) or "unknown",
+            clean(item.artifact.format) or "unknown",
+            size(item.artifact.content.size),
+            content_id(item.artifact),
+            _origin(item.made_by, version),
         )
-        for member in members
+        for item in listed
     ]
     for line in columns(rows, right=[3]):
         output.line(line)
     output.next(f"cas ls {version.label}" if version.number == 1 else f"cas diff {version.label}")
+
+
+def _origin(made_by: Version, version: Version) -> str:
+    """Of a carried artifact: the version that made it, and the spec version it was made under."""
+    if made_by.id == version.id:
+        return ""
+    label = made_by.label if made_by.branch != version.branch else f"v{made_by.number}"
+    spec = made_by.manifest.spec.version
+    return clean(f"carried from {label}" + (f", spec {spec}" if spec else ""))
 
 
 def _facts(version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ class _Feed:
             for block in self._source.blocks(self._block_bytes):
                 self._send(block)
                 done += 1
-            self._parser.close()
+            self._end()
         except self._errors:
             return done
         return -1
@@ -83,7 +83,7 @@ class _Feed:
                     raise _fault(error, self._line, self._column) from None
                 self._pass(piece)
         try:
-            self._parser.close()
+            self._end()
         except self._errors as error:
             raise _fault(error, self._line, self._column) from None
 
@@ -96,6 +96,11 @@ class _Feed:
             raise _TooLong(
                 f"one string, number or gap of more than {TOKEN_BYTES // MIB} MiB is not read"
             )
+
+    def _end(self) -> None:
+        """Close the parser; a line end first, or it overlooks half a token behind the value."""
+        self._parser.send(b"\n")
+        self._parser.close()
 
     def _pass(self, data: bytes) -> None:
         newline = data.rfind(b"\n")

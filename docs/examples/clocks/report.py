@@ -98,7 +98,8 @@ def summary(years: list[Year], peak: Year, area_rows: list[list[object]]) -> str
 
 def page(years: list[Year], peak: Year) -> str:
     """The report as a web page that shows plot.png beside it."""
-    title = html.escape(f"Who still changes the clock, {years[0].year} to {years[-1].year}")
+    last = years[-1]
+    title = html.escape(f"Who still changes the clock, {years[0].year} to {last.year}")
     cells = "\n".join(
         f"<tr><td>{r.year}</td><td>{r.changing}</td><td>{r.share} %</td></tr>" for r in years
     )
@@ -107,7 +108,7 @@ def page(years: list[Year], peak: Year) -> str:
 <head><meta charset="utf-8"><title>{title}</title></head>
 <body>
 <h1>{title}</h1>
-<p>{years[-1].changing} of {years[-1].zones} time zones, down from {peak.changing} in {peak.year}.</p>
+<p>{last.changing} of {last.zones} time zones, down from {peak.changing} in {peak.year}.</p>
 <img src="plot.png" alt="Zones that changed their clocks, by year">
 <table>
 <tr><th>year</th><th>zones that changed</th><th>share</th></tr>

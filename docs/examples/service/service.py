@@ -1,6 +1,8 @@
 """A web service that says how many time zones changed their clocks in a year.
 
-    python service.py clock-changes.csv 8080        then: GET /years/1988
+    python service.py clock-changes.csv 8080
+
+answers GET /years/1988 with {"year": 1988, "changing": 188}.
 """
 
 from __future__ import annotations

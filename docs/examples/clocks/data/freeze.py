@@ -1,4 +1,4 @@
-"""Count the clock changes of the world in this machine's tz database: how clock-changes.csv was made.
+"""Count the clock changes in this machine's tz database: how clock-changes.csv was made.
 
     python freeze.py > clock-changes.csv
 
@@ -20,7 +20,7 @@ YEARS = range(1970, 2026)
 
 
 def changes(zone: str) -> Counter[int]:
-    """The number of changes of the UTC offset in each year, from the zone's TZif file (RFC 8536)."""
+    """How often the UTC offset changed in each year, from the zone's TZif file (RFC 8536)."""
     data = (FOLDER / zone).read_bytes()
     at = 0
     for width in (4, 8):  # the first block holds 32-bit times; the second holds all of them
