@@ -1,6 +1,6 @@
 # Needs Python 3.11, git, gcc and make; everything else goes into .venv.
 
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.castore-installed

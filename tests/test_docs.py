@@ -3,6 +3,8 @@
 Convention: in a fenced block marked `console`, a line that begins with `$ ` is a command for bash.
 The commands of one document run in order in one empty folder, each in a shell of its own. A comment
 `# exit N` at its end says with which code it ends, else 0. Other lines are output, not compared.
+A block marked `python` is run in its turn, as a program; one marked `yaml` that begins with a
+comment `# NAME` is saved there as the file NAME.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from castore.cli.verbs import Family
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "docs/cli.md", "docs/tutorial.md")
+_BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# ([\w.-]+\.yaml)\n")
 _EXIT = re.compile(r"#.*\bexit (\d+)\s*$")
 
 
@@ -122,12 +126,20 @@ def test_every_example_runs(document: str, tmp_path: Path) -> None:
 
 def examples(text: str) -> Iterator[tuple[str, int]]:
     """The command lines of a document, and the exit code that each says it ends with."""
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        joined = block.replace("\\\n", "")
-        for line in joined.splitlines():
-            if line.startswith("$ "):
-                code = _EXIT.search(line)
-                yield line.removeprefix("$ "), int(code[1]) if code else 0
+    for kind, block in _BLOCK.findall(text):
+        if kind == "console":
+            yield from _typed(block)
+        elif kind == "python":
+            yield f"python - <<'END'\n{block}END", 0
+        elif name := _FILE.match(block):
+            yield f"cat > {name[1]} <<'END'\n{block}END", 0
+
+
+def _typed(block: str) -> Iterator[tuple[str, int]]:
+    for line in block.replace("\\\n", "").splitlines():
+        if line.startswith("$ "):
+            code = _EXIT.search(line)
+            yield line.removeprefix("$ "), int(code[1]) if code else 0
 
 
 def _install(folder: Path) -> None:
@@ -142,6 +154,11 @@ def _install(folder: Path) -> None:
 def test_examples_are_read_as_the_convention_says() -> None:
     text = "```console\n$ a b   # exit 5\nout\n$ c \\\n  d # five\n```\n```\n$ no\n```\n"
     assert list(examples(text)) == [("a b   # exit 5", 5), ("c   d # five", 0)]
+    text = "```python\nprint(1)\n```\n```yaml\n# s.yaml\na: 1\n```\n```yaml\nb: 2\n```\n"
+    assert list(examples(text)) == [
+        ("python - <<'END'\nprint(1)\nEND", 0),
+        ("cat > s.yaml <<'END'\n# s.yaml\na: 1\nEND", 0),
+    ]
 
 
 def test_a_line_that_fails_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,9 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, click.UsageError):
             call.output.json = call.output.json or _asks_for_json(arguments)
         code = tell(error, call.output)
+        if isinstance(error, OSError):
+            # What could not be written is still buffered; at exit it would fail a second time.
+            _silence()
     return code
 
 

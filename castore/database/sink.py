@@ -125,9 +125,13 @@ class StageSink:
         """Note what became of an artifact; written with the next batch, or by `write_entries`."""
         self._entries[artifact] = payload
 
+    def replace_header(self, header: bytes) -> None:
+        """Give the session another header, written with what is pending, or by `write_entries`."""
+        self._header = header
+
     def write_entries(self) -> None:
-        """Make the notes about artifacts durable."""
-        if self._entries:
+        """Make the header and the notes about artifacts durable."""
+        if self._entries or self._header is not None:
             self._database.write(self._begin)
             self._written()
 

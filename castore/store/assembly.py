@@ -10,8 +10,9 @@ from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, ArtifactSet, make_set
 from castore.model.ids import Id
 from castore.model.manifest import PARTIAL, Manifest, Source, SpecPin
+from castore.spec.declaration import Declared
 from castore.store.conformance import Conformance, conform, guessed_faults
-from castore.store.intent import Intent
+from castore.store.intent import Intent, Resumed
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -36,12 +37,18 @@ class Assembly:
 
 
 def assemble(
-    store: Store, reader: ObjectReader, intent: Intent, staged: Staged, parent: Version | None
+    store: Store,
+    reader: ObjectReader,
+    intent: Intent,
+    staged: Staged,
+    parent: Version | None,
+    earlier: Assembly | None = None,
 ) -> Assembly:
     """The set that results on top of `parent`: made, resumed and carried artifacts, checked.
 
-    `reader` gives the content that the checks read, also what is not written yet. Raises
-    InvalidInput when the rest is to be carried and there is no parent.
+    `reader` gives the content that the checks read, also what is not written yet. The same members
+    as in an `earlier` attempt are not checked again: quick writers would else starve a slow one.
+    Raises InvalidInput when the rest is to be carried and there is no parent.
     """
     artifacts: dict[str, Artifact] = {}
     carried: dict[str, Id] = {}
@@ -53,13 +60,15 @@ def assemble(
             )
         artifacts, carried = _carried(store, intent, parent)
     if intent.resumed is not None:
-        artifacts.update(intent.resumed.artifacts)
-        carried = {n: id for n, id in carried.items() if n not in intent.resumed.artifacts}
-        carried.update(intent.resumed.carried)
+        resumed, again = _resumed(store, intent, intent.resumed, parent)
+        artifacts.update(resumed)
+        carried = {n: id for n, id in carried.items() if n not in resumed} | again
     artifacts.update(staged.artifacts)
     carried = {name: id for name, id in carried.items() if name not in staged.artifacts}
-    conformance = _conform(reader, intent, staged, artifacts)
-    return Assembly(make_set(artifacts.values()), carried, conformance)
+    members = make_set(artifacts.values())
+    if earlier is not None and earlier.members == members:
+        return Assembly(members, carried, earlier.conformance)
+    return Assembly(members, carried, _conform(reader, intent, staged, artifacts))
 
 
 def draft_manifest(
@@ -73,8 +82,9 @@ def draft_manifest(
     """The manifest of an assembly, before it stands on a parent."""
     context = intent.context
     names = {artifact.name for artifact in assembly.members.artifacts}
-    resumed = intent.resumed.titles if intent.resumed else {}
-    titles = {**resumed, **staged.titles}
+    resumed = intent.resumed
+    titles = {**_resumed_titles(intent), **staged.titles}
+    locations = {**(resumed.locations if resumed else {}), **staged.locations}
     return Manifest(
         set=assembly.members.id,
         spec=pin,
@@ -88,13 +98,13 @@ def draft_manifest(
         operation=context.operation,
         folder=intent.folder,
         message=message,
-        sources=_bound(staged.sources, names),
+        sources=_sources(intent, staged.sources, names),
         checks=assembly.conformance.checks,
         carried=tuple(assembly.carried.items()),
         missing=assembly.conformance.missing,
         failed=assembly.conformance.failed,
         titles={name: title for name, title in titles.items() if name in names},
-        locations=tuple((n, uri, "") for n, uri in staged.locations.items() if n in names),
+        locations=tuple((n, uri, "") for n, uri in locations.items() if n in names),
         meta=dict(intent.meta),
     )
 
@@ -105,14 +115,15 @@ def on_top_of(draft: Manifest, parent: Version | None) -> Manifest:
         return draft
     above = parent.manifest
     carried = {name for name, _ in draft.carried}
-    titles = {n: t for n, t in above.titles.items() if n in carried} | dict(draft.titles)
-    locations = tuple(row for row in above.locations if row[0] in carried)
+    titles = dict(draft.titles) | {n: t for n, t in above.titles.items() if n in carried}
+    locations = {row[0]: row for row in draft.locations}
+    locations |= {row[0]: row for row in above.locations if row[0] in carried}
     return replace(
         draft,
         parents=(parent.id,),
         number=parent.number + 1,
         titles=titles,
-        locations=(*draft.locations, *locations),
+        locations=tuple(locations.values()),
     )
 
 
@@ -134,14 +145,55 @@ def _carried(
         declared = spec.get(name) if spec else None
         if name in intent.only or (spec and declared is None):
             continue
-        kept = artifact
-        if declared is not None:
-            kept = replace(
-                artifact, type=declared.type, format=declared.format, path=declared.place
-            )
-        artifacts[name] = kept
+        artifacts[name] = _as_declared(artifact, declared)
         carried[name] = earlier.get(name, parent.id)
     return artifacts, carried
+
+
+def _resumed(
+    store: Store, intent: Intent, resumed: Resumed, parent: Version | None
+) -> tuple[dict[str, Artifact], dict[str, Id]]:
+    """What is taken from an earlier attempt; what that one carried is carried from `parent` anew.
+
+    Otherwise going on with an old attempt would undo what others committed meanwhile.
+    """
+    spec = intent.spec.spec if intent.spec else None
+    artifacts = {
+        name: _as_declared(artifact, spec.get(name) if spec else None)
+        for name, artifact in resumed.artifacts.items()
+    }
+    carried = dict(resumed.carried)
+    if carried and parent is not None:
+        now, makers = _carried(store, intent, parent)
+        artifacts |= {name: artifact for name, artifact in now.items() if name in carried}
+        carried |= {name: id for name, id in makers.items() if name in carried}
+    return artifacts, carried
+
+
+def _as_declared(artifact: Artifact, declared: Declared | None) -> Artifact:
+    if declared is None:
+        return artifact
+    return replace(artifact, type=declared.type, format=declared.format, path=declared.place)
+
+
+def _resumed_titles(intent: Intent) -> dict[str, str]:
+    """Titles of what an earlier attempt made; a stage keeps none, the spec may declare them."""
+    if intent.resumed is None:
+        return {}
+    declared = intent.spec.spec.artifacts if intent.spec else ()
+    return {**intent.resumed.titles, **{d.name: d.title for d in declared if d.title}}
+
+
+def _sources(intent: Intent, given: Sequence[Source], names: set[str]) -> tuple[Source, ...]:
+    """The sources given, and those of an earlier attempt that were not given again."""
+    again = {(source.artifact, source.selector) for source in given}
+    earlier = [
+        source
+        for source in (intent.resumed.sources if intent.resumed else ())
+        if (source.artifact, source.selector) not in again
+        and (not source.artifact or source.artifact in names)
+    ]
+    return (*earlier, *_bound(given, names))
 
 
 def _conform(

@@ -23,6 +23,7 @@ from castore.store.gather import (
 from castore.store.intent import Intent, Resumed
 from castore.store.partials import find_partials, resume
 from castore.store.preview import Preview, preview_inputs
+from castore.store.publish import replayed
 from castore.store.selectors import resolve_version, tip
 from castore.store.session import AnyTip, CommitReport, Session
 from castore.store.sources import digest_file, uri_path
@@ -67,7 +68,11 @@ def commit(
     store: Store, request: CommitRequest, *, progress: Callable[[int], None] | None = None
 ) -> CommitReport:
     """Commit what the request names; raises IncompleteSet, RefMoved, InvalidInput and others."""
-    plan = _plan(store, request)
+    spec = _spec(request)
+    earlier = replayed(store, request.name or _branch(spec), request.context.operation)
+    if earlier is not None:
+        return CommitReport(earlier, replayed=True)
+    plan = _plan(store, request, spec)
     expect: Version | AnyTip = AnyTip.TIP
     if request.parent:
         expect = resolve_version(store, request.parent, default=plan.intent.branch)
@@ -88,20 +93,19 @@ def commit(
 
 def preview(store: Store, request: CommitRequest) -> Preview:
     """What `commit` would store, by name and in bytes, without writing anything."""
-    plan = _plan(store, request)
+    plan = _plan(store, request, _spec(request))
     parent = tip(store, plan.intent.branch)
     return preview_inputs(store, plan.intent, plan.gathered, parent, request.links)
 
 
-def _plan(store: Store, request: CommitRequest) -> _Plan:
+def _plan(store: Store, request: CommitRequest, spec: SpecFile | None) -> _Plan:
     given = sort_arguments(request.paths, request.cwd)
-    spec = _spec(request)
     resumed = None
     name = request.name
     context = request.context
     if request.resume:
-        branch = name or (spec.spec.id if spec else "")
-        name = find_partials(store, request.resume, branch)[0].branch
+        found = find_partials(store, request.resume, name or _branch(spec))
+        name = found[0].branch
         resumed = resume(store, request.resume, name)
         context = replace(context, run=request.resume)
     gathered = _gather(request, spec, given, resumed)
@@ -115,8 +119,13 @@ def _plan(store: Store, request: CommitRequest) -> _Plan:
         folder=relative(gathered.folder, store.root) if gathered.folder and not spec else "",
         arguments=request.paths,
         resumed=resumed,
+        spec_given=str(request.spec or ""),
     )
     return _Plan(intent, gathered)
+
+
+def _branch(spec: SpecFile | None) -> str:
+    return spec.spec.id if spec else ""
 
 
 def _spec(request: CommitRequest) -> SpecFile | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from castore.model.artifact_set import Artifact
 from castore.model.fields import MetaValue
 from castore.model.ids import Id
+from castore.model.manifest import Source
 from castore.store.context import Context
 from castore.store.specs import SpecFile
 
@@ -19,12 +20,14 @@ class Resumed:
     """What an earlier attempt of a run left: good artifacts, and what success has to take away.
 
     `ref` is the partial ref and its value, None when only stages of killed commits were found;
-    `sessions` are those stages.
+    `sessions` are those stages; `locations` are the URIs of external artifacts.
     """
 
     artifacts: Mapping[str, Artifact]
     carried: Mapping[str, Id]
     titles: Mapping[str, str]
+    locations: Mapping[str, str]
+    sources: tuple[Source, ...]
     ref: tuple[str, Id] | None
     sessions: tuple[bytes, ...]
 
@@ -34,7 +37,8 @@ class Intent:
     """What a session is for: where it commits, under which spec, on whose behalf.
 
     `only` are the artifacts to make while the rest is carried from the parent (empty: all are
-    made); `folder` and `arguments` (PATHs as typed) are what `status` and `partial list` show.
+    made); `folder`, `arguments` (PATHs) and `spec_given`, both as typed, are what `status` and
+    `partial list` show.
     """
 
     branch: str
@@ -46,19 +50,21 @@ class Intent:
     folder: str = ""
     arguments: tuple[str, ...] = ()
     resumed: Resumed | None = None
+    spec_given: str = ""
 
 
 def resume_command(intent: Intent, run: str) -> str:
     """The command that goes on with an incomplete set of this intent."""
-    words = ["cas commit", *(_quoted(argument) for argument in intent.arguments)]
+    words = ["cas commit", *(quoted(argument) for argument in intent.arguments)]
     if intent.spec:
-        words.append(f"--spec {_quoted(intent.spec.path.name)}")
+        words.append(f"--spec {quoted(intent.spec_given or intent.spec.path.name)}")
     if not intent.spec or intent.spec.spec.id != intent.branch:
         words.append(f"--name {intent.branch}")
-    words += [f"--only {_quoted(name)}" for name in intent.only]
+    words += [f"--only {quoted(name)}" for name in intent.only]
     return " ".join([*words, f"--resume {run}"])
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
     plain = word and all(c.isalnum() or c in "@%+=:,./-_" for c in word)
     return word if plain else "'" + word.replace("'", "'\"'\"'") + "'"

@@ -7,10 +7,11 @@ from typing import Any
 
 from castore.database.writing import Writing
 from castore.errors import Ambiguous, RefNotFound
-from castore.model.artifact_set import Artifact, FileContent, TreeContent
+from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
+from castore.model.manifest import Source
 from castore.model.refs import PARTIALS, partial_ref, split_partial
-from castore.store.intent import UNKNOWN_RUN, Resumed
+from castore.store.intent import UNKNOWN_RUN, Resumed, quoted
 from castore.store.moments import format_moment
 from castore.store.stages import StagedSession, staged_sessions
 from castore.store.store import Store
@@ -88,6 +89,8 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     artifacts: dict[str, Artifact] = {}
     carried: dict[str, Id] = {}
     titles: dict[str, str] = {}
+    locations: dict[str, str] = {}
+    sources: tuple[Source, ...] = ()
     ref = partial_ref(run, branch)
     id = store.database.read(lambda tables: tables.ref(ref))
     if id:
@@ -96,6 +99,8 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
         artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in failed}
         carried = {n: made for n, made in version.manifest.carried if n in artifacts}
         titles = dict(version.manifest.titles)
+        locations = {name: uri for name, uri, _ in version.manifest.locations}
+        sources = version.manifest.sources
     sessions = []
     for stage in staged_sessions(store):
         if (stage.header.run, stage.header.branch) == (run, branch) and not stage.header.alive:
@@ -103,7 +108,9 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
             stored = _stored(store, stage)
             artifacts.update(stored)
             carried = {name: made for name, made in carried.items() if name not in stored}
-    return Resumed(artifacts, carried, titles, (ref, id) if id else None, tuple(sessions))
+    return Resumed(
+        artifacts, carried, titles, locations, sources, (ref, id) if id else None, tuple(sessions)
+    )
 
 
 def discard_partials(store: Store, run: str, branch: str = "", *, by: str) -> list[Partial]:
@@ -144,7 +151,7 @@ def _sealed(store: Store, ref: str, id: Id) -> Partial:
     version = store.version(id, branch)
     manifest = version.manifest
     bad = {*manifest.failed}
-    spec = f" --spec {manifest.spec.path}" if manifest.spec.path else ""
+    spec = f" --spec {quoted(manifest.spec.path)}" if manifest.spec.path else ""
     name = "" if manifest.spec.path and manifest.spec.id == branch else f" --name {branch}"
     return Partial(
         run=run,
@@ -176,6 +183,7 @@ def _killed(stage: StagedSession) -> Partial:
 
 
 def _stored(store: Store, stage: StagedSession) -> dict[str, Artifact]:
+    """What of a stage is stored; external artifacts are not: a stage does not keep their URIs."""
     ids: dict[str, Id] = {}
     for name, artifact in stage.artifacts.items():
         content = artifact.content
@@ -187,5 +195,5 @@ def _stored(store: Store, stage: StagedSession) -> dict[str, Artifact]:
     return {
         name: artifact
         for name, artifact in stage.artifacts.items()
-        if name not in ids or ids[name] in present
+        if not isinstance(artifact.content, ExternalContent) and ids[name] in present
     }

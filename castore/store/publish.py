@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from castore.content.blocks import Block, Codec, Member, encode_block
 from castore.content.sink import Batch, EncodedBlock
+from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import Conflict, CorruptObject
 from castore.model.artifact_set import (
@@ -74,7 +75,7 @@ def publish(store: Store, publication: Publication, tip: Version | None) -> Outc
     expected = tip.id if tip else None
 
     def transact(tables: Writing) -> Outcome:
-        earlier = _replayed(tables, publication)
+        earlier = _replayed(tables, publication.branch, publication.operation)
         if earlier is not None:
             _drop(tables, publication)
             return Outcome(replayed=True, tip=earlier)
@@ -96,6 +97,35 @@ def publish(store: Store, publication: Publication, tip: Version | None) -> Outc
     if outcome.replayed and outcome.tip:
         return Outcome(store.version(outcome.tip, publication.branch), replayed=True)
     return outcome
+
+
+def replayed(store: Store, branch: str, operation_id: str) -> Version | None:
+    """The version that an earlier commit with this operation id made on `branch`, if any."""
+    id = store.database.read(lambda tables: _replayed(tables, branch, operation_id))
+    return store.version(id, branch) if id else None
+
+
+def settle_identical(store: Store, publication: Publication) -> None:
+    """Take away what a session went on from, when its set turned out to be there already."""
+    if not publication.drop_partial:
+        store.database.write(lambda tables: _drop(tables, publication))
+        return
+    name, value = publication.drop_partial
+
+    def transact(tables: Writing) -> None:
+        _drop(tables, publication)
+        if tables.remove_if_equals(name, value):
+            tables.bump_generation()
+            tables.append_operation(
+                "partial-discard",
+                op_id="",
+                at=store.now(),
+                by=publication.by,
+                why="an identical set is published",
+                refs=[(name, value, b"")],
+            )
+
+    store.database.write(transact)
 
 
 def publish_expecting(store: Store, publication: Publication, expected: Version | None) -> Outcome:
@@ -229,12 +259,12 @@ def _record(
     )
 
 
-def _replayed(tables: Writing, publication: Publication) -> Id | None:
+def _replayed(tables: Reading, branch: str, operation_id: str) -> Id | None:
     """The version that an earlier commit with this operation id made on this branch."""
-    if not publication.operation:
+    if not operation_id:
         return None
-    ref = branch_ref(publication.branch)
-    for operation in tables.operations_by_id(publication.operation):
+    ref = branch_ref(branch)
+    for operation in tables.operations_by_id(operation_id):
         for name, _, new in operation.refs:
             if operation.op == COMMIT and name == ref:
                 return new

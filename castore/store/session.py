@@ -18,7 +18,7 @@ from castore.content.overlay import overlay
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch
 from castore.database.sink import StageSink, StatCache
-from castore.errors import InvalidInput
+from castore.errors import CastoreError, InvalidInput
 from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent
 from castore.model.manifest import Manifest, SpecPin
 from castore.model.names import check_artifact_name, check_branch, check_path
@@ -39,7 +39,9 @@ from castore.store.publish import (
     Vanished,
     publish,
     publish_expecting,
+    replayed,
     seal_partial,
+    settle_identical,
 )
 from castore.store.refusals import moved, refusal
 from castore.store.selectors import Resolved, resolve, tip
@@ -107,6 +109,7 @@ class Session:
         self._stored = Tally()
         self._durable_at = store.now()
         self._done = False
+        self._assembly: Assembly | None = None
         self._cache = StatCache(store.database)
         self._sink = StageSink(
             store.database,
@@ -126,8 +129,13 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if not self._done and self._made:
+            if not self._done and (self._made or self._sink.staged):
+                self._sink.replace_header(encode_header(self.intent, self.store.now(), 0))
                 self._make_durable()
+        except CastoreError:
+            # What went wrong first is what is told.
+            if error is None:
+                raise
         finally:
             self._ingestor.close()
 
@@ -246,6 +254,12 @@ class Session:
         is then kept under `partial/<run>/<branch>`.
         """
         with self._lock:
+            earlier = replayed(self.store, self.intent.branch, self.intent.context.operation)
+            if earlier is not None:
+                self._done = True
+                self._sink.discard()
+                self.report = CommitReport(earlier, replayed=True)
+                return earlier
             written = sum(len(block.data) for block in self._ingestor.pending().blocks)
             tally = self._ingestor.tally
             self._stored = replace(tally, stored_bytes=tally.stored_bytes + written)
@@ -277,7 +291,8 @@ class Session:
         if batch.blocks:
             reader = ObjectReader(overlay(batch, self.store.database.load))
         staged = Staged(self._made, self._titles, self._locations, self._sources)
-        assembly = assemble(self.store, reader, self.intent, staged, parent)
+        assembly = assemble(self.store, reader, self.intent, staged, parent, self._assembly)
+        self._assembly = assembly
         conformance = assembly.conformance
         identical = parent is not None and parent.set_id == assembly.members.id
         draft = draft_manifest(self.store, self.intent, staged, assembly, pin, message)
@@ -292,9 +307,11 @@ class Session:
             if not partial:
                 raise refusal(self.intent, version, conformance)
             return self._reported(version, conformance)
-        if if_changed and identical and parent is not None:
+        if if_changed and identical and parent is not None and self._is_tip(parent):
             self._done = True
             self._sink.discard()
+            if self.intent.resumed:
+                settle_identical(self.store, publication)
             return self._reported(parent, conformance, identical=True)
         if isinstance(expect, AnyTip):
             outcome = publish(self.store, publication, parent)
@@ -308,6 +325,10 @@ class Session:
         return self._reported(
             outcome.version, conformance, identical=identical, replayed=outcome.replayed
         )
+
+    def _is_tip(self, version: Version) -> bool:
+        found = tip(self.store, self.intent.branch)
+        return found is not None and found.id == version.id
 
     def _settle(self) -> None:
         """Take note that everything this session staged was written with its version."""

@@ -34,7 +34,7 @@ class StageHeader:
     @property
     def alive(self) -> bool:
         """Whether the process that fills it still runs on this machine."""
-        return self.boot == _boot() and self.started == _started(self.pid)
+        return bool(self.pid) and self.boot == _boot() and self.started == _started(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class StagedSession:
 
 
 def encode_header(intent: Intent, at: int, pid: int) -> bytes:
-    """The stage header of a session that begins now in process `pid`."""
+    """The stage header of a session of process `pid`, 0 for one that was given up."""
     run = intent.context.run or UNKNOWN_RUN
     return encode(
         {
@@ -58,7 +58,7 @@ def encode_header(intent: Intent, at: int, pid: int) -> bytes:
             "command": resume_command(intent, run),
             "pid": pid,
             "run": run,
-            "started": _started(pid),
+            "started": _started(pid) if pid else "",
         }
     )
 

@@ -10,8 +10,9 @@ from typing import Final
 from castore.content.folder_walk import FolderWalk, Stored
 from castore.content.folders import FolderScan, Found
 from castore.content.globs import match_glob, split_glob
+from castore.content.segments import reader_of_file
 from castore.content.sink import FileCache, FileStamp
-from castore.content.sources import opened, refusal, stamp_of
+from castore.content.sources import changed, opened, refusal, same, stamp_of
 from castore.content.trees import build_tree
 from castore.errors import NotFound
 from castore.model.artifact_set import Content, FileContent, TreeContent
@@ -107,11 +108,15 @@ class WorkHasher:
         return stored
 
     def _hash(self, path: str) -> tuple[Id, int]:
-        with opened(path) as (descriptor, _):
-            return content_id_of(self._pieces(descriptor))
+        with opened(path) as (descriptor, found):
+            digest, size = content_id_of(self._pieces(descriptor, found.st_size + 1))
+            if size != found.st_size or not same(found, os.fstat(descriptor)):
+                raise changed(path)
+        return digest, size
 
-    def _pieces(self, descriptor: int) -> Iterator[memoryview]:
-        while count := os.readv(descriptor, [self._buffer]):
+    def _pieces(self, descriptor: int, limit: int) -> Iterator[memoryview]:
+        read = reader_of_file(descriptor, limit)
+        while count := read(self._buffer):
             yield self._buffer[:count]
 
 

@@ -184,7 +184,7 @@ def test_with_a_spec(cas: Cas, spec: Path) -> None:
     record = cas("show", "--json").json
     assert [row["artifact"] for row in record["carried"]] == ["metrics"]
     assert cas("cat", "report:metrics").out == '{"rows": 1}\n'
-    assert "carried" in cas("show").out
+    assert "carried from v1, spec 1.0" in cas("show").out
     assert "from report@v1" in cas("ls").out
     assert "no such artifact" in cas("commit", "--only", "nope", code=2).err
 

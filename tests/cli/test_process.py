@@ -125,11 +125,18 @@ def test_a_reader_that_goes_away(cas: Cas) -> None:
         process.stderr.close()
 
 
-def test_a_full_disk_at_the_other_end(out: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_at_the_other_end(out: Path, unbuffered: str) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*CAS, "log"], stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            [*CAS, "log"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
     assert done.returncode == 1
     assert done.stderr.decode().startswith("error: ")
     assert b"Traceback" not in done.stderr
