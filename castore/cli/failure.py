@@ -116,5 +116,6 @@ def _fault_lines(faults: list[dict[str, Any]]) -> list[str]:
 
 def _fault_line(fault: dict[str, Any]) -> str:
     """A fault of a set, `{artifact, check, detail, line}`."""
-    line = f" (line {fault['line']})" if fault.get("line") else ""
+    said = f"line {fault.get('line')}" in str(fault.get("detail"))
+    line = f" (line {fault['line']})" if fault.get("line") and not said else ""
     return clean(f"{fault.get('artifact')}: {fault.get('check')}: {fault.get('detail')}{line}")

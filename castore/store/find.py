@@ -15,11 +15,15 @@ from castore.model.artifact_set import Artifact, ArtifactSet, TreeContent
 from castore.model.ids import Id, Kind, parse_id
 from castore.model.limits import PREFIX_MIN
 from castore.model.pages import TREE, Branching, decode_tree
+from castore.model.refs import partial_ref
+from castore.store.intent import UNKNOWN_RUN
 from castore.store.store import Store
 from castore.store.version import Version
 
 CONTAINERS: Final = 1_000_000
 """Folders and sets that hold one content, beyond which a search by digest gives up."""
+PATHS: Final = 10_000
+"""Places of one content in one folder artifact that are told at most."""
 _BATCH: Final = 256
 
 
@@ -68,7 +72,8 @@ def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[
     """Every match in every version stored, newest first, partial ones and losers of a race too.
 
     By digest the search starts at the content and climbs to the folders, sets and versions that
-    hold it; by type at the sets that have such an artifact; else it looks at every version.
+    hold it, naming at most PATHS places in each; by type at the sets that have such an artifact;
+    else it looks at every version.
     Forgotten versions are left out. Raises InvalidInput for a digest that is none.
     """
     if not (wanted.name or wanted.digest or wanted.type or wanted.format):
@@ -112,7 +117,7 @@ def _in_versions(
         version = store.version(id)
         if wanted.branch and version.branch != wanted.branch:
             continue
-        if _forgotten(store, id):
+        if _forgotten(store, id) or _given_up(store, version):
             continue
         matches = kept.get(version.set_id)
         if matches is None:
@@ -125,6 +130,14 @@ def _in_versions(
 
 def _forgotten(store: Store, id: Id) -> bool:
     return store.database.read(lambda tables: tables.forgotten(id)) is not None
+
+
+def _given_up(store: Store, version: Version) -> bool:
+    """Whether it is an incomplete set that was resumed, replaced or discarded since."""
+    if version.manifest.complete:
+        return False
+    ref = partial_ref(version.manifest.run or UNKNOWN_RUN, version.manifest.branch)
+    return store.database.read(lambda tables: tables.ref(ref)) != version.id
 
 
 def _all_versions(store: Store) -> Iterator[Id]:
@@ -172,7 +185,7 @@ def _by_digest(store: Store, wanted: Wanted) -> Iterator[Found]:
                     found.append((artifact, ""))
                 elif held.id in pages:
                     paths = _paths(store, held.id, content, pages, "")
-                    found.extend((artifact, path) for path in paths)
+                    found.extend((artifact, path) for path in islice(paths, PATHS))
             elif held.digest == content:
                 found.append((artifact, ""))
         return found

@@ -189,7 +189,7 @@ def test_checkout(cas: Cas, two: Path) -> None:
     result = cas("checkout", "out@v1", "-o", "restored")
     assert str(Path.cwd() / "restored") in result.out
     assert "summary.md" in result.out
-    assert result.err == "next: cas diff out@v1\n"
+    assert result.err == "next: cas show out@v1\n"
     assert Path("restored/metrics.json").read_text() == '{"rows": 10, "ok": true}\n'
     assert Path("restored/pages/img/dot.svg").exists()
     record = cas("checkout", "out", "--json").json
@@ -260,7 +260,7 @@ def test_status_with_a_spec(cas: Cas) -> None:
 def test_status_from_another_folder(cas: Cas, two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("out/summary.md", "changed\n")
     monkeypatch.chdir("out/pages")
-    assert cas("status").err == "next: cas commit --name out ..\n"
+    assert cas("status").err == "next: cas commit ..\n"
 
 
 def test_fsck(cas: Cas, two: Path) -> None:

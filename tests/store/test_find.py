@@ -125,3 +125,21 @@ def test_a_find_as_data(store: castore.Store, versions: list[castore.Version]) -
     assert record["label"] == "other@v1"
     assert record["digest"] == blake3(store.read_bytes("other:copy.csv")).hexdigest()
     assert record["path"] is None
+
+
+def test_incomplete_sets_that_were_given_up_are_not_found(
+    store: castore.Store, tmp_path: Path
+) -> None:
+    (tmp_path / "s.spec.yaml").write_text(
+        "spec: s\nversion: 1\nartifacts:\n"
+        "  - {name: a, type: dataset, format: json, path: a.json}\n"
+        "  - {name: b, type: dataset, format: json, path: b.json}\n"
+    )
+    (tmp_path / "a.json").write_text("[1]")
+    spec = tmp_path / "s.spec.yaml"
+    with pytest.raises(errors.IncompleteSet):
+        store.commit(spec=spec, context=castore.Context(run="r1"))
+    assert [found.version.manifest.complete for found in find(store, Wanted("a"))] == [False]
+    (tmp_path / "b.json").write_text("[2]")
+    store.commit(spec=spec, resume="r1")
+    assert [found.version.manifest.complete for found in find(store, Wanted("a"))] == [True]

@@ -79,4 +79,5 @@ def _print(output: Output, done: Checkout) -> None:
         output.line(f"  … and {plural(len(done.written) - _SHOWN, 'more artifact')}")
     for item in done.external:
         output.line(f"  {clean(item.path)}  external, not written: {clean(item.uri) or 'unknown'}")
-    output.next(f"cas diff {done.version.label}")
+    verb = "diff" if done.version.manifest.parents else "show"
+    output.next(f"cas {verb} {done.version.label}")

@@ -151,7 +151,7 @@ def _entry(path: Path, base: Path) -> Found:
     if path.is_dir():
         return path.name, place, None, True
     with path.open("rb") as file:
-        return path.stem, place, file.read(HEAD_BYTES), False
+        return path.name, place, file.read(HEAD_BYTES), False
 
 
 def _print(output: Output, spec: SpecFile) -> None:

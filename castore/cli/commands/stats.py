@@ -49,7 +49,7 @@ def _store_rows(found: StoreStats) -> list[tuple[str, str, str]]:
         ("versions", f"{found.versions:,}", f"on {plural(found.branches, 'branch', 'branches')}"),
         ("sets", f"{found.sets:,}", "different ones"),
         ("logical", size(found.logical), "every file of every version"),
-        ("unique", size(found.unique), "each content once"),
+        ("unique", size(found.unique), "each content once, specs too"),
         ("stored", size(found.stored), f"{ratio:.1f} times smaller" if ratio > 1 else "compressed"),
         ("metadata", size(found.metadata), "versions, sets, folders, chunk lists"),
         ("dead", size(found.dead), "given up, to be freed"),

@@ -123,5 +123,7 @@ def _file_line(change: FileChange) -> str:
 def _commit(found: WorkStatus, root: Path) -> str:
     """The command that commits what was compared; recorded paths are relative to `root`."""
     place = os.path.relpath(root / (found.spec_path or found.folder))
-    name = "" if found.spec_path else f" --name {found.branch}"
-    return f"cas commit{' --spec' if found.spec_path else name} {place}"
+    if found.spec_path:
+        return f"cas commit --spec {place}"
+    named = os.path.basename(os.path.abspath(place)) == found.branch
+    return f"cas commit {place}" if named else f"cas commit --name {found.branch} {place}"
