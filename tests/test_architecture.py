@@ -75,7 +75,9 @@ class Module(NamedTuple):
 
     @property
     def room(self) -> str:
-        """The room it is in."""
+        """The room it is in; `castore.__main__` is one more door of the command line."""
+        if self.name == "castore.__main__":
+            return "cli"
         return [*self.name.split("."), ""][1]
 
 
