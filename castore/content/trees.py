@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from blake3 import blake3
 
@@ -102,11 +102,17 @@ def find_entry(read_page: ReadPage, root: Id, name: bytes) -> Entry | None:
     return entries[at] if at < len(entries) and entries[at].name == name else None
 
 
+WALKED_ENTRIES: Final = 1 << 24
+"""Files and folders that are visited at most: a few shared pages can stand for 10^40 of them."""
+
+
 def walk_tree(read_page: ReadPage, root: Id) -> Iterator[tuple[bytes, Entry]]:
     """Every file and folder below `root` with its path, each folder before what is in it.
 
-    Raises CorruptObject for folders nested deeper than 256 or whose size is not what is below.
+    Raises CorruptObject for folders nested deeper than 256 or whose size is not what is below,
+    InvalidInput for more entries than WALKED_ENTRIES.
     """
+    left = WALKED_ENTRIES
     stack: list[tuple[bytes, Iterator[Entry]]] = [(b"", iter_tree(read_page, root))]
     expected: list[int | None] = [None]
     while stack:
@@ -117,6 +123,9 @@ def walk_tree(read_page: ReadPage, root: Id) -> Iterator[tuple[bytes, Entry]]:
             if expected.pop():
                 raise CorruptObject(f"tree: folder {prefix!r} is not of the size it is said to be")
             continue
+        left -= 1
+        if left < 0:
+            raise too_many_entries()
         size = expected[-1]
         if size is not None:
             expected[-1] = size - entry.size
@@ -127,6 +136,11 @@ def walk_tree(read_page: ReadPage, root: Id) -> Iterator[tuple[bytes, Entry]]:
                 raise CorruptObject(f"tree: {path!r} is nested deeper than {FOLDER_DEPTH}")
             stack.append((path + b"/", iter_tree(read_page, entry.id)))
             expected.append(entry.size)
+
+
+def too_many_entries() -> InvalidInput:
+    """The error for a folder with more entries below it than are visited."""
+    return InvalidInput(f"more than {WALKED_ENTRIES} files and folders in one folder")
 
 
 def look_up(read_page: ReadPage, root: Id, path: str) -> Entry | None:

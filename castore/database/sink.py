@@ -89,6 +89,7 @@ class StageSink:
         self._database = database
         self._session = session
         self._header = header
+        self._first_header = header
         self._cache = cache
         self._entries: dict[str, bytes] = {}
 
@@ -136,14 +137,16 @@ class StageSink:
             self._written()
 
     def discard(self) -> None:
-        """End the session without publishing it."""
+        """End the session without publishing it; what is written later begins it anew."""
         self._entries = {}
+        self._header = self._first_header
         if self.staged:
             self._database.write(lambda tables: tables.drop_stage(self._session))
 
-    def discard_if_unused(self) -> None:
-        """End the session if publishing it left it open."""
-        self.discard()
+    @property
+    def began(self) -> bool:
+        """Whether this sink wrote a stage that must still stand when its content is published."""
+        return self._first_header is not None and self._header is None
 
     @property
     def staged(self) -> bool:

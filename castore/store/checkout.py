@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from castore.content.trees import iter_tree
+from castore.content.trees import WALKED_ENTRIES, iter_tree, too_many_entries
 from castore.errors import CastoreError, CorruptObject, InvalidInput, StoreFull, WouldOverwrite
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
@@ -31,8 +31,6 @@ from castore.store.selectors import find_artifact
 from castore.store.store import Store
 from castore.store.version import Version
 
-ENTRIES: Final = 1 << 24
-"""Files and folders that one checkout writes at most."""
 TEMPORARY: Final = ".cas-checkout-"
 _REPORT_BYTES: Final = 1 << 20
 
@@ -195,8 +193,8 @@ class _Writer:
         folder = self._enter(components)
         for entry in iter_tree(self._reader.tree_page, root):
             self._entries += 1
-            if self._entries > ENTRIES:
-                raise InvalidInput(f"more than {ENTRIES} files and folders in one version")
+            if self._entries > WALKED_ENTRIES:
+                raise too_many_entries()
             if entry.kind == TREE:
                 folders.append(entry)
                 continue

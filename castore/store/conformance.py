@@ -8,11 +8,18 @@ from typing import Any, BinaryIO, Final
 
 from castore.content.reader import ObjectReader
 from castore.content.trees import walk_tree
-from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
+from castore.model.artifact_set import (
+    Artifact,
+    Content,
+    ExternalContent,
+    FileContent,
+    TreeContent,
+)
 from castore.model.manifest import CheckResult
 from castore.model.pages import FILE
 from castore.spec.checks import check_artifact
 from castore.spec.declaration import Declared, Spec
+from castore.spec.guess import guess_format
 from castore.spec.results import CheckResult as CheckedBySpec
 
 DETAIL_BYTES: Final = 300
@@ -74,6 +81,15 @@ def conform(
     return Conformance(
         _recorded(checks), tuple(missing), tuple(sorted(failed)), tuple(faults), tuple(warnings)
     )
+
+
+def guess_artifact(content: Content, hint: str, head: bytes) -> tuple[str, str]:
+    """The (format, type) that a file's name and first bytes suggest, where neither is declared."""
+    if isinstance(content, FileContent):
+        return guess_format(hint, head)
+    if isinstance(content, ExternalContent):
+        return guess_format(hint)
+    return "folder", guess_format(hint)[1] if "." in hint else "folder"
 
 
 def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from castore.content.trees import WALKED_ENTRIES, too_many_entries
 from castore.errors import CorruptObject
 from castore.model.ids import Id
 from castore.model.limits import FOLDER_DEPTH
@@ -58,9 +59,13 @@ _Item = Entry | _Page
 def diff_folders(read_page: ReadPage, old: Id | None, new: Id | None) -> Iterator[FileChange]:
     """The files that differ between two folders, by path; None is no folder at all.
 
-    Pages that both sides share are not read. Raises CorruptObject, ObjectNotFound.
+    Pages that both sides share are not read. Raises CorruptObject, ObjectNotFound, InvalidInput
+    for more changes than WALKED_ENTRIES.
     """
-    yield from _folders(read_page, old, new, b"", 0)
+    for count, change in enumerate(_folders(read_page, old, new, b"", 0)):
+        if count >= WALKED_ENTRIES:
+            raise too_many_entries()
+        yield change
 
 
 def _folders(

@@ -34,7 +34,8 @@ class Publication:
 
     `build` makes the manifest for a given tip; `sessions` are the stages to drop with success;
     `drop_partial` is a partial ref and its expected value that success takes away; `along` writes
-    caches in the same transaction, and `batch` is what the session has not written yet.
+    caches in the same transaction, and `batch` is what the session has not written yet; with
+    `began` the first stage must still stand: it alone keeps what was written before.
     """
 
     branch: str
@@ -47,6 +48,7 @@ class Publication:
     drop_partial: tuple[str, Id] | None = None
     along: Callable[[Writing], None] | None = None
     batch: Batch = field(default_factory=Batch)
+    began: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,11 @@ def _put(
     blocks: tuple[list[EncodedBlock], list[tuple[Kind, Id, bytes]]],
 ) -> None:
     batch = publication.batch
+    if publication.began and tables.stage(publication.sessions[0]) is None:
+        raise Conflict(
+            f"session {publication.sessions[0].hex()} was discarded while it was being written",
+            fix="start again",
+        )
     if batch.relied - tables.present(batch.relied):
         raise Vanished
     encoded, indexed = blocks
@@ -261,7 +268,7 @@ def _record(
 
 def _replayed(tables: Reading, branch: str, operation_id: str) -> Id | None:
     """The version that an earlier commit with this operation id made on this branch."""
-    if not operation_id:
+    if not operation_id or not branch:
         return None
     ref = branch_ref(branch)
     for operation in tables.operations_by_id(operation_id):

@@ -129,6 +129,10 @@ def first_parents(store: Store, version: Version) -> Iterator[Version]:
 
 def step_back(store: Store, version: Version, steps: int) -> Version:
     """The ancestor `steps` first parents back; raises RefNotFound beyond the first version."""
+    if steps >= version.number:
+        raise RefNotFound(
+            f"{version.label} has no version {steps} back", fix=f"cas log {version.label}"
+        )
     return numbered(store, version, version.number - steps) if steps else version
 
 

@@ -19,11 +19,10 @@ from castore.content.reader import ObjectReader
 from castore.content.sink import Batch
 from castore.database.sink import StageSink, StatCache
 from castore.errors import CastoreError, InvalidInput
-from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent
+from castore.model.artifact_set import Artifact, Content, ExternalContent
 from castore.model.manifest import Manifest, SpecPin
 from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.model.pages import encode_tree, tree_id
-from castore.spec.guess import guess_format
 from castore.store.assembly import (
     Assembly,
     Staged,
@@ -32,7 +31,7 @@ from castore.store.assembly import (
     on_top_of,
     sealed,
 )
-from castore.store.conformance import Conformance
+from castore.store.conformance import Conformance, guess_artifact
 from castore.store.intent import Intent
 from castore.store.publish import (
     Publication,
@@ -208,7 +207,7 @@ class Session:
             path, title = path or declared.place, title or declared.title
             type, format = type or declared.type, format or declared.format
         if not format or not type:
-            guess = _guess(content, hint or name, head)
+            guess = guess_artifact(content, hint or name, head)
             format, type = format or guess[0], type or guess[1]
         artifact = Artifact(name, type, format, check_path(path or name), content)
         if name in self._made:
@@ -335,7 +334,7 @@ class Session:
         self._done = True
         self._ingestor.settle()
         self._cache.written()
-        self._sink.discard_if_unused()
+        self._sink.discard()
 
     def _publication(self, draft: Manifest, assembly: Assembly, batch: Batch) -> Publication:
         resumed = self.intent.resumed
@@ -350,6 +349,7 @@ class Session:
             drop_partial=resumed.ref if resumed else None,
             along=self._cache.put_pending,
             batch=batch,
+            began=self._sink.began,
         )
 
     def _pin(self) -> SpecPin:
@@ -396,11 +396,3 @@ class Session:
         if callable(read):
             return self._ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
         return self._ingestor.add_stream(given), b""
-
-
-def _guess(content: Content, hint: str, head: bytes) -> tuple[str, str]:
-    if isinstance(content, FileContent):
-        return guess_format(hint, head)
-    if isinstance(content, ExternalContent):
-        return guess_format(hint)
-    return "folder", guess_format(hint)[1] if "." in hint else "folder"

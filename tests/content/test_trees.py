@@ -10,6 +10,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from castore.content import trees
 from castore.content.paging import cut_rows
 from castore.content.trees import build_tree, find_entry, iter_tree, look_up, walk_tree
 from castore.errors import CorruptObject, InvalidInput
@@ -219,3 +220,18 @@ def test_a_page_is_read_only_when_it_is_needed() -> None:
     asked.clear()
     next(iter_tree(read, built.root))
     assert len(asked) == 2
+
+
+def test_a_few_pages_that_stand_for_very_many_entries_are_not_walked_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trees, "WALKED_ENTRIES", 1000)
+    pages = {}
+    id = tree_id(encode_tree(0, []))
+    pages[id] = encode_tree(0, [])
+    for _ in range(40):
+        page = encode_tree(0, [Entry(b"%d" % at, TREE, id, 0, 0) for at in range(10)])
+        id = tree_id(page)
+        pages[id] = page
+    with pytest.raises(InvalidInput, match="more than 1000 files and folders"):
+        list(walk_tree(pages.__getitem__, id))

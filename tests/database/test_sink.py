@@ -61,7 +61,7 @@ def test_entries_are_written_with_the_next_batch_or_alone(database: Database) ->
     sink.discard()
     assert not sink.staged
     assert database.read(lambda r: r.counts())["stage"] == 0
-    sink.discard_if_unused()
+    sink.discard()
 
 
 def test_a_session_discarded_elsewhere_cannot_go_on(database: Database) -> None:

@@ -143,3 +143,9 @@ def test_every_move_of_a_ref_is_in_the_operation_log(store: castore.Store) -> No
     assert records[-1]["refs"] == [{"ref": "heads/x", "old": None, "new": first.id.hex()}]
     assert [r["previous"] for r in records] == [records[1]["hash"], records[2]["hash"], None]
     assert len(list(operation_log(store, 2))) == 2
+
+
+def test_too_many_steps_back_are_told_as_such(store: castore.Store) -> None:
+    put(store, "x", "1")
+    with pytest.raises(errors.RefNotFound, match="x@v1 has no version 5 back"):
+        store.resolve("x~5")

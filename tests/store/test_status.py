@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import castore
 from castore import errors
+from castore.content.segments import reader_of_file
 from castore.store import work_folder
 from castore.store.status import WorkStatus, status
 
@@ -227,3 +229,27 @@ def test_an_empty_folder_misses_everything(store: castore.Store, out: Path, tmp_
 def test_an_unknown_branch_is_refused(store: castore.Store) -> None:
     with pytest.raises(errors.RefNotFound):
         status(store, "nothing")
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_told(
+    store: castore.Store, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit("out", cwd=tmp_path)
+    (out / "report.md").write_text("another report")
+    bytes_read = []
+
+    def growing(descriptor: int, limit: int) -> Callable[[memoryview], int]:
+        read = reader_of_file(descriptor, limit)
+
+        def reader(target: memoryview) -> int:
+            with (out / "report.md").open("ab") as file:
+                file.write(b"more" * 1000)
+            bytes_read.append(read(target))
+            return bytes_read[-1]
+
+        return reader if limit == len("another report") + 1 else read
+
+    monkeypatch.setattr(work_folder, "reader_of_file", growing)
+    with pytest.raises(errors.InvalidInput, match="changed while it was read"):
+        status(store, "out")
+    assert bytes_read == [len("another report") + 1, 0]

@@ -1,0 +1,207 @@
+"""Going on, going again, going beside others: what a second attempt keeps, and what it must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import castore
+from castore import errors
+from castore.model.artifact_set import ExternalContent
+from castore.store import assembly
+from castore.store.commit import CommitRequest, commit
+from castore.store.conformance import conform
+from castore.store.partials import list_partials
+from castore.store.selectors import tip
+from castore.store.session import Session
+
+SPEC = """\
+spec: weekly
+version: 1
+artifacts:
+  - {name: a, type: document, format: text, path: a.txt, title: The A}
+  - {name: b, type: dataset, format: json, path: b.json}
+  - {name: far, type: dataset, format: binary, storage: external, uri: "https://example.org/x"}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "weekly.spec.yaml"
+    path.write_text(SPEC)
+    (tmp_path / "a.txt").write_text("a1")
+    (tmp_path / "b.json").write_text("{}")
+    return path
+
+
+def refused(store: castore.Store, spec: Path, **options: object) -> None:
+    (spec.parent / "b.json").write_text("{")
+    with pytest.raises(errors.IncompleteSet):
+        store.commit(spec=spec, cwd=spec.parent, **options)
+    (spec.parent / "b.json").write_text("{}")
+
+
+def broken(session: Session) -> None:
+    def work() -> None:
+        with session:
+            session.write("a", "a1")
+            raise RuntimeError("the pipeline broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        work()
+
+
+def test_a_resumed_set_keeps_uris_titles_and_sources(store: castore.Store, spec: Path) -> None:
+    store.commit("a.txt", cwd=spec.parent, name="input")
+    run = castore.Context(run="r1")
+    refused(store, spec, context=run, sources=("input", "a=https://example.org/in"))
+    resumed = store.commit(spec=spec, cwd=spec.parent, resume="r1", sources=("input@v1",))
+    manifest = resumed.version.manifest
+    assert manifest.locations == (("far", "https://example.org/x", ""),)
+    assert manifest.titles == {"a": "The A"}
+    selectors = {(source.artifact, source.selector) for source in manifest.sources}
+    assert selectors == {("", "input"), ("", "input@v1"), ("a", "https://example.org/in")}
+
+
+def test_a_killed_commit_resumes_with_titles_and_uris(store: castore.Store, spec: Path) -> None:
+    broken(store.session(spec=spec, run="r1"))
+    resumed = store.commit(spec=spec, cwd=spec.parent, resume="r1")
+    assert resumed.version.manifest.titles == {"a": "The A"}
+    assert resumed.version.manifest.locations == (("far", "https://example.org/x", ""),)
+
+
+def test_a_session_left_by_an_error_can_be_resumed_in_the_same_process(
+    store: castore.Store,
+) -> None:
+    broken(store.session("weekly", run="r1"))
+    assert [(found.kind, found.artifacts) for found in list_partials(store)] == [("killed", ("a",))]
+    with store.session("weekly", resume="r1") as session:
+        version = session.commit()
+    assert [a.name for a in store.set_of(version).artifacts] == ["a"]
+    assert list_partials(store) == []
+
+
+def test_the_first_error_is_told_when_the_stage_cannot_be_kept(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Session) -> None:
+        raise errors.StoreFull("no room")
+
+    session = store.session("weekly", run="r1")
+    session.write("b", "b1")
+    monkeypatch.setattr(Session, "write", lambda *_: None)
+    monkeypatch.setattr(Session, "_make_durable", full)
+    broken(session)
+
+
+def test_a_set_whose_stage_was_discarded_is_not_published(store: castore.Store) -> None:
+    with store.session("weekly", run="r1") as session:
+        session.write("a", "a1")
+        session._make_durable()
+        store.database.write(lambda tables: tables.drop_stage(session._id))
+        with pytest.raises(errors.Conflict, match="was discarded while"):
+            session.commit()
+    assert tip(store, "weekly") is None
+
+
+def test_a_refused_session_can_be_mended_and_committed(store: castore.Store, spec: Path) -> None:
+    with store.session(spec=spec, run="r1") as session:
+        session.write("a", "a1")
+        session._make_durable()
+        with pytest.raises(errors.IncompleteSet):
+            session.commit()
+        session.add_external("far", "https://example.org/x", ExternalContent())
+        session.write("b", "{}")
+        session._make_durable()
+        assert session.commit().number == 1
+    assert store.read_bytes("weekly:a") == b"a1"
+
+
+def test_going_on_does_not_undo_what_others_committed_meanwhile(
+    store: castore.Store, spec: Path
+) -> None:
+    store.commit(spec=spec, cwd=spec.parent)
+    refused(store, spec, only=("b",), context=castore.Context(run="r1"))
+    (spec.parent / "a.txt").write_text("a2")
+    theirs = store.commit(spec=spec, cwd=spec.parent).version
+    (spec.parent / "a.txt").write_text("not asked for")
+    version = store.commit(spec=spec, cwd=spec.parent, resume="r1").version
+    assert store.read_bytes("weekly:a") == b"a2"
+    assert dict(version.manifest.carried) == {"a": theirs.id, "far": theirs.id}
+    assert version.manifest.titles == {"a": "The A"}
+
+
+def test_a_repeated_operation_is_replayed_before_anything_can_refuse_it(
+    store: castore.Store, spec: Path
+) -> None:
+    once = castore.Context(operation="op-1", run="r1")
+    refused(store, spec, context=castore.Context(run="r1"))
+    first = store.commit(spec=spec, cwd=spec.parent, resume="r1", context=once).version
+    assert (
+        store.commit(spec=spec, cwd=spec.parent, resume="r1", context=once).version.id == first.id
+    )
+    (spec.parent / "b.json").unlink()
+    again = store.commit(spec=spec, cwd=spec.parent, context=once, if_changed=True)
+    assert again.replayed
+    assert again.version.id == first.id
+    assert list_partials(store) == []
+    with store.session(spec=spec, context=once) as session:
+        session.write("a", "another")
+        assert session.commit().id == first.id
+    assert list_partials(store) == []
+
+
+def test_if_changed_does_not_hide_that_the_expected_parent_is_gone(
+    store: castore.Store, out: Path
+) -> None:
+    store.commit(str(out))
+    before = (out / "report.md").read_bytes()
+    (out / "report.md").write_text("changed")
+    store.commit(str(out))
+    (out / "report.md").write_bytes(before)
+    with pytest.raises(errors.RefMoved):
+        store.commit(str(out), parent="out@v1", if_changed=True)
+    (out / "report.md").write_text("changed")
+    assert store.commit(str(out), parent="out@v2", if_changed=True).identical
+
+
+def test_an_identical_resumed_set_takes_its_partial_away(store: castore.Store, spec: Path) -> None:
+    first = store.commit(spec=spec, cwd=spec.parent).version
+    refused(store, spec, context=castore.Context(run="r1"))
+    same = store.commit(spec=spec, cwd=spec.parent, resume="r1", if_changed=True)
+    assert same.identical
+    assert same.version.id == first.id
+    assert list_partials(store) == []
+
+
+def test_the_resume_command_names_the_spec_as_typed(store: castore.Store, spec: Path) -> None:
+    (spec.parent / "b.json").write_text("{")
+    place = f"{spec.parent.name}/{spec.name}"
+    request = CommitRequest(
+        cwd=spec.parent.parent, spec=Path(place), context=castore.Context(run="r1")
+    )
+    with pytest.raises(errors.IncompleteSet) as caught:
+        commit(store, request)
+    assert caught.value.fix == f"cas commit --spec {place} --resume r1"
+
+
+def test_a_moved_tip_does_not_have_the_same_set_checked_again(
+    store: castore.Store, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = []
+
+    def conform_beside_another_writer(*given: object) -> object:
+        checked.append(1)
+        if len(checked) == 1:
+            with store.session("weekly") as other:
+                other.write("a", json.dumps("beside"))
+                other.commit()
+        return conform(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(assembly, "conform", conform_beside_another_writer)
+    version = store.commit(spec=spec, cwd=spec.parent).version
+    assert checked == [1]
+    assert version.number == 2
+    assert tip(store, "weekly") == version
