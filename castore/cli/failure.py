@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -92,7 +93,7 @@ def _print(output: Output, value: dict[str, Any], attributes: dict[str, Any]) ->
     output.error(output.style("error:", "red", sys.stderr) + " " + first)
     for line in more:
         output.error("  " + line)
-    for line in _fault_lines(attributes.get("faults") or []):
+    for line in fault_lines(attributes.get("faults") or []):
         output.error("  " + line)
     if value["fix"]:
         output.error(output.style("try:", "dim", sys.stderr) + "   " + clean(str(value["fix"])))
@@ -107,14 +108,15 @@ def _print_spec_faults(error: InvalidSpec, output: Output) -> None:
         output.error(line)
 
 
-def _fault_lines(faults: list[dict[str, Any]]) -> list[str]:
+def fault_lines(faults: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The faults of a set as lines, the first twenty of them."""
     lines = [_fault_line(fault) for fault in faults[:_FAULTS_SHOWN]]
     if len(faults) > _FAULTS_SHOWN:
         lines.append(f"… and {len(faults) - _FAULTS_SHOWN} more (--json lists all)")
     return lines
 
 
-def _fault_line(fault: dict[str, Any]) -> str:
+def _fault_line(fault: Mapping[str, Any]) -> str:
     """A fault of a set, `{artifact, check, detail, line}`."""
     said = f"line {fault.get('line')}" in str(fault.get("detail"))
     line = f" (line {fault['line']})" if fault.get("line") and not said else ""

@@ -53,6 +53,12 @@ def run(arguments: list[str]) -> int:
         # The reader has what it wanted: `cas log | head` is no failure.
         _silence()
         return 0
+    except click.exceptions.NoArgsIsHelpError as help:
+        if call.output.json:
+            code = tell(click.UsageError("a command must follow", help.ctx), call.output)
+        else:
+            sys.stderr.write(help.format_message().removesuffix(".") + "\n")
+            code = 2
     except click.exceptions.Exit as end:
         code = end.exit_code
     except (Exception, KeyboardInterrupt) as error:

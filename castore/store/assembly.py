@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from castore.content.reader import ObjectReader
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, ArtifactSet, make_set
+from castore.model.fields import MetaValue
 from castore.model.ids import Id
 from castore.model.manifest import PARTIAL, Manifest, Source, SpecPin
 from castore.spec.declaration import Declared
 from castore.store.conformance import Conformance, conform, guessed_faults
+from castore.store.context import Context
 from castore.store.intent import Intent, Resumed
 from castore.store.store import Store
 from castore.store.version import Version
@@ -80,7 +82,7 @@ def draft_manifest(
     message: str,
 ) -> Manifest:
     """The manifest of an assembly, before it stands on a parent."""
-    context = intent.context
+    context, message, meta = _said(intent, message)
     names = {artifact.name for artifact in assembly.members.artifacts}
     resumed = intent.resumed
     titles = {**_resumed_titles(intent), **staged.titles}
@@ -105,8 +107,23 @@ def draft_manifest(
         failed=assembly.conformance.failed,
         titles={name: title for name, title in titles.items() if name in names},
         locations=tuple((n, uri, "") for n, uri in locations.items() if n in names),
-        meta=dict(intent.meta),
+        meta=meta,
     )
+
+
+def _said(intent: Intent, message: str) -> tuple[Context, str, dict[str, MetaValue]]:
+    """Who made it, the message and the meta: as given now, else as a refused attempt had them."""
+    context = intent.context
+    said = intent.resumed.said if intent.resumed else None
+    if said is None:
+        return context, message, dict(intent.meta)
+    again = replace(
+        context,
+        agent=context.agent if context.agent.id else said.agent,
+        trace=context.trace or said.trace,
+        workspace=context.workspace or said.workspace,
+    )
+    return again, message or said.message, {**said.meta, **intent.meta}
 
 
 def on_top_of(draft: Manifest, parent: Version | None) -> Manifest:

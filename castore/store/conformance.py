@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from castore.content.reader import ObjectReader
@@ -90,6 +91,26 @@ def guess_artifact(content: Content, hint: str, head: bytes) -> tuple[str, str]:
     if isinstance(content, ExternalContent):
         return guess_format(hint)
     return "folder", guess_format(hint)[1] if "." in hint else "folder"
+
+
+def faults_on_disk(
+    declared: Declared, path: Path, schemas: Mapping[str, bytes]
+) -> list[dict[str, Any]]:
+    """The faults a declared artifact at `path` would have; files of a glob are not read."""
+    folder = path.is_dir()
+    found = check_artifact(
+        declared,
+        size=0 if folder else path.stat().st_size,
+        open=_no_bytes if folder else lambda: path.open("rb"),
+        schema=schemas.get(declared.checks.schema),
+        is_folder=folder,
+    )
+    size_free = [result for result in found if not folder or result.check == "format"]
+    return [
+        _fault(declared.name, result.check, result.detail, result.line)
+        for result in size_free
+        if result.result == "failed"
+    ]
 
 
 def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from castore.model.artifact_set import Artifact
 from castore.model.fields import MetaValue
 from castore.model.ids import Id
-from castore.model.manifest import Source
+from castore.model.manifest import Manifest, Source
 from castore.store.context import Context
 from castore.store.specs import SpecFile
 
@@ -20,7 +20,8 @@ class Resumed:
     """What an earlier attempt of a run left: good artifacts, and what success has to take away.
 
     `ref` is the partial ref and its value, None when only stages of killed commits were found;
-    `sessions` are those stages; `locations` are the URIs of external artifacts.
+    `sessions` are those stages; `locations` are the URIs of external artifacts; `said` is the
+    sealed manifest, whose agent, trace, workspace, message and meta hold unless given anew.
     """
 
     artifacts: Mapping[str, Artifact]
@@ -30,6 +31,7 @@ class Resumed:
     sources: tuple[Source, ...]
     ref: tuple[str, Id] | None
     sessions: tuple[bytes, ...]
+    said: Manifest | None = None
 
 
 @dataclass(frozen=True, slots=True)

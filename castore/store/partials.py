@@ -9,7 +9,7 @@ from castore.database.writing import Writing
 from castore.errors import Ambiguous, RefNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
-from castore.model.manifest import Source
+from castore.model.manifest import Manifest, Source
 from castore.model.refs import PARTIALS, partial_ref, split_partial
 from castore.store.intent import UNKNOWN_RUN, Resumed, quoted
 from castore.store.moments import format_moment
@@ -91,10 +91,12 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     titles: dict[str, str] = {}
     locations: dict[str, str] = {}
     sources: tuple[Source, ...] = ()
+    said: Manifest | None = None
     ref = partial_ref(run, branch)
     id = store.database.read(lambda tables: tables.ref(ref))
     if id:
         version = store.version(id)
+        said = version.manifest
         failed = set(version.manifest.failed)
         artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in failed}
         carried = {n: made for n, made in version.manifest.carried if n in artifacts}
@@ -109,7 +111,14 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
             artifacts.update(stored)
             carried = {name: made for name, made in carried.items() if name not in stored}
     return Resumed(
-        artifacts, carried, titles, locations, sources, (ref, id) if id else None, tuple(sessions)
+        artifacts=artifacts,
+        carried=carried,
+        titles=titles,
+        locations=locations,
+        sources=sources,
+        ref=(ref, id) if id else None,
+        sessions=tuple(sessions),
+        said=said,
     )
 
 

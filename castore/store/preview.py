@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
@@ -11,10 +12,14 @@ from castore.content.sink import Batch
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Content, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
+from castore.store.conformance import faults_on_disk
 from castore.store.gather import Gathered, Input
 from castore.store.intent import Intent
 from castore.store.store import Store
 from castore.store.version import Version
+
+# States of artifacts that leave a set as it is.
+_KEPT: Final = {"unchanged", "carried"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,11 @@ class PreviewedArtifact:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a commit would do: the branch, the number it would get, artifacts and bytes."""
+    """What a commit would do: the branch, the number it would get, artifacts and bytes.
+
+    `faults` are those of the artifacts that would be made, as a refusal lists them; `identical`
+    says that nothing differs from the parent.
+    """
 
     branch: str
     number: int
@@ -38,6 +47,8 @@ class Preview:
     known_bytes: int
     stored_bytes: int
     missing: tuple[str, ...]
+    faults: tuple[Mapping[str, Any], ...]
+    identical: bool
     warnings: tuple[str, ...]
 
 
@@ -88,6 +99,7 @@ def preview_inputs(
             if name not in intent.only and (not intent.spec or intent.spec.spec.get(name))
         ]
     names = {row.name for row in rows}
+    states = {row.state for row in rows}
     declared = intent.spec.spec.artifacts if intent.spec else ()
     return Preview(
         branch=intent.branch,
@@ -98,8 +110,22 @@ def preview_inputs(
         known_bytes=tally.known_bytes,
         stored_bytes=tally.stored_bytes,
         missing=tuple(d.name for d in declared if d.required and d.name not in names),
+        faults=tuple(_faults(intent, gathered)),
+        identical=bool(before) and before.keys() == names and not states - _KEPT,
         warnings=gathered.warnings,
     )
+
+
+def _faults(intent: Intent, gathered: Gathered) -> Iterator[dict[str, Any]]:
+    if intent.spec is None:
+        return
+    for found in gathered.inputs:
+        declared = intent.spec.spec.get(found.name)
+        if declared is None:
+            detail = f"spec {intent.spec.spec.id} declares no artifact of this name"
+            yield {"artifact": found.name, "check": "declared", "detail": detail, "line": None}
+        elif not (found.uri or found.glob):
+            yield from faults_on_disk(declared, found.path, intent.spec.files)
 
 
 def _ingest(ingestor: Ingestor, found: Input, links: str) -> Content:

@@ -224,3 +224,11 @@ def test_quiet_and_verbose(cas: Cas, out: Path) -> None:
 def test_the_program_is_a_click_command() -> None:
     assert isinstance(program, click.Group)
     assert program.list_commands(click.Context(program)) == list(COMMANDS)
+
+
+def test_a_family_without_a_command_shows_its_help(cas: Cas) -> None:
+    for family in ("spec", "partial", "op"):
+        plain = cas(family, code=2)
+        assert plain.err.startswith(f"Usage: cas {family} ")
+        assert plain.out == ""
+        assert cas("--json", family, code=2).error["fix"] == f"cas {family} --help"

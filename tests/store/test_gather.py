@@ -146,6 +146,31 @@ def test_a_dry_run_tells_the_truth_and_writes_nothing(store: castore.Store, out:
     assert states == {"data": "unchanged", "metrics.json": "unchanged", "report.md": "changed"}
 
 
+def test_a_dry_run_tells_the_faults_of_the_commit(store: castore.Store, site: Path) -> None:
+    request = CommitRequest(cwd=site)
+    assert preview(store, request).faults == ()
+    (site / "build" / "data.json").write_text("{")
+    (site / "odd.txt").write_text("x")
+    odd = CommitRequest(cwd=site, paths=("odd=odd.txt",), spec=site / "site.spec.yaml")
+    told = preview(store, odd).faults
+    assert [(fault["artifact"], fault["check"]) for fault in told] == [
+        ("odd", "declared"),
+        ("data", "format"),
+    ]
+    with pytest.raises(errors.IncompleteSet) as caught:
+        commit(store, odd)
+    assert {f["artifact"] for f in caught.value.faults} == {"odd", "data"}
+
+
+def test_a_dry_run_says_that_nothing_differs(store: castore.Store, out: Path) -> None:
+    request = CommitRequest(cwd=out.parent, paths=("out",))
+    assert not preview(store, request).identical
+    commit(store, request)
+    assert preview(store, request).identical
+    (out / "report.md").unlink()
+    assert not preview(store, request).identical
+
+
 def test_unknown_only_names_have_near_matches(store: castore.Store, site: Path) -> None:
     store.commit(cwd=site)
     with pytest.raises(errors.InvalidInput, match="did you mean pages"):

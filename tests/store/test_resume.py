@@ -205,3 +205,25 @@ def test_a_moved_tip_does_not_have_the_same_set_checked_again(
     assert checked == [1]
     assert version.number == 2
     assert tip(store, "weekly") == version
+
+
+def test_a_resumed_set_keeps_who_made_it_and_what_was_said(
+    store: castore.Store, tmp_path: Path
+) -> None:
+    (tmp_path / "s.spec.yaml").write_text(
+        "spec: s\nversion: 1\nartifacts:\n"
+        "  - {name: a, type: dataset, format: json, path: a.json}\n"
+    )
+    spec = tmp_path / "s.spec.yaml"
+    context = castore.Context(
+        agent=castore.Agent("writer", "7"), run="r1", trace="t1", workspace="w", author="ann"
+    )
+    with pytest.raises(errors.IncompleteSet):
+        store.commit(spec=spec, context=context, message="first words", meta={"k": 1, "l": 2})
+    (tmp_path / "a.json").write_text("[1]")
+    bob = castore.Context(author="bob")
+    manifest = store.commit(spec=spec, resume="r1", context=bob, meta={"k": 3}).version.manifest
+    assert (manifest.agent.id, manifest.agent.version) == ("writer", "7")
+    assert (manifest.trace, manifest.workspace, manifest.author) == ("t1", "w", "bob")
+    assert manifest.message == "first words"
+    assert dict(manifest.meta) == {"k": 3, "l": 2}

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import click
 
 from castore.cli.access import opened
+from castore.cli.failure import fault_lines
 from castore.cli.identity import author as author_of
 from castore.cli.invocation import Invocation
 from castore.cli.options import LINKS
@@ -198,7 +199,7 @@ def _next(report: CommitReport) -> str:
 
 def _print_preview(output: Output, found: Preview) -> int:
     """Print what would be stored; the exit code of the commit that was not made."""
-    code = 5 if found.missing else 0
+    code = 5 if found.missing or found.faults else 0
     if output.json:
         output.record(_preview_record(found))
         return code
@@ -212,7 +213,11 @@ def _print_preview(output: Output, found: Preview) -> int:
         f"would make {clean(found.branch)}@v{found.number}: {size(found.new_bytes)} new, "
         f"{size(found.known_bytes)} known"
     )
-    if found.missing:
+    if found.identical:
+        output.say("nothing differs from the parent")
+    for line in fault_lines(found.faults):
+        output.say("  " + line)
+    if code:
         output.say("such a commit is refused, and kept as a partial")
     return code
 
@@ -230,5 +235,7 @@ def _preview_record(found: Preview) -> dict[str, Any]:
         "known_bytes": found.known_bytes,
         "stored_bytes": found.stored_bytes,
         "missing": list(found.missing),
+        "faults": [dict(fault) for fault in found.faults],
+        "identical": found.identical,
         "warnings": list(found.warnings),
     }

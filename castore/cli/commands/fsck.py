@@ -10,7 +10,7 @@ from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
-from castore.cli.screen import clean
+from castore.cli.screen import clean, plural
 from castore.cli.verbs import verb
 from castore.errors import CorruptObject
 from castore.store.selectors import resolve_version
@@ -56,7 +56,7 @@ def _print(output: Output, report: FsckReport) -> None:
         f"{count:,} {what}" for what, count in sorted(report.counts.items()) if count
     )
     found = len(report.findings) + report.more
-    verdict = "no damage found" if report.ok else f"{found:,} findings"
+    verdict = "no damage found" if report.ok else plural(found, "finding")
     output.line(f"{verdict}; looked at {counts or 'nothing'}")
     if report.ok and not report.full:
         output.next("cas fsck --full")

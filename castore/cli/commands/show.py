@@ -166,7 +166,7 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         output.line(line)
     if record["format"] == "folder":
         output.next(f"cas ls {found.selector.text}")
-    else:
+    elif record["storage"] != "external":
         output.next(f"cas cat {found.selector.text}")
 
 
