@@ -16,7 +16,7 @@ _NAMES = {
     "Artifact": "castore.model.artifact_set",
     "ArtifactSet": "castore.model.artifact_set",
     "CastoreError": "castore.errors",
-    "CommitReport": "castore.store.session",
+    "CommitReport": "castore.store.report",
     "CommitRequest": "castore.store.commit",
     "Context": "castore.store.context",
     "Manifest": "castore.model.manifest",

@@ -9,7 +9,7 @@ from castore.store.context import Context as Context
 from castore.store.library import Store as Store
 from castore.store.library import init as init
 from castore.store.library import open as open
-from castore.store.session import CommitReport as CommitReport
+from castore.store.report import CommitReport as CommitReport
 from castore.store.session import Session as Session
 from castore.store.version import Version as Version
 

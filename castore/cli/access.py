@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
 from castore.cli.invocation import Invocation
-from castore.errors import RefNotFound, StoreNotFound
+from castore.errors import InvalidInput, NotFound, RefNotFound, StoreNotFound
 from castore.store.opening import FOLDER, is_store, open_store
 from castore.store.selectors import Resolved, branch_names, resolve
 from castore.store.store import Store
@@ -79,8 +80,32 @@ def resolve_here(store: Store, rev: str | None, spec: str = "") -> Resolved:
     """What `rev` means; without it, or where it begins with @ ~ or :, of the default branch."""
     if rev and rev[0] not in _RELATIVE:
         return resolve(store, rev)
-    branch = default_branch(store, spec)
-    return resolve(store, rev or branch, default=branch)
+    return resolve(store, full_rev(store, rev or "", spec))
+
+
+def full_rev(store: Store, rev: str, spec: str = "") -> str:
+    """`rev` with the default branch before it where it names none; raises RefNotFound."""
+    if rev and rev[0] not in _RELATIVE:
+        return rev
+    try:
+        return default_branch(store, spec) + rev
+    except RefNotFound as error:
+        if rev and (names := error.attributes.get("candidates")):
+            error.fix = f"name one, such as {names[0]}{rev}"
+        raise
+
+
+def full_selector(store: Store, found: Resolved) -> str:
+    """What `found` is called, for a command to type: its version's label where that means it."""
+    version, artifact = found.version, found.artifact
+    name = version.label
+    try:
+        known = resolve(store, name).version.id == version.id
+    except (NotFound, InvalidInput):
+        known = False
+    rest = f":{artifact.name}" if artifact else ""
+    rest += f"/{found.path}" if found.path else ""
+    return shlex.quote((name if known else version.id.hex()) + rest)
 
 
 def actor(call: Invocation, option: str = "") -> str:

@@ -32,7 +32,9 @@ def tell(error: BaseException, output: Output) -> int:
         _print(output, _usage_object(error), {})
         return USAGE
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        _print(output, _object("Interrupted", "interrupted", "", retryable=True), {})
+        # The first note says how to go on with what is kept of the work.
+        fix = next(iter(getattr(error, "__notes__", ())), "")
+        _print(output, _object("Interrupted", "interrupted", str(fix), retryable=True), {})
         return INTERRUPTED
     if isinstance(error, OSError):
         _print(output, _object("OSError", _os_message(error), ""), {})

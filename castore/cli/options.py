@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
 from castore.cli.invocation import Invocation
+from castore.cli.paths import files, folders
 
 GLOBAL_OPTIONS: Final = (
     ("-C DIR", "work in DIR"),
@@ -21,6 +23,8 @@ GLOBAL_OPTIONS: Final = (
     ("--version", "print the version"),
 )
 
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
 LINKS: Final = ("refuse", "skip", "follow")
 """What --links offers."""
 
@@ -30,10 +34,11 @@ def global_options() -> list[click.Parameter]:
     return [
         click.Option(
             ["-C", "directory"], metavar="DIR", hidden=True, expose_value=False, is_eager=True,
-            callback=_enter,
+            callback=_enter, shell_complete=folders,
         ),
         click.Option(
             ["--store"], metavar="PATH", hidden=True, expose_value=False, callback=_set,
+            shell_complete=folders,
         ),
         _flag(["--json"]),
         _flag(["-q", "--quiet"]),
@@ -45,6 +50,11 @@ def global_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
+def spec_option(help: str) -> Callable[[AnyFunction], AnyFunction]:
+    """The option --spec of a command."""
+    return click.option("--spec", default="", metavar="FILE", help=help, shell_complete=files)
+
+
 def version_option() -> click.Option:
     """The option --version of `cas` itself."""
     return click.Option(
@@ -53,13 +63,22 @@ def version_option() -> click.Option:
     )  # fmt: skip
 
 
+def empty_value(ctx: click.Context, name: str) -> click.UsageError:
+    """The error for the option or argument `name` that was given with an empty value."""
+    return click.UsageError(f"{name}: the value is empty; give one, or leave it out", ctx)
+
+
 def _flag(names: list[str]) -> click.Option:
     return click.Option(names, is_flag=True, hidden=True, expose_value=False, callback=_set)
 
 
 def _set(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     call = ctx.find_object(Invocation)
-    if not value or call is None or ctx.resilient_parsing:
+    if call is None or ctx.resilient_parsing:
+        return
+    if value == "":
+        raise empty_value(ctx, f"--{parameter.name}")
+    if not value:
         return
     match parameter.name:
         case "store":
@@ -73,8 +92,10 @@ def _set(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 
 def _enter(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:  # noqa: ARG001
-    if not value or ctx.resilient_parsing:
+    if value is None or ctx.resilient_parsing:
         return
+    if not value:
+        raise empty_value(ctx, "-C")
     before = os.getcwd()
     try:
         os.chdir(value)

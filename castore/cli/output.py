@@ -85,6 +85,11 @@ class Output:
             return _DEFAULT_COLUMNS
 
     def _talk(self, text: str) -> None:
+        # What was said before must stand before it, where both streams end in one place. What
+        # cannot be written stays buffered: the last flush of the program fails for it.
+        with contextlib.suppress(OSError, ValueError):
+            if sys.stdout is not None:
+                sys.stdout.flush()
         # Talk is never worth failing for: the commit it tells of is already durable.
         with contextlib.suppress(OSError, ValueError):
             if sys.stderr is not None:

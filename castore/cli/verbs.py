@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from castore.cli.options import global_options
+from castore.cli.options import empty_value, global_options
 
 HELP_COLUMNS: Final = 80
 SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": HELP_COLUMNS}
+_MAY_BE_EMPTY: Final = ("message",)
 Examples = Sequence[tuple[str, str]]
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -30,6 +32,17 @@ class Verb(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = examples
         self.params.extend(global_options())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, but an empty value is refused: an unset variable of a script is no value."""
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _unknown_option(ctx, error.option_name) from None
+        if not ctx.resilient_parsing:
+            for parameter in self.params:
+                _refuse_empty(ctx, parameter)
+        return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples and where the global options are told of."""
@@ -85,6 +98,25 @@ def verb(
         return made
 
     return decorate
+
+
+def _unknown_option(ctx: click.Context, typed: str) -> click.UsageError:
+    """The error for an option that is not there, with those that look like it."""
+    names = [name for parameter in ctx.command.params for name in parameter.opts if len(name) > 2]
+    found = near(typed.lstrip("-"), [name.lstrip("-") for name in names if name.startswith("--")])
+    hint = f"; did you mean {' or '.join('--' + name for name in found)}?" if found else ""
+    return click.UsageError(f"{ctx.command_path} has no option {typed!r}{hint}", ctx)
+
+
+def _refuse_empty(ctx: click.Context, parameter: click.Parameter) -> None:
+    """Refuse an empty value that was typed; only a message may be empty."""
+    name = parameter.name or ""
+    if name in _MAY_BE_EMPTY or ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        return
+    value = ctx.params.get(name)
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        shown = max(parameter.opts, key=len) if isinstance(parameter, click.Option) else ""
+        raise empty_value(ctx, shown or name.upper())
 
 
 def _write_examples(formatter: click.HelpFormatter, examples: Examples) -> None:

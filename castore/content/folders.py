@@ -23,7 +23,7 @@ IGNORE_FILE: Final = ".casignore"
 IGNORE_BYTES: Final = 256 * KIB
 LINKS: Final = ("refuse", "skip", "follow")
 # How many links a refusal names.
-_LISTED: Final = 5
+LISTED: Final = 5
 _NEVER: Final = frozenset((".git", ".cas"))
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -126,7 +126,7 @@ class FolderScan:
             return
         if kind == stat.S_IFLNK:
             if self._links == "skip":
-                if len(self.skipped) < _LISTED:
+                if len(self.skipped) < LISTED:
                     self.skipped.append(path)
                 return
             path, found = self._linked(path)
@@ -146,7 +146,7 @@ class FolderScan:
         with contextlib.suppress(CastoreError):
             _below(scan)
         links = scan.skipped or [path]
-        more = ", and perhaps more" if len(links) == _LISTED else ""
+        more = ", and perhaps more" if len(links) == LISTED else ""
         return InvalidInput(
             f"symbolic links are refused: {', '.join(links)}{more}",
             fix=f"--links skip, --links follow, or name them in {IGNORE_FILE}",
@@ -170,7 +170,7 @@ class FolderScan:
 def _below(scan: FolderScan) -> None:
     """List all folders of a scan that skips links, until it has seen enough of them."""
     todo: list[tuple[str, str, Rules, int]] = [(scan.root, "", scan.rules, 0)]
-    while todo and len(scan.skipped) < _LISTED:
+    while todo and len(scan.skipped) < LISTED:
         path, prefix, rules, depth = todo.pop()
         listing, rules = scan.take(path, prefix, rules, depth)
         todo += [

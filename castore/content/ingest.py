@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from castore.content.chunker import Chunker
 from castore.content.folder_walk import FolderWalk, Stored
-from castore.content.folders import FolderScan, Found, Ignore
+from castore.content.folders import LISTED, FolderScan, Found, Ignore
 from castore.content.layouts import build_layout
 from castore.content.packer import Packer, Relied, Tally
 from castore.content.segments import (
@@ -54,7 +54,8 @@ class Ingestor:
 
     What `add_…` returned is durable after `flush`. `cache` spares reading unchanged files;
     `workers` is the number of encoding threads (0: none; None: as many as pay), used for big
-    inputs only; `progress` is called with the bytes dealt with since its last call.
+    inputs only; `progress` is called with the bytes dealt with since its last call; `notices`
+    gathers what people should be told, such as links that were skipped.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Ingestor:
         self._packer = Packer(sink, workers, self._restore)
         self._buffers = Buffers()
         self._cutter: Chunker | None = None
+        self.notices: list[str] = []
         self._remembered: list[tuple[FileStamp, Id]] = []
 
     @property
@@ -140,10 +142,12 @@ class Ingestor:
         Raises NotFound, and InvalidInput or InvalidName as castore.content.folders says.
         """
         root = os.path.abspath(os.fspath(folder))
-        walk = FolderWalk(
-            FolderScan(root, links, ignore), only, self._add_files, self._packer.add_objects
-        )
-        return walk.run()
+        scan = FolderScan(root, links, ignore)
+        content = FolderWalk(scan, only, self._add_files, self._packer.add_objects).run()
+        if scan.skipped:
+            more = " and perhaps more" if len(scan.skipped) == LISTED else ""
+            self.notices.append(f"links skipped: {', '.join(scan.skipped)}{more}")
+        return content
 
     def add_object(self, kind: Kind, payload: bytes) -> Id:
         """Store a structured object by its canonical bytes and return its id."""

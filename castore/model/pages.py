@@ -131,6 +131,10 @@ def tree_id(payload: bytes) -> Id:
     return object_id(Kind.TREE, payload)
 
 
+EMPTY_FOLDER: Final = tree_id(encode_tree(0, ()))
+"""The id of a folder without entries."""
+
+
 def _read_entry(value: object, what: str) -> Entry:
     if type(value) is not list or len(value) != 5:
         raise CorruptObject(f"{what}: a row of a wrong shape")

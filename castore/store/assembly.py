@@ -62,11 +62,10 @@ def assemble(
             )
         artifacts, carried = _carried(store, intent, parent)
     if intent.resumed is not None:
-        resumed, again = _resumed(store, intent, intent.resumed, parent)
-        artifacts.update(resumed)
-        carried = {n: id for n, id in carried.items() if n not in resumed} | again
+        artifacts.update(_resumed(intent, intent.resumed))
     artifacts.update(staged.artifacts)
-    carried = {name: id for name, id in carried.items() if name not in staged.artifacts}
+    made = staged.artifacts.keys() | (intent.resumed.artifacts if intent.resumed else {}).keys()
+    carried = {name: id for name, id in carried.items() if name not in made}
     members = make_set(artifacts.values())
     if earlier is not None and earlier.members == members:
         return Assembly(members, carried, earlier.conformance)
@@ -167,24 +166,13 @@ def _carried(
     return artifacts, carried
 
 
-def _resumed(
-    store: Store, intent: Intent, resumed: Resumed, parent: Version | None
-) -> tuple[dict[str, Artifact], dict[str, Id]]:
-    """What is taken from an earlier attempt; what that one carried is carried from `parent` anew.
-
-    Otherwise going on with an old attempt would undo what others committed meanwhile.
-    """
+def _resumed(intent: Intent, resumed: Resumed) -> dict[str, Artifact]:
+    """What is taken from an earlier attempt, at the places and as the formats of today's spec."""
     spec = intent.spec.spec if intent.spec else None
-    artifacts = {
+    return {
         name: _as_declared(artifact, spec.get(name) if spec else None)
         for name, artifact in resumed.artifacts.items()
     }
-    carried = dict(resumed.carried)
-    if carried and parent is not None:
-        now, makers = _carried(store, intent, parent)
-        artifacts |= {name: artifact for name, artifact in now.items() if name in carried}
-        carried |= {name: id for name, id in makers.items() if name in carried}
-    return artifacts, carried
 
 
 def _as_declared(artifact: Artifact, declared: Declared | None) -> Artifact:

@@ -24,8 +24,9 @@ from castore.store.intent import Intent, Resumed
 from castore.store.partials import find_partials, resume
 from castore.store.preview import Preview, preview_inputs
 from castore.store.publish import replayed
+from castore.store.report import CommitReport
 from castore.store.selectors import resolve_version, tip
-from castore.store.session import AnyTip, CommitReport, Session
+from castore.store.session import AnyTip, Session
 from castore.store.sources import digest_file, uri_path
 from castore.store.specs import SpecFile, only_spec, read_spec, relative
 from castore.store.store import Store
@@ -71,12 +72,15 @@ def commit(
     spec = _spec(request)
     earlier = replayed(store, request.name or _branch(spec), request.context.operation)
     if earlier is not None:
-        return CommitReport(earlier, replayed=True)
+        return CommitReport(earlier, replayed=True, written=False)
     plan = _plan(store, request, spec)
     expect: Version | AnyTip = AnyTip.TIP
     if request.parent:
         expect = resolve_version(store, request.parent, default=plan.intent.branch)
     with Session(store, plan.intent, progress=progress, links=request.links) as session:
+        unused = only_spec(request.cwd) if request.paths and spec is None else None
+        if unused is not None and not request.name:
+            session.warn(f"{unused.name} was not used: to commit under it add --spec {unused.name}")
         for notice in plan.gathered.warnings:
             session.warn(notice)
         for found in plan.gathered.inputs:

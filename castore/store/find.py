@@ -15,8 +15,7 @@ from castore.model.artifact_set import Artifact, ArtifactSet, TreeContent
 from castore.model.ids import Id, Kind, parse_id
 from castore.model.limits import PREFIX_MIN
 from castore.model.pages import TREE, Branching, decode_tree
-from castore.model.refs import partial_ref
-from castore.store.intent import UNKNOWN_RUN
+from castore.model.refs import HEADS, TAGS
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -117,8 +116,10 @@ def _in_versions(
         version = store.version(id)
         if wanted.branch and version.branch != wanted.branch:
             continue
-        if _forgotten(store, id) or _given_up(store, version):
+        home = _home(store, version)
+        if home is None or _forgotten(store, id):
             continue
+        version = Version(id, version.manifest, home)
         matches = kept.get(version.set_id)
         if matches is None:
             matches = match(store.set_of(version))
@@ -132,12 +133,26 @@ def _forgotten(store: Store, id: Id) -> bool:
     return store.database.read(lambda tables: tables.forgotten(id)) is not None
 
 
-def _given_up(store: Store, version: Version) -> bool:
-    """Whether it is an incomplete set that was resumed, replaced or discarded since."""
-    if version.manifest.complete:
-        return False
-    ref = partial_ref(version.manifest.run or UNKNOWN_RUN, version.manifest.branch)
-    return store.database.read(lambda tables: tables.ref(ref)) != version.id
+def _home(store: Store, version: Version) -> str | None:
+    """A branch that holds this version, its own first, also where only a tag does; else None.
+
+    Incomplete sets, losers of a race and what was given up are no versions that people look for.
+    """
+    if not version.manifest.complete:
+        return None
+
+    def read(tables: Reading) -> str | None:
+        own = version.manifest.branch
+        tips = dict(tables.refs(HEADS))
+        for ref in sorted(tips, key=lambda ref: ref != HEADS + own):
+            if tables.ancestor(tips[ref], version.number) == version.id:
+                return ref.removeprefix(HEADS)
+        for _, tagged in tables.refs(TAGS):
+            if tables.ancestor(tagged, version.number) == version.id:
+                return own
+        return None
+
+    return store.database.read(read)
 
 
 def _all_versions(store: Store) -> Iterator[Id]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from castore.model.artifact_set import Artifact
@@ -11,6 +11,7 @@ from castore.model.ids import Id
 from castore.model.manifest import Manifest, Source
 from castore.store.context import Context
 from castore.store.specs import SpecFile
+from castore.store.version import Version
 
 UNKNOWN_RUN = "unknown"
 
@@ -25,7 +26,6 @@ class Resumed:
     """
 
     artifacts: Mapping[str, Artifact]
-    carried: Mapping[str, Id]
     titles: Mapping[str, str]
     locations: Mapping[str, str]
     sources: tuple[Source, ...]
@@ -53,6 +53,25 @@ class Intent:
     arguments: tuple[str, ...] = ()
     resumed: Resumed | None = None
     spec_given: str = ""
+
+
+def kept_notices(intent: Intent, made: Collection[str], version: Version) -> list[str]:
+    """What people must know about artifacts that an earlier attempt of the run left.
+
+    They are kept as stored, whatever lies on disk and whatever was committed since.
+    """
+    resumed = intent.resumed
+    kept = sorted(set(resumed.artifacts) - set(made)) if resumed else []
+    if not resumed or not kept:
+        return []
+    run = intent.context.run
+    notices = [f"kept from run {run} as stored: {', '.join(kept)}"]
+    if resumed.said is not None and resumed.said.parents != version.manifest.parents:
+        notices.append(
+            f"{intent.branch} moved since run {run} was refused: what is kept is older than "
+            "the version before; compare with cas diff"
+        )
+    return notices
 
 
 def resume_command(intent: Intent, run: str) -> str:

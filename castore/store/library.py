@@ -27,8 +27,9 @@ from castore.store.listing import (
     named_file,
 )
 from castore.store.opening import clock, find_store, init_store
+from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve
-from castore.store.session import CommitReport, Session
+from castore.store.session import Session
 from castore.store.specs import read_spec
 from castore.store.stats import StoreStats, store_stats
 from castore.store.store import Store as OpenStore

@@ -83,11 +83,11 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     """What is good of the incomplete sets of this run and branch; raises RefNotFound.
 
     Artifacts of a killed commit count when their content is stored; they are newer than those
-    of a sealed set and win.
+    of a sealed set and win. What that attempt carried is not kept: it is carried from today's tip
+    with the same `only`, and made without.
     """
     find_partials(store, run, branch)
     artifacts: dict[str, Artifact] = {}
-    carried: dict[str, Id] = {}
     titles: dict[str, str] = {}
     locations: dict[str, str] = {}
     sources: tuple[Source, ...] = ()
@@ -97,9 +97,9 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     if id:
         version = store.version(id)
         said = version.manifest
-        failed = set(version.manifest.failed)
-        artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in failed}
-        carried = {n: made for n, made in version.manifest.carried if n in artifacts}
+        carried = {name for name, _ in version.manifest.carried}
+        left_out = carried | set(version.manifest.failed)
+        artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in left_out}
         titles = dict(version.manifest.titles)
         locations = {name: uri for name, uri, _ in version.manifest.locations}
         sources = version.manifest.sources
@@ -109,10 +109,8 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
             sessions.append(stage.id)
             stored = _stored(store, stage)
             artifacts.update(stored)
-            carried = {name: made for name, made in carried.items() if name not in stored}
     return Resumed(
         artifacts=artifacts,
-        carried=carried,
         titles=titles,
         locations=locations,
         sources=sources,
@@ -162,16 +160,20 @@ def _sealed(store: Store, ref: str, id: Id) -> Partial:
     bad = {*manifest.failed}
     spec = f" --spec {quoted(manifest.spec.path)}" if manifest.spec.path else ""
     name = "" if manifest.spec.path and manifest.spec.id == branch else f" --name {branch}"
+    names = [a.name for a in store.set_of(version).artifacts]
+    carried = {made for made, _ in manifest.carried}
+    made = sorted({*names, *manifest.missing, *manifest.failed} - carried)
+    only = [f" --only {quoted(one)}" for one in made] if carried else []
     return Partial(
         run=run,
         branch=branch,
         kind="sealed",
         at=manifest.at,
         author=manifest.author,
-        artifacts=tuple(a.name for a in store.set_of(version).artifacts if a.name not in bad),
+        artifacts=tuple(one for one in names if one not in bad),
         missing=manifest.missing,
         failed=manifest.failed,
-        command=f"cas commit{spec}{name} --resume {run}",
+        command=f"cas commit{spec}{name}{''.join(only)} --resume {run}",
         version=version,
     )
 

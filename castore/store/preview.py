@@ -12,6 +12,7 @@ from castore.content.sink import Batch
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Content, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
+from castore.model.pages import EMPTY_FOLDER
 from castore.store.conformance import faults_on_disk
 from castore.store.gather import Gathered, Input
 from castore.store.intent import Intent
@@ -81,6 +82,8 @@ def preview_inputs(
     with Ingestor(_CountingSink(store)) as ingestor:
         for found in gathered.inputs:
             content = _ingest(ingestor, found, links)
+            if found.glob and content == TreeContent(EMPTY_FOLDER, 0):
+                continue
             state = "new" if found.name not in before else "changed"
             if before.get(found.name) == content:
                 state = "unchanged"

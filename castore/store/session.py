@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeAlias
+from typing import Final, Self
 
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor, Tally
@@ -22,7 +21,7 @@ from castore.errors import CastoreError, InvalidInput
 from castore.model.artifact_set import Artifact, Content, ExternalContent
 from castore.model.manifest import Manifest, SpecPin
 from castore.model.names import check_artifact_name, check_branch, check_path
-from castore.model.pages import encode_tree, tree_id
+from castore.model.pages import EMPTY_FOLDER
 from castore.store.assembly import (
     Assembly,
     Staged,
@@ -32,7 +31,9 @@ from castore.store.assembly import (
     sealed,
 )
 from castore.store.conformance import Conformance, guess_artifact
-from castore.store.intent import Intent
+from castore.store.context import default_run
+from castore.store.given import Given, store_given
+from castore.store.intent import Intent, kept_notices, resume_command
 from castore.store.publish import (
     Publication,
     Vanished,
@@ -43,6 +44,7 @@ from castore.store.publish import (
     settle_identical,
 )
 from castore.store.refusals import moved, refusal
+from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve, tip
 from castore.store.sources import from_resolved, parse_source
 from castore.store.stages import encode_header, encode_staged
@@ -51,32 +53,12 @@ from castore.store.version import Version
 
 # How long artifacts may be staged in memory only, in microseconds.
 DURABLE_EVERY: Final = 1_000_000
-EMPTY_FOLDER: Final = tree_id(encode_tree(0, ()))
-Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
 
 
 class AnyTip(Enum):
     """The default of `commit(expect=)`: whatever the tip is in the publishing transaction."""
 
     TIP = "tip"
-
-
-@dataclass(frozen=True, slots=True)
-class CommitReport:
-    """What a commit did: the version, bytes of its content that were new and known, and notices.
-
-    `stored_bytes` is what the store took for the new ones; `identical` says that the parent has
-    the same set, `replayed` that an earlier commit with this operation id was given back.
-    """
-
-    version: Version
-    new_bytes: int = 0
-    known_bytes: int = 0
-    stored_bytes: int = 0
-    files: int = 0
-    identical: bool = False
-    replayed: bool = False
-    warnings: tuple[str, ...] = ()
 
 
 class Session:
@@ -94,6 +76,9 @@ class Session:
         links: str = "refuse",
     ) -> None:
         check_branch(intent.branch)
+        if not intent.context.run:
+            run = default_run(store.now(), store.entropy)
+            intent = replace(intent, context=replace(intent.context, run=run))
         self.store = store
         self.intent = intent
         self.report: CommitReport | None = None
@@ -108,6 +93,7 @@ class Session:
         self._stored = Tally()
         self._durable_at = store.now()
         self._done = False
+        self._left = False
         self._assembly: Assembly | None = None
         self._cache = StatCache(store.database)
         self._sink = StageSink(
@@ -121,16 +107,23 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
+    def _check_open(self) -> None:
+        if self.report is not None or self._left:
+            raise InvalidInput("this session is over: begin another with store.session(…)")
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._left = True
         try:
             if not self._done and (self._made or self._sink.staged):
                 self._sink.replace_header(encode_header(self.intent, self.store.now(), 0))
                 self._make_durable()
+                if error is not None:
+                    error.add_note(resume_command(self.intent, self.intent.context.run))
         except CastoreError:
             # What went wrong first is what is told.
             if error is None:
@@ -154,8 +147,9 @@ class Session:
         declares, else to what the name suggests. Raises InvalidInput, InvalidName, StoreFull.
         """
         with self._lock:
+            self._check_open()
             check_artifact_name(name)
-            stored, head = self._store(content)
+            stored, head = store_given(self._ingestor, content, self._links)
             source = os.fspath(content) if isinstance(content, (str, os.PathLike)) else ""
             return self.stage(
                 name,
@@ -170,6 +164,8 @@ class Session:
 
     def write(self, name: str, data: str | bytes, **declared: str) -> Artifact:
         """Stage text (as UTF-8) or bytes as an artifact; keywords as in `add`."""
+        if not isinstance(data, (str, bytes)):
+            raise InvalidInput(f"artifact {name!r}: write takes text or bytes, not {data!r:.60}")
         return self.add(name, data.encode() if isinstance(data, str) else data, **declared)
 
     def add_matching(self, name: str, base: Path, pattern: str) -> Artifact | None:
@@ -202,6 +198,7 @@ class Session:
         head: bytes = b"",
     ) -> Artifact:
         """Make content that is stored already an artifact of this set."""
+        self._check_open()
         declared = self.intent.spec.spec.get(name) if self.intent.spec else None
         if declared is not None:
             path, title = path or declared.place, title or declared.title
@@ -253,11 +250,12 @@ class Session:
         is then kept under `partial/<run>/<branch>`.
         """
         with self._lock:
+            self._check_open()
             earlier = replayed(self.store, self.intent.branch, self.intent.context.operation)
             if earlier is not None:
                 self._done = True
                 self._sink.discard()
-                self.report = CommitReport(earlier, replayed=True)
+                self.report = CommitReport(earlier, replayed=True, written=False)
                 return earlier
             written = sum(len(block.data) for block in self._ingestor.pending().blocks)
             tally = self._ingestor.tally
@@ -311,7 +309,7 @@ class Session:
             self._sink.discard()
             if self.intent.resumed:
                 settle_identical(self.store, publication)
-            return self._reported(parent, conformance, identical=True)
+            return self._reported(parent, conformance, identical=True, written=False)
         if isinstance(expect, AnyTip):
             outcome = publish(self.store, publication, parent)
         else:
@@ -322,7 +320,11 @@ class Session:
         if outcome.lost:
             raise moved(outcome.version, outcome.tip, parent)
         return self._reported(
-            outcome.version, conformance, identical=identical, replayed=outcome.replayed
+            outcome.version,
+            conformance,
+            identical=identical,
+            replayed=outcome.replayed,
+            written=not outcome.replayed,
         )
 
     def _is_tip(self, version: Version) -> bool:
@@ -367,8 +369,10 @@ class Session:
         *,
         identical: bool = False,
         replayed: bool = False,
+        written: bool = True,
     ) -> CommitReport:
         tally = self._stored
+        notices = kept_notices(self.intent, self._made, version)
         return CommitReport(
             version=version,
             new_bytes=tally.new_bytes,
@@ -377,22 +381,6 @@ class Session:
             files=tally.files,
             identical=identical,
             replayed=replayed,
-            warnings=(*self._warnings, *conformance.warnings),
+            written=written,
+            warnings=(*self._warnings, *notices, *self._ingestor.notices, *conformance.warnings),
         )
-
-    def _store(self, given: Given) -> tuple[Content, bytes]:
-        """The stored content, and the first bytes where they are at hand, for guessing."""
-        if isinstance(given, (str, os.PathLike)):
-            path = os.fspath(given)
-            if os.path.isdir(path):
-                return self._ingestor.add_folder(path, links=self._links), b""
-            return self._ingestor.add_path(path), b""
-        if isinstance(given, (bytes, bytearray, memoryview)):
-            data = bytes(given)
-            return self._ingestor.add_bytes(data), data[:512]
-        if isinstance(given, io.TextIOBase):  # type: ignore[unreachable]
-            raise InvalidInput("a text file object was given; open it in binary mode")
-        read = getattr(given, "read", None)
-        if callable(read):
-            return self._ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
-        return self._ingestor.add_stream(given), b""

@@ -160,6 +160,8 @@ def test_a_dry_run_tells_the_faults_of_the_commit(store: castore.Store, site: Pa
     with pytest.raises(errors.IncompleteSet) as caught:
         commit(store, odd)
     assert {f["artifact"] for f in caught.value.faults} == {"odd", "data"}
+    (site / "build" / "html" / "a.html").unlink()
+    assert preview(store, request).missing == ("pages",)
 
 
 def test_a_dry_run_says_that_nothing_differs(store: castore.Store, out: Path) -> None:

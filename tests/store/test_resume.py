@@ -127,10 +127,31 @@ def test_going_on_does_not_undo_what_others_committed_meanwhile(
     (spec.parent / "a.txt").write_text("a2")
     theirs = store.commit(spec=spec, cwd=spec.parent).version
     (spec.parent / "a.txt").write_text("not asked for")
-    version = store.commit(spec=spec, cwd=spec.parent, resume="r1").version
+    [left] = list_partials(store)
+    assert "--only b" in left.command
+    version = store.commit(spec=spec, cwd=spec.parent, resume="r1", only=("b",)).version
     assert store.read_bytes("weekly:a") == b"a2"
     assert dict(version.manifest.carried) == {"a": theirs.id, "far": theirs.id}
     assert version.manifest.titles == {"a": "The A"}
+
+
+def test_without_only_what_an_attempt_carried_is_made_anew(
+    store: castore.Store, spec: Path
+) -> None:
+    store.commit(spec=spec, cwd=spec.parent)
+    refused(store, spec, only=("b",), context=castore.Context(run="r1"))
+    (spec.parent / "a.txt").write_text("a on disk")
+    report = store.commit(spec=spec, cwd=spec.parent, resume="r1")
+    assert store.read_bytes("weekly:a") == b"a on disk"
+    assert report.version.manifest.carried == ()
+
+
+def test_what_is_kept_is_told_and_that_the_branch_moved(store: castore.Store, spec: Path) -> None:
+    refused(store, spec, context=castore.Context(run="r1"))
+    store.commit(spec=spec, cwd=spec.parent)
+    warnings = store.commit(spec=spec, cwd=spec.parent, resume="r1").warnings
+    assert any("kept from run r1 as stored: a" in warning for warning in warnings)
+    assert any("weekly moved since run r1 was refused" in warning for warning in warnings)
 
 
 def test_a_repeated_operation_is_replayed_before_anything_can_refuse_it(

@@ -210,6 +210,61 @@ def test_an_exception_keeps_what_was_staged(store: castore.Store) -> None:
     assert resolve_fails(store, "weekly")
 
 
+def test_a_session_that_is_over_takes_nothing_more(store: castore.Store) -> None:
+    with store.session("weekly") as session:
+        session.write("a", "alpha")
+        session.commit()
+        with pytest.raises(errors.InvalidInput, match="over"):
+            session.write("b", "beta")
+        with pytest.raises(errors.InvalidInput, match="over"):
+            session.commit()
+    with store.session("weekly") as other:
+        pass
+    with pytest.raises(errors.InvalidInput, match="over"):
+        other.write("a", "late")
+
+
+@pytest.mark.parametrize("wrong", [12, {"a": 1}, None, 1.5])
+def test_what_cannot_be_stored_is_told_with_its_artifact(
+    store: castore.Store, wrong: object
+) -> None:
+    with store.session("weekly") as session:
+        with pytest.raises(errors.InvalidInput, match="cannot be stored"):
+            session.add("a", wrong)  # type: ignore[arg-type]
+        with pytest.raises(errors.InvalidInput, match="'a'"):
+            session.write("a", wrong)  # type: ignore[arg-type]
+
+
+def test_every_session_has_a_run_of_its_own(store: castore.Store, spec: Path) -> None:
+    for _ in range(2):
+        with store.session(spec=spec) as session:
+            session.write("metrics", "{")
+            with pytest.raises(errors.IncompleteSet):
+                session.commit()
+    assert len({partial.run for partial in list_partials(store)}) == 2
+
+
+def test_an_interruption_says_how_to_go_on(store: castore.Store) -> None:
+    def interrupted() -> None:
+        with store.session("weekly", run="r7") as session:
+            session.write("a", "alpha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        interrupted()
+    assert caught.value.__notes__ == ["cas commit --name weekly --resume r7"]
+
+
+def test_skipped_links_and_an_unused_spec_are_told(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    (out / "data" / "link").symlink_to("a.csv")
+    assert any("link" in warning for warning in store.commit(str(out), links="skip").warnings)
+    (tmp_path / "some.spec.yaml").write_text(SPEC)
+    warnings = store.commit("out", cwd=tmp_path, links="skip").warnings
+    assert any("some.spec.yaml was not used" in warning for warning in warnings)
+
+
 def resolve_fails(store: castore.Store, selector: str) -> bool:
     try:
         resolve(store, selector)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import actor, opened
+from castore.cli.access import actor, full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
@@ -61,7 +61,7 @@ def command(
                 f"branch {name!r}: say where it begins", fix=f"cas branch {name} REV"
             )
         else:
-            _put(call, store, name, resolve_version(store, rev), force=force)
+            _put(call, store, name, resolve_version(store, full_rev(store, rev)), force=force)
 
 
 def _list(output: Output, store: Store, versions: list[Version], *, lost: bool) -> None:

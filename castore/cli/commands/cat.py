@@ -6,13 +6,12 @@ import sys
 
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import opened, resolve_here
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.store.listing import named_file
-from castore.store.selectors import resolve
 
 
 @verb(
@@ -35,7 +34,7 @@ def command(call: Invocation, selector: str) -> None:
             "cat writes a file's bytes; they have no JSON form", fix=f"cas show {selector} --json"
         )
     with opened(call) as store:
-        file = named_file(store, resolve(store, selector))
+        file = named_file(store, resolve_here(store, selector))
         target = sys.stdout.buffer
         for piece in store.reader.stream(file.digest, file.size):
             target.write(piece)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import opened, resolve_here
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
+from castore.cli.paths import folders
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.store.checkout import Checkout, checkout
-from castore.store.selectors import resolve
 
 _SHOWN = 40
 
@@ -29,7 +29,10 @@ _SHOWN = 40
 )
 @click.argument("rev", metavar="REV", shell_complete=revisions)
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]…")
-@click.option("-o", "--output", "folder", default="", metavar="DIR", help="else ./NAME-vN")
+@click.option(
+    "-o", "--output", "folder", default="", metavar="DIR", help="else ./NAME-vN",
+    shell_complete=folders,
+)  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="replace the set's own files where they exist")
 @click.pass_obj
 def command(
@@ -40,8 +43,13 @@ def command(
     DIR must be absent or empty: nothing of yours is overwritten. With -f the set's own files are
     replaced and others stay.
     """
+    if folder == "-":
+        raise InvalidInput(
+            "-o -: checkout writes a folder; the bytes of one file go to stdout by cas cat",
+            fix=f"cas cat {rev}",
+        )
     with opened(call) as store:
-        found = resolve(store, rev)
+        found = resolve_here(store, rev)
         if found.path:
             raise InvalidInput(
                 f"{rev!r} is a file; checkout writes whole artifacts", fix=f"cas cat {rev}"

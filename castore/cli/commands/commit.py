@@ -12,11 +12,13 @@ from typing import Any, BinaryIO
 import click
 
 from castore.cli.access import opened
+from castore.cli.completing import revisions
 from castore.cli.failure import fault_lines
 from castore.cli.identity import author as author_of
 from castore.cli.invocation import Invocation
-from castore.cli.options import LINKS
+from castore.cli.options import LINKS, spec_option
 from castore.cli.output import Output
+from castore.cli.paths import files
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
@@ -26,7 +28,7 @@ from castore.store.commit import CommitRequest, commit, preview
 from castore.store.context import Context, parse_agent
 from castore.store.preview import Preview
 from castore.store.records import version_record
-from castore.store.session import CommitReport
+from castore.store.report import CommitReport
 from castore.store.store import Store
 
 LABELS = "labels"
@@ -40,9 +42,9 @@ LABELS = "labels"
         ("make-report | cas commit --name report report.md=-", "from a pipe"),
     ],
 )
-@click.argument("paths", nargs=-1, metavar="[PATH | NAME=PATH | NAME=-]…")
+@click.argument("paths", nargs=-1, metavar="[PATH | NAME=PATH | NAME=-]…", shell_complete=files)
 @click.option("-m", "--message", default="", metavar="TEXT", help="what this version is")
-@click.option("--spec", default="", metavar="FILE", help="the spec (else the one *.spec.yaml here)")
+@spec_option("the spec (else the one *.spec.yaml here)")
 @click.option("--name", default="", metavar="NAME", help="the branch (else the spec's or folder's)")
 @click.option("--only", multiple=True, metavar="NAME", help="make this artifact, carry the others")
 @click.option("--agent", default="", metavar="A@V", help="the agent and version that made it")
@@ -55,7 +57,10 @@ LABELS = "labels"
 )
 @click.option("--meta", multiple=True, metavar="K=V", help="a note of your own")
 @click.option("--label", multiple=True, metavar="L", help="a label, kept in meta")
-@click.option("--parent", default="", metavar="REV", help="refuse if the branch is not at REV")
+@click.option(
+    "--parent", default="", metavar="REV", help="refuse if the branch is not at REV",
+    shell_complete=revisions,
+)  # fmt: skip
 @click.option("--partial", is_flag=True, help="keep an incomplete set on purpose")
 @click.option("--resume", default="", metavar="RUN", help="go on with an incomplete set")
 @click.option(
@@ -161,6 +166,7 @@ def _print_report(output: Output, store: Store, report: CommitReport) -> None:
                 "files": report.files,
                 "identical": report.identical,
                 "replayed": report.replayed,
+                "written": report.written and not report.replayed,
                 "warnings": list(report.warnings),
                 "next": following,
             }
@@ -181,6 +187,8 @@ def _print_report(output: Output, store: Store, report: CommitReport) -> None:
 def _remark(report: CommitReport) -> str:
     if report.replayed:
         return "  (this operation was done before; nothing was written)"
+    if not report.written:
+        return f"  (nothing was written: identical to {clean(report.version.label)})"
     if report.identical and not report.version.manifest.complete:
         return ""
     if report.identical:

@@ -7,6 +7,7 @@ from click.shell_completion import get_completion_class
 
 from castore.cli.invocation import Invocation
 from castore.cli.verbs import verb
+from castore.errors import InvalidInput
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -18,10 +19,12 @@ SHELLS = ("bash", "zsh", "fish")
         ("cas completion fish > ~/.config/fish/completions/cas.fish", "for fish"),
     ],
 )
-@click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
+@click.argument("shell", required=False, type=click.Choice(SHELLS), metavar="bash|zsh|fish")
 @click.pass_obj
-def command(call: Invocation, shell: str) -> None:
+def command(call: Invocation, shell: str | None) -> None:
     """Print the completion script for a shell."""
+    if shell is None:
+        raise InvalidInput(f"for which shell? {', '.join(SHELLS)}", fix="cas completion bash")
     kind = get_completion_class(shell)
     assert kind is not None
     # click's `source()` runs bash to look at its version; the template alone needs no process.

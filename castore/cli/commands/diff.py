@@ -10,6 +10,7 @@ import click
 from castore.cli.access import opened, resolve_here
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
+from castore.cli.options import spec_option
 from castore.cli.output import Output
 from castore.cli.screen import clean, plural, size
 from castore.cli.verbs import verb
@@ -35,7 +36,7 @@ _COLORS = {"+": "green", "-": "red", "@": "cyan"}
 )
 @click.argument("old", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
 @click.argument("new", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
-@click.option("--spec", default="", metavar="FILE", help="without REV: the branch of this spec")
+@spec_option("without REV: the branch of this spec")
 @click.option("--stat", is_flag=True, help="which artifacts differ, not how")
 @click.option("--exit-code", is_flag=True, help="exit with 1 when something differs")
 @click.pass_obj

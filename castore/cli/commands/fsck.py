@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import full_rev, opened
 from castore.cli.child import in_child
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
@@ -44,7 +44,7 @@ def command(call: Invocation, rev: str | None, full: bool) -> int:
 
 def _check(call: Invocation, rev: str | None, *, full: bool) -> FsckReport:
     with opened(call) as store:
-        version = resolve_version(store, rev) if rev else None
+        version = resolve_version(store, full_rev(store, rev)) if rev else None
         with Progress(call.output, "checking") as progress:
             return fsck(store, full=full, version=version, progress=progress.advance)
 

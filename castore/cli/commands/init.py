@@ -8,6 +8,7 @@ import click
 
 from castore.cli.access import named_place
 from castore.cli.invocation import Invocation
+from castore.cli.paths import folders
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
@@ -21,7 +22,7 @@ from castore.store.opening import init_store
         ("cas init ../outputs", "one in another folder"),
     ],
 )
-@click.argument("folder", required=False, metavar="[DIR]")
+@click.argument("folder", required=False, metavar="[DIR]", shell_complete=folders)
 @click.pass_obj
 def command(call: Invocation, folder: str | None) -> None:
     """Make a store here.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.describe import Names, headline, oneline, paragraph
 from castore.cli.graph import GraphRow, draw
@@ -50,7 +50,8 @@ def command(
     With REV that version and its ancestors, else those of all branches. Times are UTC.
     """
     with opened(call) as store:
-        versions = log(store, rev or "", limit=limit, only=Filter(**only))
+        start = full_rev(store, rev) if rev else ""
+        versions = log(store, start, limit=limit, only=Filter(**only))
         if call.output.json:
             for version in versions:
                 call.output.record(version_record(store, version))

@@ -7,17 +7,18 @@ from typing import Any
 
 import click
 
-from castore.cli.access import opened, resolve_here
+from castore.cli.access import full_selector, opened, resolve_here
 from castore.cli.completing import revisions
 from castore.cli.describe import content_id
 from castore.cli.invocation import Invocation
+from castore.cli.options import spec_option
 from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines, columns, plural, size
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.model.manifest import CheckResult
 from castore.store.listing import list_artifacts
-from castore.store.records import full_artifact_record, version_record
+from castore.store.records import full_artifact_record, maker, version_record
 from castore.store.selectors import Resolved
 from castore.store.store import Store
 from castore.store.version import Version
@@ -31,7 +32,7 @@ from castore.store.version import Version
     ],
 )
 @click.argument("rev", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
-@click.option("--spec", default="", metavar="FILE", help="without REV: the branch of this spec")
+@spec_option("without REV: the branch of this spec")
 @click.pass_obj
 def command(call: Invocation, rev: str | None, spec: str) -> None:
     """Show one version, or one artifact of it, in full.
@@ -133,9 +134,11 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         output.record(record)
         return
     label = clean(f"{found.version.label}:{found.artifact.name}")
-    output.line(f"{output.style(label, 'yellow')}  {content_id(found.artifact)}")
+    head = f"{output.style(label, 'yellow')}  {content_id(found.artifact)}"
+    origin = _origin(maker(store, found.version, found.artifact.name), found.version)
+    output.line(f"{head}  {origin}".rstrip())
     made = record["made_by"]
-    agent = made["agent"] or {}
+    agent, spec = made["agent"] or {}, made["spec"] or {}
     facts = [
         ("title", record["title"]),
         ("type", record["type"]),
@@ -145,6 +148,7 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         ("storage", record["storage"]),
         ("uri", record["uri"]),
         ("made by", made["label"]),
+        ("spec", " ".join(filter(None, (spec.get("id"), spec.get("version")))) or "none"),
         ("agent", " ".join(filter(None, (agent.get("id"), agent.get("version"))))),
         ("run", made["run"]),
         ("author", record["record"]["createdByUserId"]),
@@ -164,10 +168,11 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
     ]
     for line in columns(rows):
         output.line(line)
+    selector = full_selector(store, found)
     if record["format"] == "folder":
-        output.next(f"cas ls {found.selector.text}")
+        output.next(f"cas ls {selector}")
     elif record["storage"] != "external":
-        output.next(f"cas cat {found.selector.text}")
+        output.next(f"cas cat {selector}")
 
 
 def _sources(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import click
 from castore.cli.access import store_place
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
+from castore.cli.paths import files
 from castore.cli.screen import clean, columns, plural
 from castore.cli.verbs import Family, verb
 from castore.errors import InvalidInput, StoreNotFound, WouldOverwrite
@@ -45,7 +46,7 @@ command = Family(
         ("cas spec check report.spec.yaml --json", "faults as data"),
     ],
 )
-@click.argument("file", required=False, metavar="[FILE]")
+@click.argument("file", required=False, metavar="[FILE]", shell_complete=files)
 @click.pass_obj
 def check(call: Invocation, file: str | None) -> None:
     """Check a spec; every fault is told, with line and column."""
@@ -87,11 +88,12 @@ def schema(call: Invocation) -> None:
         ("cas spec init --name report a.md b.csv -o -", "two files, printed"),
     ],
 )
-@click.argument("paths", nargs=-1, metavar="[PATH]…")
+@click.argument("paths", nargs=-1, metavar="[PATH]…", shell_complete=files)
 @click.option("--name", default="", metavar="NAME", help="the spec's id (else the folder's name)")
 @click.option(
-    "-o", "--output", "file", default="", metavar="FILE", help="else NAME.spec.yaml; - prints"
-)
+    "-o", "--output", "file", default="", metavar="FILE", help="else NAME.spec.yaml; - prints",
+    shell_complete=files,
+)  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="replace FILE if it exists")
 @click.pass_obj
 def init(call: Invocation, paths: tuple[str, ...], name: str, file: str, force: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -35,7 +35,7 @@ def command(call: Invocation, rev: str | None) -> None:
             found = store_stats(store)
             rows = _store_rows(found)
         else:
-            found = version_stats(store, resolve_version(store, rev))
+            found = version_stats(store, resolve_version(store, full_rev(store, rev)))
             rows = _version_rows(found)
         if call.output.json:
             call.output.record(found.as_json())

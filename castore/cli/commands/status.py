@@ -10,7 +10,7 @@ import click
 from castore.cli.access import default_branch, opened, spec_head
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
-from castore.cli.options import LINKS
+from castore.cli.options import LINKS, spec_option
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
@@ -32,7 +32,7 @@ _UNDECLARED_SHOWN = 10
     ],
 )
 @click.argument("name", required=False, metavar="[BRANCH]", shell_complete=revisions)
-@click.option("--spec", default="", metavar="FILE", help="the spec (else the one *.spec.yaml here)")
+@spec_option("the spec (else the one *.spec.yaml here)")
 @click.option(
     "--links",
     type=click.Choice(LINKS),

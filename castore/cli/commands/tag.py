@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import actor, opened
+from castore.cli.access import actor, full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
@@ -75,7 +75,7 @@ def _list(output: Output, store: Store) -> None:
 
 
 def _make(call: Invocation, store: Store, name: str, rev: str, message: str) -> None:
-    version = resolve_version(store, rev)
+    version = resolve_version(store, full_rev(store, rev))
     create_tag(store, name, version, by=actor(call), why=message)
     if call.output.json:
         call.output.record({"tag": name, "id": version.id.hex(), "number": version.number})
