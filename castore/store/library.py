@@ -13,6 +13,7 @@ from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.names import check_branch
 from castore.store import branches, history, partials, records, tags
+from castore.store.backup import BackupReport, backup
 from castore.store.checkout import Checkout, checkout
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
@@ -162,6 +163,20 @@ class Store(OpenStore):
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return fsck(self, full=full)
+
+    def backup(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        compact: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> BackupReport:
+        """Copy the live store to a folder, verified, or add to a copy what is new.
+
+        Raises WouldOverwrite, Conflict, CorruptObject, StoreFull.
+        """
+        return backup(self, Path(destination), compact=compact, dry_run=dry_run, progress=progress)
 
     def record(self, version: Version, *, artifacts: bool = True) -> dict[str, Any]:
         """A version as `--json` prints it."""

@@ -1,0 +1,56 @@
+"""`cas backup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Cas, write
+
+
+def test_a_backup_opens_with_store(cas: Cas, two: Path) -> None:
+    made = cas("backup", "copy")
+    assert made.out.startswith(f"backed up to {Path('copy').absolute()}: ")
+    assert made.err == "next: cas fsck --full --store copy\n"
+    assert cas("--store", "copy", "log", "--oneline").out == cas("log", "--oneline").out
+    assert cas("--store", "copy", "cat", "out@v1:metrics.json").out == '{"rows": 10, "ok": true}\n'
+    assert cas("fsck", "--full", "--store", "copy").out.startswith("no damage found")
+
+
+def test_later_backups_say_what_was_added(cas: Cas, out: Path) -> None:
+    cas("backup", "copy")
+    again = cas("backup", "copy")
+    assert "added to" in again.out
+    assert "0 blocks, 0 B, 0 rows" in again.out
+    write("out/more.txt", "more\n")
+    cas("commit", "out")
+    assert "would add to" in cas("backup", "-n", "copy").out
+    assert "would add to" in cas("backup", "-n", "copy").out
+    record = cas("backup", "copy", "--json").json
+    assert record["created"] is False
+    assert record["blocks"] > 0
+    assert record["operations"] == 2
+    assert cas("backup", "copy", "--json").json["blocks"] == 0
+
+
+def test_dry_run_of_a_first_backup(cas: Cas, out: Path) -> None:
+    result = cas("backup", "copy", "-n")
+    assert result.out.startswith("would back up to ")
+    assert not Path("copy").exists()
+    record = cas("backup", "copy", "-n", "--compact", "--json").json
+    assert record["file_bytes"] is None, "how small a compact copy is shows only when it is made"
+    assert record["bytes"] > 0
+
+
+def test_refusals(cas: Cas, out: Path) -> None:
+    write("mine/file", "x")
+    assert "no backup" in cas("backup", "mine", code=4).err
+    assert "in the store itself" in cas("backup", ".cas/copy", code=2).err
+    cas("backup", "copy")
+    write("other/a.txt", "x")
+    cas("init", "elsewhere/..", code=2)
+    cas("init", "other")
+    cas("--store", "other/.cas", "commit", "--name", "a", "other/a.txt")
+    refused = cas("--store", "other/.cas", "backup", "copy", "--json", code=4)
+    assert refused.error["error"] == "Conflict"
+    cas("--store", "copy", "commit", "out")
+    assert "is ahead" in cas("backup", "copy", code=4).err
