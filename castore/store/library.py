@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from castore.database.environment import Database
+from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.names import check_branch
@@ -28,11 +29,13 @@ from castore.store.listing import (
     named_file,
 )
 from castore.store.opening import clock, find_store, init_store
+from castore.store.operations import operation_log
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import CommitReport, Session
 from castore.store.specs import read_spec
 from castore.store.stats import StoreStats, store_stats
 from castore.store.store import Store as OpenStore
+from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
 
@@ -163,6 +166,19 @@ class Store(OpenStore):
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return fsck(self, full=full)
+
+    def operations(self, limit: int | None = None) -> Iterator[Operation]:
+        """The operation log, newest first: every ref that moved, when, by whom and why."""
+        return operation_log(self, limit)
+
+    def undo(
+        self, sequence: int | None = None, *, by: str = "", why: str = "", dry_run: bool = False
+    ) -> Undone:
+        """Take back the ref moves of an operation, by default of the newest that moved a branch.
+
+        Raises RefMoved when a ref is elsewhere by now, RefNotFound, InvalidInput, ObjectNotFound.
+        """
+        return undo(self, sequence, by=by, why=why, dry_run=dry_run)
 
     def backup(
         self,

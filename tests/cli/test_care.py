@@ -1,4 +1,4 @@
-"""`cas backup`."""
+"""`cas backup` and `cas op undo`."""
 
 from __future__ import annotations
 
@@ -54,3 +54,24 @@ def test_refusals(cas: Cas, out: Path) -> None:
     assert refused.error["error"] == "Conflict"
     cas("--store", "copy", "commit", "out")
     assert "is ahead" in cas("backup", "copy", code=4).err
+
+
+def test_op_undo(cas: Cas, two: Path) -> None:
+    before = cas("log", "--json").rows[0]["id"]
+    dry = cas("op", "undo", "-n")
+    assert dry.out.startswith("would undo operation 2, commit\n          heads/out  ")
+    assert dry.err == ""
+    done = cas("op", "undo", "-m", "a slip")
+    assert done.out.startswith("undid operation 2, commit\n")
+    assert done.err == "next: cas op undo 3\n"
+    assert cas("log", "--json").rows[0]["number"] == 1
+    assert cas("op", "log", "-n", "1").out.split()[3:6] == ["undo", "alice@example.org", "a"]
+    record = cas("op", "undo", "3", "--json").json
+    assert (record["undone"], record["op"], record["sequence"]) == (3, "undo", 4)
+    assert cas("log", "--json").rows[0]["id"] == before
+    assert "heads/out" in cas("op", "undo", "1", code=4).err
+    assert cas("op", "undo", "1", "--json", code=4).error["refs"][0]["ref"] == "heads/out"
+    cas("op", "undo", "99", code=3)
+    cas("op", "undo", "0", code=2)
+    cas("tag", "final", "out")
+    assert cas("op", "undo", "5", code=2).err.endswith("try:   cas tag -d final\n")
