@@ -33,6 +33,7 @@ from castore.store.operations import operation_log
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import CommitReport, Session
 from castore.store.specs import read_spec
+from castore.store.staging import Given, Staged, stage
 from castore.store.stats import StoreStats, store_stats
 from castore.store.store import Store as OpenStore
 from castore.store.undo import Undone, undo
@@ -89,6 +90,20 @@ class Store(OpenStore):
             resumed=partials.resume(self, resume, branch) if resume else None,
         )
         return Session(self, intent, progress=progress, links=links)
+
+    def stage(
+        self,
+        content: Given,
+        *,
+        links: str = "refuse",
+        progress: Callable[[int], None] | None = None,
+    ) -> Staged:
+        """Make content durable in this thread or process, for a session's `add` in another.
+
+        What comes back is small and pickles. A forked process must open the store itself. Raises
+        InvalidInput, StoreFull, ForkedProcess.
+        """
+        return stage(self, content, links=links, progress=progress)
 
     def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`.

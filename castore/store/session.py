@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeAlias
+from typing import Final, Self
 
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor, Tally
@@ -25,7 +24,7 @@ from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.model.pages import encode_tree, tree_id
 from castore.store.assembly import (
     Assembly,
-    Staged,
+    Made,
     assemble,
     draft_manifest,
     on_top_of,
@@ -45,14 +44,14 @@ from castore.store.publish import (
 from castore.store.refusals import moved, refusal
 from castore.store.selectors import Resolved, resolve, tip
 from castore.store.sources import from_resolved, parse_source
-from castore.store.stages import encode_header, encode_staged
+from castore.store.stages import drop_stages, encode_header, encode_staged
+from castore.store.staging import Given, Staged, digest_of, hint_of, store_content, take
 from castore.store.store import Store
 from castore.store.version import Version
 
 # How long artifacts may be staged in memory only, in microseconds.
 DURABLE_EVERY: Final = 1_000_000
 EMPTY_FOLDER: Final = tree_id(encode_tree(0, ()))
-Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
 
 
 class AnyTip(Enum):
@@ -109,6 +108,7 @@ class Session:
         self._durable_at = store.now()
         self._done = False
         self._assembly: Assembly | None = None
+        self._taken: list[Staged] = []
         self._cache = StatCache(store.database)
         self._sink = StageSink(
             store.database,
@@ -148,15 +148,15 @@ class Session:
         format: str = "",
         title: str = "",
     ) -> Artifact:
-        """Stage an artifact: a path (file or folder), bytes, a binary file or pieces.
+        """Stage an artifact: a path (file or folder), bytes, a binary file, pieces, or a Staged.
 
         `path` is its place in the set; it, `type`, `format` and `title` default to what the spec
-        declares, else to what the name suggests. Raises InvalidInput, InvalidName, StoreFull.
+        declares, else to what the name suggests. Raises InvalidInput, InvalidName, StoreFull, and
+        ObjectNotFound for staged content that has expired.
         """
         with self._lock:
             check_artifact_name(name)
-            stored, head = self._store(content)
-            source = os.fspath(content) if isinstance(content, (str, os.PathLike)) else ""
+            stored, head = self._store(name, content)
             return self.stage(
                 name,
                 stored,
@@ -164,7 +164,7 @@ class Session:
                 type=type,
                 format=format,
                 title=title,
-                hint=os.path.basename(source) or name,
+                hint=hint_of(content) or name,
                 head=head,
             )
 
@@ -257,6 +257,7 @@ class Session:
             if earlier is not None:
                 self._done = True
                 self._sink.discard()
+                drop_stages(self.store, [taken.session for taken in self._taken])
                 self.report = CommitReport(earlier, replayed=True)
                 return earlier
             written = sum(len(block.data) for block in self._ingestor.pending().blocks)
@@ -289,7 +290,7 @@ class Session:
         reader = self.store.reader
         if batch.blocks:
             reader = ObjectReader(overlay(batch, self.store.database.load))
-        staged = Staged(self._made, self._titles, self._locations, self._sources)
+        staged = Made(self._made, self._titles, self._locations, self._sources)
         assembly = assemble(self.store, reader, self.intent, staged, parent, self._assembly)
         self._assembly = assembly
         conformance = assembly.conformance
@@ -309,7 +310,7 @@ class Session:
         if if_changed and identical and parent is not None and self._is_tip(parent):
             self._done = True
             self._sink.discard()
-            if self.intent.resumed:
+            if self.intent.resumed or self._taken:
                 settle_identical(self.store, publication)
             return self._reported(parent, conformance, identical=True)
         if isinstance(expect, AnyTip):
@@ -344,7 +345,12 @@ class Session:
             build=lambda parent: on_top_of(draft, parent),
             by=draft.author,
             why=draft.message,
-            sessions=(self._id, *(resumed.sessions if resumed else ())),
+            sessions=(
+                self._id,
+                *(resumed.sessions if resumed else ()),
+                *(taken.session for taken in self._taken),
+            ),
+            taken=frozenset(digest_of(taken.content) for taken in self._taken),
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
             along=self._cache.put_pending,
@@ -380,19 +386,9 @@ class Session:
             warnings=(*self._warnings, *conformance.warnings),
         )
 
-    def _store(self, given: Given) -> tuple[Content, bytes]:
-        """The stored content, and the first bytes where they are at hand, for guessing."""
-        if isinstance(given, (str, os.PathLike)):
-            path = os.fspath(given)
-            if os.path.isdir(path):
-                return self._ingestor.add_folder(path, links=self._links), b""
-            return self._ingestor.add_path(path), b""
-        if isinstance(given, (bytes, bytearray, memoryview)):
-            data = bytes(given)
-            return self._ingestor.add_bytes(data), data[:512]
-        if isinstance(given, io.TextIOBase):  # type: ignore[unreachable]
-            raise InvalidInput("a text file object was given; open it in binary mode")
-        read = getattr(given, "read", None)
-        if callable(read):
-            return self._ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
-        return self._ingestor.add_stream(given), b""
+    def _store(self, name: str, given: Given) -> tuple[Content, bytes]:
+        if isinstance(given, Staged):
+            content = take(self.store, name, given)
+            self._taken.append(given)
+            return content, given.head
+        return store_content(self._ingestor, given, self._links)
