@@ -34,7 +34,7 @@ from castore.store.selectors import Resolved, resolve
 from castore.store.session import CommitReport, Session
 from castore.store.specs import read_spec
 from castore.store.staging import Given, Staged, stage
-from castore.store.stats import StoreStats, store_stats
+from castore.store.stats import StoreStats, VersionStats, store_stats, version_stats
 from castore.store.store import Store as OpenStore
 from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
@@ -175,8 +175,15 @@ class Store(OpenStore):
         return find(self, Wanted(name=name, digest=digest, type=type, format=format))
 
     def stats(self) -> StoreStats:
-        """Logical, unique and stored bytes."""
+        """Logical, unique and stored bytes, and what saved how many."""
         return store_stats(self)
+
+    def version_stats(self, selector: str, *, alone: bool = True) -> VersionStats:
+        """The figures of one version; without `alone` other versions but its parent are not read.
+
+        Raises RefNotFound, ObjectNotFound for a version that was forgotten.
+        """
+        return version_stats(self, self.resolve(selector).version, alone=alone)
 
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""

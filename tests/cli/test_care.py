@@ -1,7 +1,8 @@
-"""`cas backup` and `cas op undo`."""
+"""`cas backup`, `cas op undo`, and the words of `cas stats`."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.cli.conftest import Cas, write
@@ -75,3 +76,31 @@ def test_op_undo(cas: Cas, two: Path) -> None:
     cas("op", "undo", "0", code=2)
     cas("tag", "final", "out")
     assert cas("op", "undo", "5", code=2).err.endswith("try:   cas tag -d final\n")
+
+
+def test_stats_say_what_was_saved_in_plain_words(cas: Cas, out: Path) -> None:
+    for number in range(3):
+        write("out/table.csv", "".join(f"{n},active,north\n" for n in range(20_000 + number)))
+        cas("commit", "out")
+    text = cas("stats").out
+    assert re.search(r"^  dedup +[\d.]+ [KM]?B  saved: content that was there already$", text, re.M)
+    assert re.search(r"^  compression +[\d.]+ KB  saved: each object by itself$", text, re.M)
+    assert re.search(r"^stored .* \d+ % of logical$", text, re.M)
+    assert "times smaller" not in text
+    version = cas("stats", "out").out
+    assert re.search(r"^stored .* \d+ % of logical$", version, re.M)
+    assert "content it holds more than once" not in version
+    record = cas("stats", "--json").json
+    assert record["saved"]["dedup_bytes"] > 0
+    assert cas("stats", "out", "--json").json["saved"]["dedup_bytes"] == 0
+
+
+def test_stats_where_nothing_was_saved(cas: Cas) -> None:
+    cas("init")
+    write("small/a.txt", "x")
+    cas("commit", "small")
+    text = cas("stats").out
+    assert "more than logical: headers, specs, what is on no branch" in text
+    assert re.search(r"^  compression +\d+ B  added: each object by itself$", text, re.M)
+    assert "saved" not in text
+    assert "%" not in text
