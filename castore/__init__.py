@@ -22,6 +22,7 @@ _NAMES = {
     "Manifest": "castore.model.manifest",
     "Session": "castore.store.session",
     "Source": "castore.model.manifest",
+    "Staged": "castore.store.staging",
     "Store": "castore.store.library",
     "Version": "castore.store.version",
     "init": "castore.store.library",

@@ -26,7 +26,7 @@ LINES = [
     {"content"},
     {"spec", "database", "remote"},
     {"store"},
-    {"portal", "agents", "filesystem", ""},
+    {"aio", "portal", "agents", "filesystem", ""},
     {"cli"},
 ]
 LEVEL = {room: level for level, line in enumerate(LINES) for room in line}

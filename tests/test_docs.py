@@ -25,7 +25,7 @@ from castore.cli.program import COMMANDS
 from castore.cli.verbs import Family
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/cli.md", "docs/tutorial.md")
+DOCUMENTS = ("README.md", "docs/cli.md", "docs/tutorial.md", "docs/spec.md")
 _BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w.-]+\.yaml)\n")
 _EXIT = re.compile(r"#.*\bexit (\d+)\s*$")

@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "tag": Entry("share", "castore.cli.commands.tag", "list, make, delete tags"),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
     "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage"),
+    "backup": Entry("operate", "castore.cli.commands.backup", "copy the store, verified"),
     "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
     "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),
 }

@@ -12,7 +12,8 @@ import lmdb
 
 from castore.content.deltas import StoredObject
 from castore.database import tables
-from castore.database.datafile import DATA_FILE, LOCK_FILE
+from castore.database.copying import appearing, replace_file, sync_folder, sync_tree
+from castore.database.datafile import DATA_FILE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
 from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
 from castore.database.identity import (
@@ -37,6 +38,8 @@ from castore.model.limits import FORMAT
 Result = TypeVar("Result")
 
 _IGNORE_FILE: Final = ".gitignore"
+CARRIED_FILES: Final = (_IGNORE_FILE, "config.toml")
+"""What a copy takes along beside the data."""
 _CREATION_MAP: Final = MAP_BYTES
 
 
@@ -84,7 +87,7 @@ class Database:
                 if os.path.lexists(folder):
                     raise WouldOverwrite(f"{folder} exists already") from None
                 raise
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -189,28 +192,28 @@ class Database:
         self._check_open()
         return self._engine.frozen(check_pages)
 
-    def copy(self, folder: Path, *, compact: bool = False) -> None:
-        """Write a consistent copy of the store to `folder`, which must not exist.
+    def copy(
+        self,
+        folder: Path,
+        *,
+        compact: bool = False,
+        check: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write a consistent copy of the store to `folder`, which must be absent or empty.
 
-        `heads.log` is copied first: a copy is never behind its own log. Raises WouldOverwrite.
+        `heads.log` is copied first: a copy is never behind its own log. `check` is given the copy
+        before it takes its place; if it raises there is no copy. Raises WouldOverwrite.
         """
         self._check_open()
-        folder = folder.absolute()
-        temporary = folder.parent / f"{folder.name}.new-{os.getpid()}"
-        if os.path.lexists(folder):
-            raise WouldOverwrite(f"{folder} exists already")
-        temporary.mkdir()
-        try:
-            for name in (HEADS_LOG, STORE_FILE, _IGNORE_FILE, "config.toml"):
-                if (self.folder / name).exists():
-                    shutil.copyfile(self.folder / name, temporary / name)
+        with appearing(folder.absolute()) as temporary:
+            for name in (HEADS_LOG, *CARRIED_FILES):
+                replace_file(self.folder / name, temporary / name)
             self._engine.copy(temporary, compact=compact)
-            _sync_tree(temporary)
-            os.rename(temporary, folder)
-            _sync_folder(folder.parent)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            sync_tree(temporary)
+            # Last: without it, what a crash leaves does not open.
+            replace_file(self.folder / STORE_FILE, temporary / STORE_FILE)
+            if check is not None:
+                check(temporary)
 
     def _note_head(self, sequence: int, hash: Id) -> None:
         try:
@@ -283,7 +286,7 @@ def _build(folder: Path, identity: Identity, at: int) -> None:
     (folder / STORE_FILE).write_text(identity_text(identity), encoding="ascii")
     (folder / _IGNORE_FILE).write_text("*\n", encoding="ascii")
     (folder / HEADS_LOG).touch()
-    _sync_tree(folder)
+    sync_tree(folder)
 
 
 def _put_identity(
@@ -298,22 +301,3 @@ def _put_identity(
     }
     for key, value in rows.items():
         transaction.put(key, value, db=handles.meta)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != LOCK_FILE:
-            _sync(path, os.O_RDONLY)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

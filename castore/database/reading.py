@@ -363,6 +363,10 @@ class Reading:
         """A raw value of table `meta`."""
         return self._get(self._tables.meta, key)
 
+    def rows(self, table: str, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Every row of a table from this key on, as stored."""
+        return self._walk(getattr(self._tables, table), start)
+
     def counts(self) -> dict[str, int]:
         """The number of rows of each table."""
         self._check()

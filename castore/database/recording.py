@@ -44,6 +44,16 @@ class RecordWriting(Reading):
         with self._txn.cursor(table) as cursor:
             cursor.putmulti(sorted(rows))
 
+    def replace_rows(
+        self, table: str, rows: Iterable[tuple[bytes, bytes]], gone: Iterable[bytes] = ()
+    ) -> None:
+        """Write rows of a table as they are stored elsewhere, and take others away."""
+        handle = getattr(self._tables, table)
+        for key in gone:
+            self._delete(handle, key)
+        for key, value in rows:
+            self._put(handle, key, value)
+
     # Sessions.
 
     def put_stage(self, session: bytes, header: bytes) -> None:

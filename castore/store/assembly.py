@@ -20,7 +20,7 @@ from castore.store.version import Version
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class Made:
     """What a session has made: artifacts, their titles, URIs of external ones, sources."""
 
     artifacts: Mapping[str, Artifact]
@@ -42,7 +42,7 @@ def assemble(
     store: Store,
     reader: ObjectReader,
     intent: Intent,
-    staged: Staged,
+    staged: Made,
     parent: Version | None,
     earlier: Assembly | None = None,
 ) -> Assembly:
@@ -75,7 +75,7 @@ def assemble(
 def draft_manifest(
     store: Store,
     intent: Intent,
-    staged: Staged,
+    staged: Made,
     assembly: Assembly,
     pin: SpecPin,
     message: str,
@@ -202,7 +202,7 @@ def _sources(intent: Intent, given: Sequence[Source], names: set[str]) -> tuple[
 
 
 def _conform(
-    reader: ObjectReader, intent: Intent, staged: Staged, artifacts: Mapping[str, Artifact]
+    reader: ObjectReader, intent: Intent, staged: Made, artifacts: Mapping[str, Artifact]
 ) -> Conformance:
     if intent.spec is not None:
         return conform(reader, intent.spec.spec, intent.spec.files, artifacts)

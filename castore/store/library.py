@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from castore.database.environment import Database
+from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.names import check_branch
 from castore.store import branches, history, partials, records, tags
+from castore.store.backup import BackupReport, backup
 from castore.store.checkout import Checkout, checkout
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
@@ -27,12 +29,15 @@ from castore.store.listing import (
     named_file,
 )
 from castore.store.opening import clock, find_store, init_store
+from castore.store.operations import operation_log
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
 from castore.store.specs import read_spec
-from castore.store.stats import StoreStats, store_stats
+from castore.store.staging import Given, Staged, stage
+from castore.store.stats import StoreStats, VersionStats, store_stats, version_stats
 from castore.store.store import Store as OpenStore
+from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
 
@@ -86,6 +91,20 @@ class Store(OpenStore):
             resumed=partials.resume(self, resume, branch) if resume else None,
         )
         return Session(self, intent, progress=progress, links=links)
+
+    def stage(
+        self,
+        content: Given,
+        *,
+        links: str = "refuse",
+        progress: Callable[[int], None] | None = None,
+    ) -> Staged:
+        """Make content durable in this thread or process, for a session's `add` in another.
+
+        What comes back is small and pickles. A forked process must open the store itself. Raises
+        InvalidInput, StoreFull, ForkedProcess.
+        """
+        return stage(self, content, links=links, progress=progress)
 
     def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`.
@@ -157,12 +176,46 @@ class Store(OpenStore):
         return find(self, Wanted(name=name, digest=digest, type=type, format=format))
 
     def stats(self) -> StoreStats:
-        """Logical, unique and stored bytes."""
+        """Logical, unique and stored bytes, and what saved how many."""
         return store_stats(self)
+
+    def version_stats(self, selector: str, *, alone: bool = True) -> VersionStats:
+        """The figures of one version; without `alone` other versions but its parent are not read.
+
+        Raises RefNotFound, ObjectNotFound for a version that was forgotten.
+        """
+        return version_stats(self, self.resolve(selector).version, alone=alone)
 
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return fsck(self, full=full)
+
+    def operations(self, limit: int | None = None) -> Iterator[Operation]:
+        """The operation log, newest first: every ref that moved, when, by whom and why."""
+        return operation_log(self, limit)
+
+    def undo(
+        self, sequence: int | None = None, *, by: str = "", why: str = "", dry_run: bool = False
+    ) -> Undone:
+        """Take back the ref moves of an operation, by default of the newest that moved a branch.
+
+        Raises RefMoved when a ref is elsewhere by now, RefNotFound, InvalidInput, ObjectNotFound.
+        """
+        return undo(self, sequence, by=by, why=why, dry_run=dry_run)
+
+    def backup(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        compact: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> BackupReport:
+        """Copy the live store to a folder, verified, or add to a copy what is new.
+
+        Raises WouldOverwrite, Conflict, CorruptObject, StoreFull.
+        """
+        return backup(self, Path(destination), compact=compact, dry_run=dry_run, progress=progress)
 
     def record(self, version: Version, *, artifacts: bool = True) -> dict[str, Any]:
         """A version as `--json` prints it."""

@@ -55,7 +55,11 @@ class Partial:
 def list_partials(store: Store) -> list[Partial]:
     """Every incomplete set, newest first; sessions whose process still runs are left out."""
     sealed = [_sealed(store, ref, id) for ref, id in _refs(store)]
-    killed = [_killed(stage) for stage in staged_sessions(store) if not stage.header.alive]
+    killed = [
+        _killed(stage)
+        for stage in staged_sessions(store)
+        if stage.header.branch and not stage.header.alive
+    ]
     return sorted(sealed + killed, key=lambda partial: -partial.at)
 
 

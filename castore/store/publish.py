@@ -21,6 +21,7 @@ from castore.model.artifact_set import (
 from castore.model.ids import Id, Kind, object_id
 from castore.model.manifest import Manifest, encode_manifest
 from castore.model.refs import TAGS, branch_ref, lost_ref, partial_ref
+from castore.store.staging import expired
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -35,7 +36,8 @@ class Publication:
     `build` makes the manifest for a given tip; `sessions` are the stages to drop with success;
     `drop_partial` is a partial ref and its expected value that success takes away; `along` writes
     caches in the same transaction, and `batch` is what the session has not written yet; with
-    `began` the first stage must still stand: it alone keeps what was written before.
+    `began` the first stage must still stand: it alone keeps what was written before. `taken` are
+    contents that workers staged.
     """
 
     branch: str
@@ -49,6 +51,7 @@ class Publication:
     along: Callable[[Writing], None] | None = None
     batch: Batch = field(default_factory=Batch)
     began: bool = False
+    taken: frozenset[Id] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,8 @@ def _put(
     tables.put_blocks([*batch.blocks, *encoded], [*batch.indexed, *indexed])
     needed = set(direct_ids(publication.members))
     absent = needed - tables.present(list(needed))
+    if absent & publication.taken:
+        raise expired(min(absent & publication.taken))
     if absent:
         raise CorruptObject(
             f"content {min(absent).hex()} is gone from the store although its stage stands",

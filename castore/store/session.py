@@ -24,7 +24,7 @@ from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.model.pages import EMPTY_FOLDER
 from castore.store.assembly import (
     Assembly,
-    Staged,
+    Made,
     assemble,
     draft_manifest,
     on_top_of,
@@ -32,7 +32,6 @@ from castore.store.assembly import (
 )
 from castore.store.conformance import Conformance, guess_artifact
 from castore.store.context import default_run
-from castore.store.given import Given, store_given
 from castore.store.intent import Intent, kept_notices, resume_command
 from castore.store.publish import (
     Publication,
@@ -47,7 +46,8 @@ from castore.store.refusals import moved, refusal
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve, tip
 from castore.store.sources import from_resolved, parse_source
-from castore.store.stages import encode_header, encode_staged
+from castore.store.stages import drop_stages, encode_header, encode_staged
+from castore.store.staging import Given, Staged, digest_of, hint_of, store_content, take
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -95,6 +95,7 @@ class Session:
         self._done = False
         self._left = False
         self._assembly: Assembly | None = None
+        self._taken: list[Staged] = []
         self._cache = StatCache(store.database)
         self._sink = StageSink(
             store.database,
@@ -141,16 +142,16 @@ class Session:
         format: str = "",
         title: str = "",
     ) -> Artifact:
-        """Stage an artifact: a path (file or folder), bytes, a binary file or pieces.
+        """Stage an artifact: a path (file or folder), bytes, a binary file, pieces, or a Staged.
 
         `path` is its place in the set; it, `type`, `format` and `title` default to what the spec
-        declares, else to what the name suggests. Raises InvalidInput, InvalidName, StoreFull.
+        declares, else to what the name suggests. Raises InvalidInput, InvalidName, StoreFull, and
+        ObjectNotFound for staged content that has expired.
         """
         with self._lock:
             self._check_open()
             check_artifact_name(name)
-            stored, head = store_given(self._ingestor, content, self._links)
-            source = os.fspath(content) if isinstance(content, (str, os.PathLike)) else ""
+            stored, head = self._store(name, content)
             return self.stage(
                 name,
                 stored,
@@ -158,7 +159,7 @@ class Session:
                 type=type,
                 format=format,
                 title=title,
-                hint=os.path.basename(source) or name,
+                hint=hint_of(content) or name,
                 head=head,
             )
 
@@ -255,6 +256,7 @@ class Session:
             if earlier is not None:
                 self._done = True
                 self._sink.discard()
+                drop_stages(self.store, [taken.session for taken in self._taken])
                 self.report = CommitReport(earlier, replayed=True, written=False)
                 return earlier
             written = sum(len(block.data) for block in self._ingestor.pending().blocks)
@@ -287,7 +289,7 @@ class Session:
         reader = self.store.reader
         if batch.blocks:
             reader = ObjectReader(overlay(batch, self.store.database.load))
-        staged = Staged(self._made, self._titles, self._locations, self._sources)
+        staged = Made(self._made, self._titles, self._locations, self._sources)
         assembly = assemble(self.store, reader, self.intent, staged, parent, self._assembly)
         self._assembly = assembly
         conformance = assembly.conformance
@@ -307,7 +309,7 @@ class Session:
         if if_changed and identical and parent is not None and self._is_tip(parent):
             self._done = True
             self._sink.discard()
-            if self.intent.resumed:
+            if self.intent.resumed or self._taken:
                 settle_identical(self.store, publication)
             return self._reported(parent, conformance, identical=True, written=False)
         if isinstance(expect, AnyTip):
@@ -346,7 +348,12 @@ class Session:
             build=lambda parent: on_top_of(draft, parent),
             by=draft.author,
             why=draft.message,
-            sessions=(self._id, *(resumed.sessions if resumed else ())),
+            sessions=(
+                self._id,
+                *(resumed.sessions if resumed else ()),
+                *(taken.session for taken in self._taken),
+            ),
+            taken=frozenset(digest_of(taken.content) for taken in self._taken),
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
             along=self._cache.put_pending,
@@ -384,3 +391,10 @@ class Session:
             written=written,
             warnings=(*self._warnings, *notices, *self._ingestor.notices, *conformance.warnings),
         )
+
+    def _store(self, name: str, given: Given) -> tuple[Content, bytes]:
+        if isinstance(given, Staged):
+            content = take(self.store, name, given)
+            self._taken.append(given)
+            return content, given.head
+        return store_content(self._ingestor, given, self._links)

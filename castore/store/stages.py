@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from castore.database.writing import Writing
 from castore.errors import CorruptObject
 from castore.model.artifact_set import Artifact, ArtifactSet, decode_set, encode_set
 from castore.model.encoding import decode, encode
@@ -20,7 +22,10 @@ _KEYS: Final = ("at", "author", "boot", "branch", "command", "pid", "run", "star
 
 @dataclass(frozen=True, slots=True)
 class StageHeader:
-    """Whose stage it is: run and branch, the process that fills it, the command to go on with."""
+    """Whose stage it is: run and branch, the process that fills it, the command to go on with.
+
+    Without a branch it is content that a worker staged, for whichever session takes it.
+    """
 
     run: str
     branch: str
@@ -49,13 +54,25 @@ class StagedSession:
 def encode_header(intent: Intent, at: int, pid: int) -> bytes:
     """The stage header of a session of process `pid`, 0 for one that was given up."""
     run = intent.context.run or UNKNOWN_RUN
+    command = resume_command(intent, run)
+    return _header(at, pid, run, intent.branch, intent.context.author, command)
+
+
+def worker_header(at: int, pid: int) -> bytes:
+    """The header of content that process `pid` stages for a session elsewhere: of no branch."""
+    return _header(at, pid)
+
+
+def _header(
+    at: int, pid: int, run: str = "", branch: str = "", author: str = "", command: str = ""
+) -> bytes:
     return encode(
         {
             "at": at,
-            "author": intent.context.author,
+            "author": author,
             "boot": _boot(),
-            "branch": intent.branch,
-            "command": resume_command(intent, run),
+            "branch": branch,
+            "command": command,
             "pid": pid,
             "run": run,
             "started": _started(pid) if pid else "",
@@ -132,3 +149,14 @@ def staged_sessions(store: Store) -> list[StagedSession]:
         artifacts = {name: decode_staged(payload) for name, payload in entries.items()}
         found.append(StagedSession(session, decode_header(header), artifacts))
     return sorted(found, key=lambda stage: (stage.header.at, stage.id))
+
+
+def drop_stages(store: Store, sessions: Sequence[bytes]) -> None:
+    """End these sessions; what nothing else holds is left to the collector."""
+
+    def transact(tables: Writing) -> None:
+        for session in sessions:
+            tables.drop_stage(session)
+
+    if sessions:
+        store.database.write(transact)

@@ -22,6 +22,7 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id, Kind
 from castore.model.pages import FILE, TREE, Branching, decode_tree
 from castore.store.history import log, walk
+from castore.store.savings import Savings, Share, savings, shares_of, solid_blocks
 from castore.store.selectors import branch_names
 from castore.store.store import Store
 from castore.store.version import Version
@@ -35,7 +36,9 @@ class StoreStats:
 
     `logical` covers the versions on branches; `unique`, `stored` and `metadata` (stored bytes of
     manifests, sets, notes, folders and chunk lists) cover whatever is stored, `dead` the raw bytes
-    that gc has found unused; `file` is the size of the data file.
+    that gc has found unused; `file` is the size of the data file. `saved` says what became of the
+    difference: logical − dedup is at least unique, which counts content on no branch too; raw
+    content, dead included, less the other savings is `stored`.
     """
 
     versions: int
@@ -48,6 +51,7 @@ class StoreStats:
     dead: int
     file: int
     rows: dict[str, int] = field(default_factory=dict)
+    saved: Savings = Savings()
 
     def as_json(self) -> dict[str, Any]:
         """The figures as data."""
@@ -61,6 +65,7 @@ class StoreStats:
             "metadata_bytes": self.metadata,
             "dead_bytes": self.dead,
             "file_bytes": self.file,
+            "saved": self.saved.as_json(),
             "rows": dict(self.rows),
         }
 
@@ -88,6 +93,8 @@ class VersionStats:
 
     `beyond_parent` is what its first parent does not hold. `alone` is what no other version on any
     branch, tag, partial or `lost/` holds: what forgetting it would free; None if not asked for.
+    `stored` is what its content takes, shared or not; `saved` how that is less than `logical`, with
+    dedup for what it holds more than once.
     """
 
     version: Version
@@ -96,6 +103,8 @@ class VersionStats:
     logical: int
     beyond_parent: Held
     alone: Held | None
+    stored: int = 0
+    saved: Savings = Savings()
 
     def as_json(self) -> dict[str, Any]:
         """The figures as data."""
@@ -107,6 +116,8 @@ class VersionStats:
             "logical_bytes": self.logical,
             "beyond_parent": self.beyond_parent.as_json(),
             "alone": self.alone.as_json() if self.alone else None,
+            "stored_bytes": self.stored,
+            "saved": self.saved.as_json(),
         }
 
 
@@ -121,12 +132,15 @@ def store_stats(store: Store) -> StoreStats:
             size = sizes[version.set_id] = _set_size(store, version)
         logical += size
     unique = stored = metadata = dead = 0
-    for info in _block_infos(store):
+    several = solid_blocks(store)
+    shares: list[Share] = []
+    for number, info in _block_infos(store):
         if info.metadata:
             metadata += info.stored
         else:
             unique += info.live
             stored += info.stored
+            shares.append(Share(number, info, info.raw, number in several))
         dead += info.raw - info.live
     return StoreStats(
         versions=versions,
@@ -139,6 +153,7 @@ def store_stats(store: Store) -> StoreStats:
         dead=dead,
         file=store.database.file_bytes(),
         rows=store.database.read(lambda tables: tables.counts()),
+        saved=savings(store, shares, max(0, logical - unique)),
     )
 
 
@@ -165,13 +180,17 @@ def version_stats(store: Store, version: Version, *, alone: bool = True) -> Vers
             for id in others.chunks:
                 left.pop(id, None)
     artifacts = store.set_of(version).artifacts
+    logical = _set_size(store, version)
+    shares = shares_of(store, held.chunks)
     return VersionStats(
         version=version,
         artifacts=len(artifacts),
         files=_count_files(store, artifacts),
-        logical=_set_size(store, version),
+        logical=logical,
         beyond_parent=_held(store, beyond),
         alone=None if left is None else _held(store, left),
+        stored=round(sum(share.stored for share in shares)),
+        saved=savings(store, shares, logical - sum(held.chunks.values())),
     )
 
 
@@ -254,12 +273,12 @@ def _shares(tables: Reading, chunks: Sequence[tuple[Id, int]]) -> float:
     return stored
 
 
-def _block_infos(store: Store) -> Iterator[BlockInfo]:
+def _block_infos(store: Store) -> Iterator[tuple[int, BlockInfo]]:
     """Every row of `blockinfo`, a slice in each read transaction."""
     start = 0
     while True:
         rows = store.database.read(partial(_infos_from, start=start))
-        yield from (info for _, info in rows)
+        yield from rows
         if len(rows) < _BATCH:
             return
         start = rows[-1][0] + 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
 
 import castore
+from castore.store.savings import SAMPLE, Savings
 from castore.store.stats import Held, store_stats, version_stats
 
 BIG = 2_000_000
@@ -91,3 +93,64 @@ def test_files_in_folders_count(store: castore.Store, out: Path, tmp_path: Path)
 def test_an_empty_store(store: castore.Store) -> None:
     found = store_stats(store)
     assert (found.versions, found.logical, found.unique, found.stored) == (0, 0, 0, 0)
+
+
+def test_what_was_saved_adds_up(store: castore.Store, tmp_path: Path) -> None:
+    """Each way is seen where it works, and together they are the whole difference."""
+    dice = random.Random(1)
+    row = '{"id": %d, "name": "customer", "state": "active", "region": "north"}\n'
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for number in range(200):
+        (notes / f"{number}.json").write_text(row % number)
+    for round in range(3):
+        with store.session("out") as session:
+            session.add("notes", notes)
+            session.write("table.csv", "".join(f"{n},active,north\n" for n in range(40_000)))
+            session.write("noise", dice.randbytes(200_000))
+            session.write("round", str(round))
+            session.commit()
+    found = store_stats(store)
+    saved = found.saved
+    assert saved.dedup == found.logical - found.unique > 1_000_000
+    assert saved.compression + saved.solid + saved.delta == found.unique - found.stored
+    assert saved.compression > 300_000
+    assert saved.solid > 200 * 50, "alone each would take a header and not shrink"
+    assert saved.delta == 0
+    assert 0 < saved.measured == saved.grouped
+    one = version_stats(store, store.resolve("out").version)
+    assert one.saved.dedup == 0
+    assert one.saved.compression + one.saved.solid == one.logical - one.stored
+    assert one.saved.solid > 200 * 50
+    assert one.as_json()["saved"]["solid_bytes"] == one.saved.solid
+
+
+def test_what_one_version_holds_twice_is_dedup(store: castore.Store) -> None:
+    data = os.urandom(50_000)
+    with store.session("out") as session:
+        session.write("one", data)
+        session.write("two", data)
+        version = session.commit()
+    found = version_stats(store, version)
+    assert found.logical == 100_000
+    assert found.saved.dedup == 50_000
+    assert found.saved.solid == 0
+    assert -200 < found.saved.compression < 0, "random bytes cost their header"
+    assert found.stored == 50_000 - found.saved.compression
+
+
+def test_savings_of_many_blocks_are_estimated_from_some(store: castore.Store) -> None:
+    for number in range(SAMPLE + 8):
+        with store.session("out") as session:
+            for name in ("a", "b", "c"):
+                session.write(name, f"{name} {number} some text that is rather short\n" * 3)
+            session.commit()
+    saved = store_stats(store).saved
+    assert saved.grouped == SAMPLE + 8
+    assert saved.measured == SAMPLE
+    found = store_stats(store)
+    assert saved.compression + saved.solid == found.unique - found.stored
+
+
+def test_nothing_saved_in_an_empty_store(store: castore.Store) -> None:
+    assert store_stats(store).saved == Savings()

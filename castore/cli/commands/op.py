@@ -1,23 +1,26 @@
-"""`cas op`: the operation log."""
+"""`cas op`: the operation log, and taking back what it tells of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import actor, opened
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, first_line
 from castore.cli.verbs import Family, verb
-from castore.database.operations import Operation
+from castore.database.operations import Operation, RefMove
 from castore.store.operations import operation_log, operation_record
+from castore.store.undo import undo
 
 command = Family(
     "op",
-    help="Look into the operation log: every ref that moved, when, by whom and why.",
+    help="Look into the operation log, every ref that moved, when, by whom and why; take one back.",
     examples=[
         ("cas op log -n 20", "the newest twenty operations"),
-        ("cas op log --json", "all of them, one object a line"),
+        ("cas op undo", "take back the newest move of a branch"),
     ],
 )
 
@@ -46,12 +49,48 @@ def log(call: Invocation, limit: int | None) -> None:
                 call.output.row(line)
 
 
+@verb(
+    "undo",
+    family=command,
+    examples=[
+        ("cas op undo", "take back the newest move of a branch"),
+        ("cas op undo 12", "take back operation 12 of cas op log"),
+        ("cas op undo 12 -n", "what that would move"),
+    ],
+)
+@click.argument("sequence", required=False, type=click.IntRange(min=1), metavar="[N]")
+@click.option("-m", "--message", default="", metavar="TEXT", help="why, for the operation log")
+@click.option("-n", "--dry-run", is_flag=True, help="say what would move, change nothing")
+@click.pass_obj
+def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: bool) -> None:
+    """Take back what operation N moved: a commit, or a branch made, moved or deleted.
+
+    N is the number that cas op log shows; without it the newest that was not taken back yet. Refs
+    must still be where the operation left them. No version is lost, tags are never undone, and
+    this is an operation itself: undo its number to have the first one back.
+    """
+    with opened(call) as store:
+        done = undo(store, sequence, by=actor(call), why=message, dry_run=dry_run)
+    if call.output.json:
+        call.output.record(done.as_json())
+        return
+    said = "would undo" if dry_run else "undid"
+    call.output.line(f"{said} operation {done.operation.sequence}, {clean(done.operation.op)}")
+    for line in _moves(done.moves):
+        call.output.row(line)
+    if done.record is not None:
+        call.output.next(f"cas op undo {done.record.sequence}")
+
+
 def _lines(operation: Operation) -> list[str]:
     why = first_line(operation.why)
     head = f"{operation.sequence:>6}  {moment(operation.at)}  {clean(operation.op)}"
     who = clean(operation.by) or "unknown"
-    moves = [
+    return [f"{head}  {who}" + (f"  {why}" if why else ""), *_moves(operation.refs)]
+
+
+def _moves(refs: Sequence[RefMove]) -> list[str]:
+    return [
         f"          {clean(name)}  {old.hex()[:12] or 'new'} → {new.hex()[:12] or 'deleted'}"
-        for name, old, new in operation.refs
+        for name, old, new in refs
     ]
-    return [f"{head}  {who}" + (f"  {why}" if why else ""), *moves]

@@ -10,6 +10,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
+from castore.store.savings import Savings
 from castore.store.selectors import resolve_version
 from castore.store.stats import Held, StoreStats, VersionStats, store_stats, version_stats
 
@@ -27,7 +28,8 @@ def command(call: Invocation, rev: str | None) -> None:
     """Compare logical with stored bytes, of the store or of one version.
 
     Logical bytes count every file of every version in full; unique ones each content once; stored
-    ones are what it takes on disk, compressed.
+    ones are what it takes on disk. Between them: what was saved by not storing content again, by
+    compressing each object, and by keeping small or similar ones together.
     """
     with opened(call) as store:
         found: StoreStats | VersionStats
@@ -43,25 +45,30 @@ def command(call: Invocation, rev: str | None) -> None:
         _print(call.output, rows)
 
 
-def _store_rows(found: StoreStats) -> list[tuple[str, str, str]]:
-    ratio = found.logical / found.stored if found.stored else 0
+Row = tuple[str, str, str]
+
+
+def _store_rows(found: StoreStats) -> list[Row]:
     return [
         ("versions", f"{found.versions:,}", f"on {plural(found.branches, 'branch', 'branches')}"),
         ("sets", f"{found.sets:,}", "different ones"),
         ("logical", size(found.logical), "every file of every version"),
         ("unique", size(found.unique), "each content once, specs too"),
-        ("stored", size(found.stored), f"{ratio:.1f} times smaller" if ratio > 1 else "compressed"),
+        ("stored", size(found.stored), _stored(found.stored, found.logical)),
+        *_saved(found.saved, "content that was there already"),
         ("metadata", size(found.metadata), "versions, sets, folders, chunk lists"),
         ("dead", size(found.dead), "given up, to be freed"),
         ("file", size(found.file), "the data file"),
     ]
 
 
-def _version_rows(found: VersionStats) -> list[tuple[str, str, str]]:
+def _version_rows(found: VersionStats) -> list[Row]:
     rows = [
         ("version", found.version.short, clean(found.version.label)),
         ("artifacts", f"{found.artifacts:,}", plural(found.files, "file")),
         ("logical", size(found.logical), "all its files"),
+        ("stored", size(found.stored), _stored(found.stored, found.logical)),
+        *_saved(found.saved, "content it holds more than once"),
         ("beyond parent", size(found.beyond_parent.unique), _share(found.beyond_parent)),
     ]
     if found.alone is not None:
@@ -69,10 +76,37 @@ def _version_rows(found: VersionStats) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _stored(stored: int, logical: int) -> str:
+    if 0 < stored <= logical:
+        percent = 100 * stored / logical
+        return "under 1 % of logical" if percent < 1 else f"{percent:.0f} % of logical"
+    return (
+        "its content on disk"
+        if not stored
+        else "more than logical: headers, specs, what is on no branch"
+    )
+
+
+def _saved(saved: Savings, repeated: str) -> list[Row]:
+    """One row for each way that saved or cost anything."""
+    estimate = ", estimated" if saved.measured < saved.grouped else ""
+    ways = [
+        ("dedup", saved.dedup, repeated),
+        ("compression", saved.compression, f"each object by itself{estimate}"),
+        ("solid blocks", saved.solid, f"small objects together{estimate}"),
+        ("deltas", saved.delta, f"against similar content{estimate}"),
+    ]
+    return [
+        (f"  {name}", size(abs(count)), f"{'saved' if count > 0 else 'added'}: {how}")
+        for name, count, how in ways
+        if count
+    ]
+
+
 def _share(held: Held) -> str:
     return f"{size(held.stored)} stored, in {plural(held.objects, 'object')}"
 
 
-def _print(output: Output, rows: list[tuple[str, str, str]]) -> None:
+def _print(output: Output, rows: list[Row]) -> None:
     for line in columns(rows, right=[1]):
         output.row(line)

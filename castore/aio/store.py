@@ -1,0 +1,201 @@
+"""The verbs of an open store as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from castore.aio.bridge import each, given
+from castore.aio.session import AsyncSession
+from castore.database.operations import Operation
+from castore.model.fields import MetaValue
+from castore.store.backup import BackupReport
+from castore.store.checkout import Checkout
+from castore.store.context import Context
+from castore.store.diff import SetDiff
+from castore.store.find import Found
+from castore.store.library import Store
+from castore.store.listing import ListedArtifact, ListedEntry, named_file
+from castore.store.partials import Partial
+from castore.store.report import CommitReport
+from castore.store.selectors import Resolved
+from castore.store.staging import Given, Staged
+from castore.store.stats import StoreStats, VersionStats
+from castore.store.undo import Undone
+from castore.store.verify import FsckReport
+from castore.store.version import Version
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_PIECES: Final = 8
+
+
+class AsyncStore:
+    """An open store for asyncio; `store` is the one it wraps, for what has no coroutine here.
+
+    Methods are those of `castore.Store` and raise what they raise.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def run(
+        self,
+        verb: Callable[Concatenate[Store, Parameters], Result],
+        *args: Parameters.args,
+        **options: Parameters.kwargs,
+    ) -> Result:
+        """What any function of a store returns, called in a thread: `run(castore.Store.tags)`."""
+        return await asyncio.to_thread(verb, self.store, *args, **options)
+
+    async def close(self) -> None:
+        """Release the store; further use raises."""
+        await self.run(Store.close)
+
+    def session(
+        self,
+        name: str = "",
+        *,
+        spec: str | os.PathLike[str] | None = None,
+        agent: str = "",
+        author: str = "",
+        run: str = "",
+        sources: Sequence[str] = (),
+        only: Sequence[str] = (),
+        meta: Mapping[str, MetaValue] | None = None,
+        context: Context | None = None,
+        resume: str = "",
+        links: str = "refuse",
+        progress: Callable[[int], None] | None = None,
+    ) -> AsyncSession:
+        """One atomic set, as `Store.session`, for `async with`; `progress` is called in a thread.
+
+        What is wrong with the arguments is raised on entering.
+        """
+        return AsyncSession(
+            lambda: self.store.session(
+                name, spec=spec, agent=agent, author=author, run=run, sources=sources, only=only,
+                meta=meta, context=context, resume=resume, links=links, progress=progress
+            )
+        )  # fmt: skip
+
+    async def stage(
+        self, content: Given | AsyncIterable[bytes], *, links: str = "refuse"
+    ) -> Staged:
+        """Make content durable for a session elsewhere to take."""
+        with given(content) as plain:
+            return await self.run(Store.stage, plain, links=links)
+
+    async def commit(self, *paths: str, **options: Any) -> CommitReport:
+        """Commit files and folders in one call; options are the fields of `CommitRequest`."""
+        return await asyncio.to_thread(partial(self.store.commit, *paths, **options))
+
+    async def resolve(self, selector: str) -> Resolved:
+        """The version, and artifact if it names one, that a selector means."""
+        return await self.run(Store.resolve, selector)
+
+    def log(
+        self, rev: str = "", *, limit: int | None = None, **filters: str
+    ) -> AsyncIterator[Version]:
+        """Versions newest first, of `rev` or of all branches."""
+        return each(lambda: self.store.log(rev, limit=limit, **filters))
+
+    async def read_bytes(self, selector: str) -> bytes:
+        """All bytes of one file; compared with its digest as a whole."""
+        return await self.run(Store.read_bytes, selector)
+
+    def stream(self, selector: str) -> AsyncIterator[bytes]:
+        """The bytes of one file in pieces, each verified, the whole before the last one."""
+
+        def pieces() -> Iterator[bytes]:
+            file = named_file(self.store, self.store.resolve(selector))
+            return self.store.reader.stream(file.digest, file.size)
+
+        return each(pieces, _PIECES)
+
+    async def artifacts(self, selector: str) -> list[ListedArtifact]:
+        """The artifacts of a version, by name, each with the version that made it."""
+        return await self.run(Store.artifacts, selector)
+
+    def files(self, selector: str, *, recursive: bool = True) -> AsyncIterator[ListedEntry]:
+        """What a version, a folder artifact or a folder in one holds."""
+        return each(lambda: self.store.files(selector, recursive=recursive))
+
+    async def checkout(
+        self,
+        selector: str,
+        destination: str | os.PathLike[str] | None = None,
+        *,
+        artifacts: Sequence[str] = (),
+        force: bool = False,
+    ) -> Checkout:
+        """Write a version's artifacts below a folder, verified."""
+        return await self.run(
+            Store.checkout, selector, destination, artifacts=artifacts, force=force
+        )
+
+    async def diff(self, new: str, old: str = "") -> SetDiff:
+        """What `new` changed against `old`, or against its first parent."""
+        return await self.run(Store.diff, new, old)
+
+    def find(
+        self, name: str = "", *, digest: str = "", type: str = "", format: str = ""
+    ) -> AsyncIterator[Found]:
+        """Artifacts by glob of the name, content digest, type or format, newest version first."""
+        return each(lambda: self.store.find(name, digest=digest, type=type, format=format))
+
+    async def stats(self) -> StoreStats:
+        """Logical, unique and stored bytes, and what saved how many."""
+        return await self.run(Store.stats)
+
+    async def version_stats(self, selector: str, *, alone: bool = True) -> VersionStats:
+        """The figures of one version, and what it holds beyond others."""
+        return await self.run(Store.version_stats, selector, alone=alone)
+
+    async def fsck(self, *, full: bool = False) -> FsckReport:
+        """Look for damage: refs and closures, with `full` every stored byte as well."""
+        return await self.run(Store.fsck, full=full)
+
+    async def record(self, version: Version, *, artifacts: bool = True) -> dict[str, Any]:
+        """A version as `--json` prints it."""
+        return await self.run(Store.record, version, artifacts=artifacts)
+
+    async def branches(self) -> list[Version]:
+        """The tip of every branch."""
+        return await self.run(Store.branches)
+
+    async def tag(self, name: str, selector: str, *, by: str = "") -> Version:
+        """Name a version for ever, and give it back."""
+        return await self.run(Store.tag, name, selector, by=by)
+
+    async def tags(self) -> list[tuple[str, Version]]:
+        """Every tag and its version."""
+        return await self.run(Store.tags)
+
+    async def partials(self) -> list[Partial]:
+        """Every incomplete set that can be resumed or discarded."""
+        return await self.run(Store.partials)
+
+    def operations(self, limit: int | None = None) -> AsyncIterator[Operation]:
+        """The operation log, newest first."""
+        return each(lambda: self.store.operations(limit))
+
+    async def undo(
+        self, sequence: int | None = None, *, by: str = "", why: str = "", dry_run: bool = False
+    ) -> Undone:
+        """Take back the ref moves of an operation."""
+        return await self.run(Store.undo, sequence, by=by, why=why, dry_run=dry_run)
+
+    async def backup(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        compact: bool = False,
+        dry_run: bool = False,
+    ) -> BackupReport:
+        """Copy the live store to a folder, verified, or add to a copy what is new."""
+        return await self.run(Store.backup, destination, compact=compact, dry_run=dry_run)

@@ -1,0 +1,117 @@
+"""A folder that appears whole or not at all, beside others that were given up half made."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from castore.database.datafile import LOCK_FILE
+from castore.errors import WouldOverwrite
+
+# Process and thread that make it.
+_UNDER_WAY: Final = re.compile(r"\.new-(\d+)-\d+")
+
+
+@contextlib.contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` to fill, which takes its place at the end, flushed, in one step.
+
+    `folder` must be absent or empty. Left by an exception it goes again; what a killed process
+    left of an earlier attempt is taken away. Raises WouldOverwrite.
+    """
+    _refuse_taken(folder)
+    _sweep(folder)
+    temporary = folder.parent / f"{folder.name}.new-{os.getpid()}-{threading.get_ident()}"
+    temporary.mkdir()
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield temporary
+        (temporary / LOCK_FILE).unlink(missing_ok=True)
+        sync_tree(temporary)
+        _refuse_taken(folder)
+        os.rename(temporary, folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Make `target` a copy of the small file `source`, in one step; nothing if they are equal."""
+    if not source.exists():
+        return
+    data = source.read_bytes()
+    if target.exists() and target.read_bytes() == data:
+        return
+    temporary = target.with_name(f"{target.name}.new-{os.getpid()}")
+    temporary.write_bytes(data)
+    sync(temporary, os.O_RDONLY)
+    os.replace(temporary, target)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush the files of a folder, and the folder; the lock file is nobody's data."""
+    for path in folder.iterdir():
+        if path.name != LOCK_FILE:
+            sync(path, os.O_RDONLY)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder."""
+    sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync(path: Path, flags: int) -> None:
+    """Flush what is at `path`."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_taken(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
+        raise WouldOverwrite(f"{folder} exists already", fix="name a folder that does not exist")
+
+
+def _sweep(folder: Path) -> None:
+    """Take away the folders of attempts whose process is gone."""
+    for path in folder.parent.iterdir():
+        match = path.name.startswith(folder.name) and _UNDER_WAY.fullmatch(
+            path.name[len(folder.name) :]
+        )
+        if not match or _runs(int(match[1])):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # Held by its maker, who may live where our process numbers do not reach.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(descriptor)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,125 @@
+"""Staging: content made durable by any worker, for a session elsewhere to take into its set."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO, TypeAlias
+
+from castore.content.ingest import Ingestor
+from castore.database.sink import StageSink, StatCache
+from castore.errors import InvalidInput, ObjectNotFound
+from castore.model.artifact_set import Content, ExternalContent, FileContent
+from castore.model.ids import Id, short
+from castore.store.stages import worker_header
+from castore.store.store import Store
+
+_HEAD_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Content that is durable in one store, kept there until a session commits it; it pickles.
+
+    `content` is what it is named by; `hint` the name of its file and `head` its first bytes, at
+    most 512, where known, to guess its format by; `store` and `session` say where it is kept.
+    """
+
+    store: bytes
+    session: bytes
+    content: Content
+    hint: str = ""
+    head: bytes = b""
+
+
+Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes] | Staged
+
+
+def stage(
+    store: Store,
+    content: Given,
+    *,
+    links: str = "refuse",
+    progress: Callable[[int], None] | None = None,
+) -> Staged:
+    """Store content under a stage of its own, durable on return, in any thread or process.
+
+    `content` is as for `Session.add`; hand the result to the `add` of a session on the same store.
+    It is kept from the collector until that commits, or until it is expired like other stages of
+    processes that ended. A process that was forked must open the store itself. Raises
+    InvalidInput, StoreFull, ForkedProcess.
+    """
+    if isinstance(content, Staged):
+        return content
+    session = store.entropy(16)
+    cache = StatCache(store.database)
+    header = worker_header(store.now(), os.getpid())
+    sink = StageSink(store.database, session, header=header, cache=cache)
+    try:
+        with Ingestor(sink, cache=cache, progress=progress) as ingestor:
+            stored, head = store_content(ingestor, content, links)
+    except BaseException:
+        sink.discard()
+        raise
+    return Staged(store.database.uuid, session, stored, hint_of(content), head)
+
+
+def take(store: Store, name: str, staged: Staged) -> Content:
+    """The content of what a worker staged; raises InvalidInput, ObjectNotFound if it expired."""
+    if staged.store != store.database.uuid:
+        raise InvalidInput(
+            f"{name!r} was staged in another store ({staged.store.hex()})",
+            fix="stage it in this one",
+        )
+    id = digest_of(staged.content)
+    if not store.database.read(lambda tables: tables.present((id,))):
+        raise expired(id, name)
+    return staged.content
+
+
+def digest_of(content: Content) -> Id:
+    """The id of a file's, folder's or external content."""
+    if isinstance(content, (FileContent, ExternalContent)):
+        return content.digest
+    return content.id
+
+
+def expired(id: Id, name: str = "") -> ObjectNotFound:
+    """The error for staged content that was given up before it was committed."""
+    what = f"{name!r} ({short(id)})" if name else short(id)
+    return ObjectNotFound(
+        f"what was staged for {what} has expired and was collected: nothing was committed",
+        fix="stage it again",
+        id=id.hex(),
+    )
+
+
+def hint_of(given: Given) -> str:
+    """The name that content was given by, "" if by its bytes."""
+    if isinstance(given, Staged):
+        return given.hint
+    return os.path.basename(given) if isinstance(given, (str, os.PathLike)) else ""
+
+
+def store_content(ingestor: Ingestor, given: Given, links: str) -> tuple[Content, bytes]:
+    """The stored content, and the first bytes where they are at hand, for guessing."""
+    if isinstance(given, (str, os.PathLike)):
+        path = os.fspath(given)
+        if os.path.isdir(path):
+            return ingestor.add_folder(path, links=links), b""
+        return ingestor.add_path(path), b""
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        data = bytes(given)
+        return ingestor.add_bytes(data), data[:_HEAD_BYTES]
+    if isinstance(given, io.TextIOBase):
+        raise InvalidInput("a text file object was given; open it in binary mode")
+    read = getattr(given, "read", None)
+    if callable(read):
+        return ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
+    if isinstance(given, (dict, set, Staged)) or not isinstance(given, Iterable):
+        raise InvalidInput(
+            f"{given!r:.60} cannot be stored: give a path, bytes, a binary file or pieces"
+        )
+    return ingestor.add_stream(given), b""

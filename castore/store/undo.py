@@ -1,0 +1,158 @@
+"""Undo: the ref moves of one operation taken back, as an operation of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from castore.database.operations import Operation, RefMove
+from castore.database.reading import Reading
+from castore.database.writing import Writing
+from castore.errors import Conflict, InvalidInput, ObjectNotFound, RefMoved, RefNotFound
+from castore.model.ids import Id, short
+from castore.model.refs import HEADS, TAGS
+from castore.store.operations import operation_log
+from castore.store.store import Store
+
+UNDO: Final = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The operation whose moves were taken back, those moves, and the record of that.
+
+    `moves` are (ref, from, to), with b"" for absent; `record` is None after a dry run.
+    """
+
+    operation: Operation
+    moves: tuple[RefMove, ...]
+    record: Operation | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The undoing as `--json` prints it."""
+        return {
+            "undone": self.operation.sequence,
+            "op": self.operation.op,
+            "refs": [
+                {"ref": name, "old": old.hex() or None, "new": new.hex() or None}
+                for name, old, new in self.moves
+            ],
+            "sequence": self.record.sequence if self.record else None,
+            "dry_run": self.record is None,
+        }
+
+
+def undo(
+    store: Store, sequence: int | None = None, *, by: str, why: str = "", dry_run: bool = False
+) -> Undone:
+    """Take back the ref moves of one operation: that with this number, else the newest that can be.
+
+    The newest is one that moved a branch, is no undo and was not undone since; so calls one after
+    the other go further back, and an undo is taken back by its own number. Versions stay stored.
+    Raises RefNotFound, InvalidInput for an operation that moves no branch or concerns a tag,
+    RefMoved when a ref is no longer where the operation left it, ObjectNotFound when what it was
+    at has been collected.
+    """
+    operation = _newest(store) if sequence is None else _numbered(store, sequence)
+    _check_kind(operation)
+    moves = tuple((name, new, old) for name, old, new in operation.refs)
+    # The collector takes a set before its parts: where the set is, all of it is.
+    needed = {target: store.version(target).set_id for _, _, target in moves if target}
+    if dry_run:
+        store.database.read(lambda tables: _check(tables, operation, moves, needed))
+        return Undone(operation, moves)
+    at = store.now()
+
+    def transact(tables: Writing) -> Operation:
+        _check(tables, operation, moves, needed)
+        for name, current, target in moves:
+            if target:
+                tables.set_if_equals(name, current or None, target)
+            else:
+                tables.remove_if_equals(name, current)
+        tables.bump_generation()
+        detail = {"op": operation.op, "sequence": operation.sequence}
+        return tables.append_operation(UNDO, at=at, by=by, why=why, refs=moves, detail=detail)
+
+    return Undone(operation, moves, store.database.write(transact))
+
+
+def _numbered(store: Store, sequence: int) -> Operation:
+    found = store.database.read(lambda tables: (tables.operation(sequence), tables.last_sequence()))
+    operation, last = found
+    if operation is None:
+        have = f"they go from 1 to {last}" if last else "there are none yet"
+        raise RefNotFound(f"no operation {sequence}: {have}", fix="cas op log")
+    return operation
+
+
+def _newest(store: Store) -> Operation:
+    """The newest operation that moved a branch, is no undo, and stands."""
+    undone: set[int] = set()
+    for operation in operation_log(store):
+        if operation.sequence in undone:
+            continue
+        if operation.op == UNDO:
+            # An undo that was itself undone does not count.
+            undone.add(int(operation.detail.get("sequence", 0)))
+        elif _branches(operation):
+            return operation
+    raise RefNotFound("no operation that moved a branch is left to undo", fix="cas op log")
+
+
+def _branches(operation: Operation) -> list[str]:
+    return [name for name, _, _ in operation.refs if name.startswith(HEADS)]
+
+
+def _check_kind(operation: Operation) -> None:
+    what = f"operation {operation.sequence} ({operation.op})"
+    for name, _, new in operation.refs:
+        if name.startswith(TAGS):
+            tag = name.removeprefix(TAGS)
+            raise InvalidInput(
+                f"{what} concerns tag {tag!r}: tags are never moved, and deleted names stay taken",
+                fix=f"cas tag -d {tag}" if new else "cas tag",
+            )
+    if not _branches(operation):
+        raise InvalidInput(
+            f"{what} moved no branch: there is nothing to take back", fix="cas op log"
+        )
+
+
+def _check(
+    tables: Reading, operation: Operation, moves: Sequence[RefMove], needed: Mapping[Id, Id]
+) -> None:
+    moved = [
+        (name, current, tables.ref(name) or b"")
+        for name, current, _ in moves
+        if (tables.ref(name) or b"") != current
+    ]
+    if moved:
+        told = "; ".join(
+            f"{name} was left {_place(left)} and is {_place(found)}" for name, left, found in moved
+        )
+        raise RefMoved(
+            f"operation {operation.sequence} ({operation.op}) cannot be undone: {told}",
+            fix="cas op log",
+            refs=[
+                {"ref": name, "left": left.hex() or None, "actual": found.hex() or None}
+                for name, left, found in moved
+            ],
+        )
+    for name, _, target in moves:
+        branch = name.removeprefix(HEADS)
+        if name.startswith(HEADS) and (
+            tables.ref(TAGS + branch) or tables.tombstone(TAGS + branch)
+        ):
+            raise Conflict(f"a tag is called {branch!r} by now: a branch and a tag differ in name")
+        if target and len(tables.present((target, needed[target]))) < 2:
+            raise ObjectNotFound(
+                f"{name} was at {short(target)}, whose content has been given up since",
+                id=target.hex(),
+                fix="cas op log",
+            )
+
+
+def _place(id: Id) -> str:
+    return f"at {short(id)}" if id else "absent"
