@@ -5,9 +5,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.castore-installed
 TESTS ?=
+BENCH ?=
+FIGURES ?= docs/benchmarks/figures.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test demo clean
+.PHONY: help venv install lint format test bench demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -34,6 +36,11 @@ format: install ## rewrite the sources in the one format
 
 test: install ## run the tests; TESTS="-k name -x" passes options to pytest
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(TESTS)
+
+bench: install ## measure speed and size against the limits of this machine; half an hour, 12 GB
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m benchmarks --quiet --json $(FIGURES) $(BENCH)
+	$(BIN)/python -m benchmarks.plots $(FIGURES) docs/benchmarks
 
 demo: install ## run the tour of the command line in a temporary folder
 	PATH="$(abspath $(BIN)):$$PATH" bash docs/examples/demo.sh

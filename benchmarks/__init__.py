@@ -1,0 +1,1 @@
+"""Benchmarks: each promise about speed and size, measured beside the raw limit of the machine."""

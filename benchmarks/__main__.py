@@ -1,0 +1,82 @@
+"""Runs the benchmarks: each case in a process of its own, then the table.
+
+python -m benchmarks [--only WORD]… [--times N] [--cache DIR] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from benchmarks import big_files, small_files, versions
+from benchmarks.report import Row, costs, json_line, read_row, table
+from benchmarks.stage import Case, Stage
+
+CASES: Final[dict[str, Case]] = {
+    "ingest-random": big_files.ingest_random,
+    "ingest-text": big_files.ingest_text,
+    "known-again": big_files.known_again,
+    "restore-text": big_files.restore_text,
+    "ingest-small": small_files.ingest_small,
+    "unchanged": small_files.unchanged,
+    "ten-edits": small_files.ten_edits,
+    "commit": versions.one_file_commit,
+    "bytes": versions.bytes_per_version,
+    "log": versions.log_process,
+    "numbered": versions.numbered,
+    "history": versions.history_cost,
+}
+
+
+def main() -> int:
+    """Run the cases chosen; 1 if one misses what was promised at least."""
+    options = _options()
+    stage = Stage(options.cache.absolute(), options.times)
+    stage.cache.mkdir(parents=True, exist_ok=True)
+    if options.case:
+        for row in CASES[options.case](stage):
+            print(json_line(row), flush=True)
+        shutil.rmtree(stage.cache / "scratch", ignore_errors=True)
+        return 0
+    rows: list[Row] = []
+    chosen = [name for name in CASES if not options.only or any(w in name for w in options.only)]
+    for name in chosen:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        rows += _run(name, options)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text("".join(json_line(row) + "\n" for row in rows))
+    print(table(rows))
+    print()
+    print(costs(rows))
+    return int(any(row.verdict == "MISSED" for row in rows))
+
+
+def _run(name: str, options: argparse.Namespace) -> list[Row]:
+    """One case in a new process, so that memory is its own."""
+    command = [sys.executable, "-m", "benchmarks", "--case", name]
+    command += ["--cache", str(options.cache), "--times", str(options.times)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
+    if not options.quiet:
+        print(done.stdout, end="", file=sys.stderr)
+    return [read_row(line) for line in done.stdout.splitlines()]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", help="cases whose name holds this word")
+    parser.add_argument("--times", type=int, default=5, help="measured runs of each thing")
+    parser.add_argument("--cache", type=Path, default=Path(".benchmarks"), help="kept between runs")
+    parser.add_argument("--json", type=Path, help="write the figures there, one line each")
+    parser.add_argument("--quiet", action="store_true", help="print the tables only")
+    parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Measuring: wall and CPU seconds and anonymous memory of a call, warmed and repeated."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_ANONYMOUS = re.compile(rb"RssAnon:\s+(\d+) kB")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call: seconds by the clock, seconds of CPU over all threads, peak of RssAnon in bytes."""
+
+    wall: float
+    cpu: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Several calls of the same thing."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def wall(self) -> float:
+        """Median seconds."""
+        return statistics.median(run.wall for run in self.runs)
+
+    @property
+    def cpu(self) -> float:
+        """Median seconds of CPU."""
+        return statistics.median(run.cpu for run in self.runs)
+
+    @property
+    def memory(self) -> int:
+        """The highest peak of anonymous memory, in bytes."""
+        return max(run.memory for run in self.runs)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Least and most seconds."""
+        walls = [run.wall for run in self.runs]
+        return min(walls), max(walls)
+
+
+def anonymous_bytes() -> int:
+    """Anonymous memory of this process: mapped pages of a store are cache, and count in RSS."""
+    found = _ANONYMOUS.search(Path("/proc/self/status").read_bytes())
+    return int(found[1]) * 1024 if found else 0
+
+
+def measure(work: Callable[[], object], *, watch: bool = True) -> Run:
+    """Run `work` once; memory is sampled every 20 ms by a thread unless `watch` is false."""
+    peak = anonymous_bytes()
+    ended = threading.Event()
+
+    def sample() -> None:
+        nonlocal peak
+        while not ended.wait(0.02):
+            peak = max(peak, anonymous_bytes())
+
+    thread = threading.Thread(target=sample, daemon=True)
+    if watch:
+        thread.start()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    ended.set()
+    if watch:
+        thread.join()
+    return Run(wall, cpu, max(peak, anonymous_bytes()))
+
+
+def repeat(
+    *works: Callable[[], object],
+    times: int,
+    warm: int = 1,
+    before: Callable[[], object] | None = None,
+    watch: bool = True,
+) -> list[Runs]:
+    """Measure each of `works` `times` times, in turns, so that a change of load hits all alike.
+
+    `warm` rounds come first and do not count; `before` is called, unmeasured, before each call.
+    """
+    found: list[list[Run]] = [[] for _ in works]
+    for turn in range(warm + times):
+        for index, work in enumerate(works):
+            if before is not None:
+                before()
+            run = measure(work, watch=watch)
+            if turn >= warm:
+                found[index].append(run)
+    return [Runs(tuple(runs)) for runs in found]
+
+
+def settle() -> None:
+    """Let earlier writes reach the disk, so that they are not paid for by the next measurement."""
+    os.sync()
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(values)

@@ -1,0 +1,36 @@
+"""Where a benchmark works: the cache of corpora, a scratch folder on the same disk, repetitions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import castore
+from benchmarks.report import Row
+
+Store: TypeAlias = "castore.Store"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`cache` is kept between runs; `times` is how often each thing is measured."""
+
+    cache: Path
+    times: int
+
+    def scratch(self, name: str) -> Path:
+        """An empty folder of this name."""
+        folder = self.cache / "scratch" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def store(self, name: str) -> castore.Store:
+        """A new store."""
+        return castore.init(self.scratch(name))
+
+
+Case: TypeAlias = Callable[[Stage], list[Row]]
