@@ -53,11 +53,15 @@ class FolderWalk:
         listing, rules = self._scan.take(path, prefix, rules, len(above))
         rows: list[Row] = []
         only = self._only
-        for found in listing.files:
-            if only is not None and not only(prefix + found.name):
-                continue
-            self._files.append(found)
-            self._rows.append(rows)
+        files = listing.files
+        if only is not None:
+            files = [found for found in files if only(prefix + found.name)]
+        start = 0
+        while start < len(files):
+            some = files[start : start + _GROUP_FILES - len(self._files)]
+            start += len(some)
+            self._files += some
+            self._rows += [rows] * len(some)
             if len(self._files) >= _GROUP_FILES:
                 self._resolve()
         for found in listing.folders:

@@ -89,8 +89,13 @@ class FolderScan:
         if any(name == IGNORE_FILE for name, _ in entries):
             rules = (*rules, (len(prefix), _ignore_file(os.path.join(path, IGNORE_FILE))))
         listing = Listing([], [])
+        files = listing.files
         for name, found in entries:
-            self._sort_in(listing, path, prefix, name, found, rules)
+            # The lean form of `_sort_in`, for many files.
+            if stat.S_ISREG(found.st_mode) and not rules and name[0] != ".":
+                files.append(Found(name, f"{path}/{name}", found))
+            else:
+                self._sort_in(listing, path, prefix, name, found, rules)
         _check_names(path, listing)
         return listing, rules
 
@@ -188,9 +193,9 @@ def list_folder(folder: str | os.PathLike[str], links: str = "refuse") -> list[s
 
 
 def _check_names(path: str, listing: Listing) -> None:
-    for name, _, _ in (*listing.files, *listing.folders):
-        if not name.isascii():
-            problem = component_problem(os.fsencode(name))
+    for found in (*listing.files, *listing.folders):
+        if not found.name.isascii():
+            problem = component_problem(os.fsencode(found.name))
             if problem:
                 raise InvalidName(f"{path}: {problem}")
 

@@ -34,7 +34,7 @@ from castore.content.sink import Batch, FileCache, FileStamp, Sink
 from castore.content.sources import changed, opened, read_small, read_whole, same, settled, stamp_of
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id, Kind, content_id, object_id
-from castore.model.limits import CHUNK_MAX, CHUNK_MIN, KIB, MIB
+from castore.model.limits import CHUNK_MAX, CHUNK_MIN, KIB, MIB, SMALL_OBJECT_BYTES
 from castore.model.pages import Part
 
 __all__ = ["Ingestor", "Tally"]
@@ -291,6 +291,8 @@ class Ingestor:
         for digest, data in files:
             if digest in known or packer.under_way(digest):
                 packer.rely_on_bytes(digest, data)
+            elif len(data) < SMALL_OBJECT_BYTES:
+                packer.add_small(digest, data)
             elif len(data) <= CHUNK_MIN:
                 packer.add_chunks(((digest, data),), _NOTHING)
             else:

@@ -99,6 +99,7 @@ class Packer:
         self._batch = Batch()
         self._batch_bytes = 0
         self._relied: dict[Id, Relied] = {}
+        self._relied_files: dict[Id, str] = {}
 
     def known(self, ids: Sequence[Id]) -> set[Id]:
         """Those of `ids` that the sink has; the ones under way here are not looked up."""
@@ -169,12 +170,11 @@ class Packer:
         A file is read again if, when the batch is written, it turns out not to be stored.
         """
         self.tally.known_bytes += size
-        pending, relied, waiting = self._pending, self._relied, self._batch.relied
-        for digest, path in files:
-            if digest not in pending:
-                relied[digest] = Relied(digest, Kind.CHUNK, b"", path)
-                waiting.add(digest)
-        if len(relied) >= _RELIED_IDS:
+        pending = self._pending
+        new = {digest: path for digest, path in files if digest not in pending}
+        self._relied_files.update(new)
+        self._batch.relied.update(new)
+        if len(self._batch.relied) >= _RELIED_IDS:
             self._write()
 
     def rely_on_bytes(self, digest: Id, data: bytes) -> None:
@@ -198,7 +198,8 @@ class Packer:
         for block in self._batch.blocks:
             self.tally.stored_bytes += len(block.data)
             self._pending.difference_update([member.id for member in block.members])
-        self._batch, self._batch_bytes, self._relied = Batch(), 0, {}
+        self._batch, self._batch_bytes = Batch(), 0
+        self._relied, self._relied_files = {}, {}
 
     def flush(self) -> None:
         """Make everything added so far durable."""
@@ -216,6 +217,12 @@ class Packer:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+    def add_small(self, id: Id, data: bytes) -> None:
+        """Store a chunk below SMALL_OBJECT_BYTES that is neither stored nor under way."""
+        self._pending.add(id)
+        self.tally.new_bytes += len(data)
+        self._add_small(id, data)
 
     def _add_small(self, id: Id, data: bytes) -> None:
         self._solid.append((id, data))
@@ -286,8 +293,12 @@ class Packer:
         self._batch.relied.add(relied.id)
         self._relied[relied.id] = relied
         self._batch_bytes += held
-        if self._batch_bytes >= BATCH_BYTES or len(self._relied) >= _RELIED_IDS:
+        if self._batch_bytes >= BATCH_BYTES or len(self._batch.relied) >= _RELIED_IDS:
             self._write()
+
+    def _relied_again(self, id: Id) -> Relied:
+        """How to make something again that the batch relies on."""
+        return self._relied.get(id) or Relied(id, Kind.CHUNK, b"", self._relied_files[id])
 
     def _write(self) -> None:
         batch = self._batch
@@ -297,7 +308,7 @@ class Packer:
             vanished = self._sink.write(batch)
             if not vanished:
                 break
-            self._restore([self._relied[id] for id in sorted(vanished)])
+            self._restore([self._relied_again(id) for id in sorted(vanished)])
         else:
             raise Unavailable(
                 "objects this session relies on are removed as fast as they are stored again",

@@ -31,7 +31,7 @@ __all__ = [
     "Step",
 ]
 
-_STORED: Final = int(State.STORED)
+_STORED: Final = bytes((State.STORED,))
 _STATE_AT: Final = 11
 _LAST: Final = b"\xff" * (8 + ID_BYTES + 1)
 _WHY_ABSENT: Final = {
@@ -126,8 +126,8 @@ class Reading:
         get, objects = self._txn.get, self._tables.objects
         found = set()
         for id in ids:
-            value = get(id, db=objects)
-            if value is not None and value[_STATE_AT : _STATE_AT + 1] == bytes((_STORED,)):
+            value = get(id, None, objects)
+            if value is not None and value[_STATE_AT:] == _STORED:
                 found.add(id)
         return found
 
@@ -338,13 +338,17 @@ class Reading:
         """What was noted about the unfinished upload to a remote."""
         return self._get(self._tables.uploads, remote.encode())
 
+    def files(self, stamps: Iterable[FileStamp]) -> list[FileRow | None]:
+        """What is cached about each file, if it still has this size and these times."""
+        self._check()
+        get, table, read = self._txn.get, self._tables.files, tables.read_file
+        return [
+            read(get(key, None, table), size, mtime, ctime) for key, size, mtime, ctime in stamps
+        ]
+
     def file(self, stamp: FileStamp) -> FileRow | None:
-        """What is cached about a file, if it still has this size and these times."""
-        value = self._get(self._tables.files, stamp.key)
-        row = None if value is None else tables.read_file(value)
-        if row is None or (row.size, row.mtime_ns, row.ctime_ns) != stamp[1:]:
-            return None
-        return row
+        """What is cached about one file."""
+        return self.files((stamp,))[0]
 
     def integer(self, name: str) -> int:
         """A counter: `generation` grows with every publication, `gc_epoch` with every sweep."""

@@ -40,7 +40,7 @@ class StatCache:
     def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
         """For each stamp the digest the file had under exactly this stamp, or None."""
         moment = self._now_ns()
-        found = self._database.read(lambda tables: [tables.file(stamp) for stamp in rows])
+        found = self._database.read(lambda tables: tables.files(rows))
         digests = [row.digest if row and _trusted(row) else None for row in found]
         for stamp, digest in zip(rows, digests, strict=True):
             if digest is None:

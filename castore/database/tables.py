@@ -143,7 +143,7 @@ def read_integer(value: bytes, what: str) -> int:
     return int(_INTEGER.unpack(value)[0])
 
 
-def pack_object(row: ObjectRow) -> bytes:
+def pack_object(row: tuple[int, int, Kind, State]) -> bytes:
     """The bytes of an objects row."""
     return _OBJECT.pack(*row)
 
@@ -179,9 +179,14 @@ def pack_file(row: FileRow) -> bytes:
     return _FILE.pack(*row)
 
 
-def read_file(value: bytes) -> FileRow | None:
-    """The files row, or None when it is malformed: the table is only a cache."""
-    return FileRow(*_FILE.unpack(value)) if len(value) == _FILE.size else None
+def read_file(value: bytes | None, size: int, mtime_ns: int, ctime_ns: int) -> FileRow | None:
+    """The files row if it has this size and these times: the table is only a cache."""
+    if value is None or len(value) != _FILE.size:
+        return None
+    row = _FILE.unpack(value)
+    if row[0] != size or row[1] != mtime_ns or row[2] != ctime_ns:
+        return None
+    return FileRow._make(row)
 
 
 def stage_key(part: bytes, session: bytes, rest: bytes = b"") -> bytes:

@@ -58,7 +58,7 @@ class Writing(RecordWriting):
         Raises InvalidInput for an id that was purged, ObjectNotFound for a base that is absent.
         """
         self._check()
-        rows: dict[Id, ObjectRow] = {}
+        rows: dict[Id, bytes] = {}
         number = first = self.integer(tables.NEXT_BLOCK_KEY.decode())
         payloads = {id: payload for _, id, payload in indexed}
         new: list[Payload] = []
@@ -72,28 +72,28 @@ class Writing(RecordWriting):
         if number == first:
             return 0
         self._put(self._tables.meta, tables.NEXT_BLOCK_KEY, tables.pack_integer(number))
-        self._put_sorted(
-            self._tables.objects, [(id, tables.pack_object(row)) for id, row in rows.items()]
-        )
+        self._put_sorted(self._tables.objects, rows.items())
         self.index(new)
         return number - first
 
     def _new_members(
-        self, block: EncodedBlock, number: int, rows: dict[Id, ObjectRow]
+        self, block: EncodedBlock, number: int, rows: dict[Id, bytes]
     ) -> list[tuple[int, Member]]:
         """The members that are not stored yet, with their places; their rows go into `rows`."""
         added = []
+        get, objects, stored = self._txn.get, self._tables.objects, State.STORED
         for slot, member in enumerate(block.members):
-            if member.id in rows:
+            id, kind, _ = member
+            if id in rows:
                 continue
-            row = self.object_row(member.id)
-            if row is not None and row.state is State.STORED:
-                continue
-            if row is not None and row.state is State.PURGED:
-                raise InvalidInput(
-                    f"{member.id.hex()} was purged from this store and may not come back"
-                )
-            rows[member.id] = ObjectRow(number, slot, member.kind, State.STORED)
+            value = get(id, None, objects)
+            if value is not None:
+                state = tables.read_object(value, id).state
+                if state is stored:
+                    continue
+                if state is State.PURGED:
+                    raise InvalidInput(f"{id.hex()} was purged from this store, and stays so")
+            rows[id] = tables.pack_object((number, slot, kind, stored))
             added.append((slot, member))
         return added
 
@@ -102,11 +102,12 @@ class Writing(RecordWriting):
         number: int,
         block: EncodedBlock,
         added: list[tuple[int, Member]],
-        rows: Mapping[Id, ObjectRow],
+        rows: Mapping[Id, bytes],
     ) -> None:
         bases = set()
         for base in block.bases:
-            row = rows.get(base) or self.object_row(base)
+            new = rows.get(base)
+            row = tables.read_object(new, base) if new else self.object_row(base)
             if row is None or row.state is not State.STORED:
                 raise ObjectNotFound(f"base {base.hex()} of a delta is not stored", id=base.hex())
             bases.add(row.block)

@@ -24,6 +24,7 @@ _SIZED: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _FOREIGN: Final = frozenset(b"\xc0\xc1\xc7\xc8\xc9\xca\xcb\xd4\xd5\xd6\xd7\xd8")
 _ATOMS: Final = frozenset({str, bytes, int, bool})
 _CONTAINERS: Final = frozenset({list, dict})
+_TEXT: Final = frozenset({str})
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
@@ -34,6 +35,12 @@ def encode(value: Mapping[str, Any]) -> bytes:
 def encode_item(value: Any) -> bytes:
     """The canonical bytes of one item of a list, by which lists are sorted; raises InvalidInput."""
     return _pack(_sorted(value, NESTING))
+
+
+def encode_again(item: Any) -> bytes:
+    """The canonical bytes of one item of what `decode` gave, which are not checked once more."""
+    packed: bytes = msgpack.packb(item, use_bin_type=True)
+    return packed
 
 
 def decode(payload: bytes, *, limit: int, what: str = "object") -> dict[str, Any]:
@@ -80,12 +87,17 @@ def _sorted(value: Any, depth: int) -> Any:
     if depth == 0:
         raise InvalidInput(f"nested deeper than {NESTING} levels")
     if kind is list or kind is tuple:
-        return [_sorted(item, depth - 1) for item in value]
+        below = depth - 1
+        return [item if type(item) in _ATOMS else _sorted(item, below) for item in value]
     if isinstance(value, Mapping):
-        if not all(type(key) is str for key in value):
+        if not set(map(type, value)) <= _TEXT:
             raise InvalidInput("map keys must be text")
+        below = depth - 1
         # Code points order as their UTF-8 bytes do.
-        return {key: _sorted(value[key], depth - 1) for key in sorted(value)}
+        return {
+            key: item if type(item) in _ATOMS else _sorted(item, below)
+            for key, item in sorted(value.items())
+        }
     raise InvalidInput(f"a value of type {kind.__name__} cannot be stored")
 
 
@@ -96,7 +108,7 @@ def _problem(value: Any, depth: int) -> str:
     items = value
     if type(value) is dict:
         keys = list(value)
-        if any(type(key) is not str for key in keys):
+        if not set(map(type, keys)) <= _TEXT:
             return "map keys must be text"
         if keys != sorted(keys):
             return "map keys not sorted"
@@ -107,7 +119,7 @@ def _problem(value: Any, depth: int) -> str:
     if not foreign <= _CONTAINERS:
         return "holds a nil, a float or an extension type"
     for item in items:
-        if type(item) in _CONTAINERS:
+        if type(item) in _CONTAINERS and (item or depth == 1):
             problem = _problem(item, depth - 1)
             if problem:
                 return problem

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from castore.errors import CorruptObject, InvalidInput
-from castore.model.encoding import encode_item
+from castore.model.encoding import encode_again, encode_item
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES, META_BYTES, TEXT_BYTES
 
@@ -20,13 +20,12 @@ class Fields:
 
     __slots__ = ("_map", "what")
 
-    def __init__(self, value: Any, what: str, keys: Iterable[str]) -> None:
+    def __init__(self, value: Any, what: str, keys: Sequence[str]) -> None:
         self.what = what
         if not isinstance(value, dict):
             raise CorruptObject(f"{what}: not a map")
-        expected = set(keys)
-        if value.keys() != expected:
-            odd = sorted(value.keys() ^ expected)[:5]
+        if len(value) != len(keys) or not value.keys() >= set(keys):
+            odd = sorted(value.keys() ^ set(keys))[:5]
             raise CorruptObject(
                 f"{what}: unknown or absent keys {', '.join(key[:40] for key in odd)}"
             )
@@ -90,11 +89,12 @@ class Fields:
         value = self._map[key]
         if type(value) is not list or len(value) > limit:
             raise self.fail(key, f"not a list of at most {limit}")
-        if sort:
-            encoded = [encode_item(item) for item in value]
+        if sort and len(value) > 1:
+            encoded = [encode_again(item) for item in value]
             if any(a >= b for a, b in itertools.pairwise(encoded)):
                 raise self.fail(key, "not sorted, or with duplicates")
-        return tuple(read(item, f"{self.what}: {key}") for item in value)
+        what = f"{self.what}: {key}"
+        return tuple([read(item, what) for item in value])
 
     def ext(self, key: str = "ext") -> dict[str, bytes]:
         """The extension map, str to bytes; keys that start with `!` must be understood: none is."""
@@ -113,7 +113,7 @@ class Fields:
             type(item) in (str, int, bool, bytes) for item in value.values()
         ):
             raise self.fail(key, "not a map of text, integers, booleans or bytes")
-        if len(encode_item(value)) > META_BYTES:
+        if value and len(encode_again(value)) > META_BYTES:
             raise self.fail(key, f"more than {META_BYTES} bytes")
         return value
 
@@ -153,7 +153,10 @@ def storable(payload: bytes, decode: Callable[[bytes], object]) -> bytes:
 
 def by_bytes(items: Iterable[Any]) -> list[Any]:
     """Items in the order in which lists are stored: by canonical bytes, without duplicates."""
-    return [item for _, item in sorted({encode_item(i): i for i in items}.items())]
+    given = list(items)
+    if len(given) < 2:
+        return given
+    return [item for _, item in sorted({encode_item(item): item for item in given}.items())]
 
 
 def plain(mapping: Mapping[str, Any]) -> dict[str, Any]:

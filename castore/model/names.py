@@ -14,6 +14,7 @@ from castore.model.limits import COMPONENT_BYTES, FOLDER_DEPTH, NAME_BYTES, PATH
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _VERSION: Final = re.compile(r"v\d+\Z")
 _FULL_ID: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
+_CUTS: Final = re.compile(rb"[/\0]")
 _FORBIDDEN_NAMES: Final = frozenset({".", "..", ".git", ".cas"})
 _FORBIDDEN_CHARACTERS: Final = frozenset("/\\:@~")
 
@@ -77,6 +78,8 @@ def check_path(path: str, what: str = "path") -> str:
 
 def component_problem(name: bytes) -> str:
     """Why `name` cannot be one component of a stored path, or "" if it can."""
+    if 2 < len(name) <= COMPONENT_BYTES and name.isascii() and not _CUTS.search(name):
+        return ""
     if not name:
         return "empty component"
     if name in (b".", b".."):
