@@ -18,9 +18,7 @@ from benchmarks.history import BRANCH, SIZES, histories
 from benchmarks.measure import Run, Runs, middle, repeat, settle
 from benchmarks.report import Row
 from benchmarks.stage import Stage
-from castore.content.encoder import encode_solid
 from castore.database.reading import Index
-from castore.model.ids import Kind
 
 _COMMITS: Final = 200
 _PROCESSES: Final = 21
@@ -60,7 +58,7 @@ def log_process(stage: Stage) -> list[Row]:
             "import sys; from castore.cli.main import main; sys.exit(main())",
         ]
     log = [*cas, "-C", str(root), "log", "-n", "50"]
-    ours, raw, bare = _processes(log, _python("import click"), _python(""))
+    ours, raw, bare = _processes(stage.cache, log, _python("import click"), _python(""))
     cpu = middle([run.cpu for run in ours])
     detail = {"bare_python_ms": 1000 * middle([run.wall for run in bare])}
     walls = [run.wall for run in ours], [run.wall for run in raw]
@@ -227,10 +225,13 @@ def _each(work: Callable[[int], object], times: int, warm: int = 20) -> tuple[li
     return found, (time.process_time() - cpu) / times
 
 
-def _processes(*commands: list[str]) -> list[list[Run]]:
+def _processes(cache: Path, *commands: list[str]) -> list[list[Run]]:
     """Wall and CPU seconds of whole processes, in turns."""
     found: list[list[Run]] = [[] for _ in commands]
     environment = {**os.environ, "NO_COLOR": "1"}
+    # An installed program has its bytecode at hand.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(cache / "bytecode")
     for turn in range(_PROCESSES + 3):
         for index, command in enumerate(commands):
             used = _children()

@@ -185,9 +185,10 @@ class Ingestor:
         for index, (_, path, found) in enumerate(files):
             digest = cached[index]
             if digest is not None:
+                size = found.st_size
                 hits.append((digest, path))
-                hit_bytes += found.st_size
-                stored.append((digest, found.st_size, found.st_mode >> 6 & 1))
+                hit_bytes += size
+                stored.append((digest, size, found.st_mode >> 6 & 1))
                 continue
             data = read_small(path, found) if found.st_size <= WHOLE_BYTES else None
             if data is None:

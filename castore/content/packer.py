@@ -234,7 +234,9 @@ class Packer:
         if self._solid:
             chunks, raw = self._solid, self._solid_bytes
             self._solid, self._solid_bytes = [], 0
-            self._submit(encode_solid, chunks, raw, raw, None)
+            # Not by a worker: reading the next small file asks for the interpreter lock at every
+            # step, and waits for whoever has it.
+            self._enqueue(_Job(encode_solid(chunks)))
 
     def _close_metadata(self, pages: bool) -> None:
         """Queue the open block of pages, or of the rest, behind all that it may point to."""

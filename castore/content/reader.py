@@ -6,10 +6,9 @@ import io
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import accumulate, islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
@@ -164,7 +163,10 @@ class ObjectReader:
         if not ahead:
             yield from (self.chunk(part) for part in parts)
             return
-        waiting: deque[Future[list[bytes]]] = deque()
+        # Loaded for big files only: it takes longer than reading a page of history.
+        from concurrent.futures import ThreadPoolExecutor
+
+        waiting: deque[Any] = deque()
         with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="castore-decode") as pool:
             try:
                 while group := list(islice(parts, _GROUP_CHUNKS)):

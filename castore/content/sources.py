@@ -97,9 +97,11 @@ def stamp_of(path: str, found: os.stat_result) -> FileStamp:
 
 def settled(stamp: FileStamp, now_ns: int) -> bool:
     """Whether a change after `now_ns` would show in the stamp of a file seen with `stamp` then."""
-    latest = max(stamp.mtime_ns, stamp.ctime_ns)
-    coarse = stamp.mtime_ns % 1_000_000_000 == 0
-    return latest + (_SETTLED_COARSE_NS if coarse else _SETTLED_NS) < now_ns
+    _, _, mtime, ctime = stamp
+    latest = mtime if mtime > ctime else ctime
+    if latest + _SETTLED_COARSE_NS < now_ns:
+        return True
+    return mtime % 1_000_000_000 != 0 and latest + _SETTLED_NS < now_ns
 
 
 def kind_of(mode: int) -> str:

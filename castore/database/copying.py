@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +39,8 @@ def appearing(folder: Path) -> Iterator[Path]:
         os.rename(temporary, folder)
         sync_folder(folder.parent)
     except BaseException:
+        import shutil
+
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     finally:
@@ -102,6 +103,8 @@ def _sweep(folder: Path) -> None:
             try:
                 # Held by its maker, who may live where our process numbers do not reach.
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                import shutil
+
                 shutil.rmtree(path)
             finally:
                 os.close(descriptor)

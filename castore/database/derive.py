@@ -23,7 +23,7 @@ from castore.model.ids import Id, Kind, content_id
 from castore.model.limits import ID_BYTES
 from castore.model.manifest import Manifest, decode_manifest
 from castore.model.note import decode_note
-from castore.model.pages import decode_tree
+from castore.model.pages import tree_ids
 
 Value: TypeAlias = str | bytes | tuple[str, str]
 INDEXED: Final = frozenset({Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE})
@@ -115,7 +115,7 @@ def lookup_keys(kind: Kind, id: Id, payload: bytes) -> set[bytes]:
         # One row an entry: this is the hot loop of big folders, so the key is built in place.
         end = _TIME.pack(0) + id
         head = bytes((Index.IN_TREE,))
-        return {head + entry.id[:_VALUE_BYTES] + end for entry in decode_tree(payload).entries}
+        return {head + held[:_VALUE_BYTES] + end for held in tree_ids(payload)}
     if kind is Kind.SET:
         return _set_keys(id, payload)
     if kind is Kind.NOTE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -89,6 +88,8 @@ class Database:
                 raise
             sync_folder(folder.parent)
         except BaseException:
+            import shutil
+
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         return cls.open(folder)

@@ -179,6 +179,9 @@ class StageSink:
 
 
 def _trusted(row: FileRow) -> bool:
-    whole = row.mtime_ns % _SECOND_NS == 0 or row.ctime_ns % _SECOND_NS == 0
-    slack = _COARSE_NS if whole else _TICK_NS
-    return max(row.mtime_ns, row.ctime_ns) + slack < row.moment_ns
+    _, mtime, ctime, moment, _ = row
+    latest = mtime if mtime > ctime else ctime
+    if latest + _COARSE_NS < moment:
+        return True
+    whole = mtime % _SECOND_NS == 0 or ctime % _SECOND_NS == 0
+    return not whole and latest + _TICK_NS < moment

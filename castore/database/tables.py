@@ -186,7 +186,7 @@ def read_file(value: bytes | None, size: int, mtime_ns: int, ctime_ns: int) -> F
     row = _FILE.unpack(value)
     if row[0] != size or row[1] != mtime_ns or row[2] != ctime_ns:
         return None
-    return FileRow._make(row)
+    return FileRow(*row)
 
 
 def stage_key(part: bytes, session: bytes, rest: bytes = b"") -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
@@ -52,9 +51,16 @@ def check_artifact_name(name: str) -> str:
         raise InvalidName(f"artifact name {name!r}: may not begin with '-'")
     if name.casefold() in _FORBIDDEN_NAMES:
         raise InvalidName(f"artifact name {name!r}: reserved")
-    if unicodedata.normalize("NFC", name) != name:
+    if not name.isascii() and not _is_nfc(name):
         raise InvalidName(f"artifact name {name!r}: not in Unicode normal form NFC")
     return name
+
+
+def _is_nfc(name: str) -> bool:
+    # Loaded when it is needed: its tables are big, and reading history never needs them.
+    import unicodedata
+
+    return unicodedata.is_normalized("NFC", name)
 
 
 def check_path(path: str, what: str = "path") -> str:

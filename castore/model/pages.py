@@ -105,6 +105,22 @@ def decode_tree(payload: bytes) -> TreePage:
     return TreePage(level, rows)
 
 
+def tree_ids(payload: bytes) -> list[Id]:
+    """The ids a tree page names, in order: all an index needs of a page that was checked before.
+
+    Raises CorruptObject where they cannot be told.
+    """
+    fields = Fields(decode(payload, limit=PAGE_BYTES, what="tree"), "tree", ("entries", "level"))
+    width, at = (4, 1) if fields.integer("level", 0, TREE_LEVELS) else (5, 2)
+    rows = fields.raw("entries")
+    if type(rows) is not list or any(type(row) is not list or len(row) != width for row in rows):
+        raise CorruptObject("tree: a row of a wrong shape")
+    ids = [row[at] for row in rows]
+    if any(type(id) is not bytes or len(id) != ID_BYTES for id in ids):
+        raise CorruptObject("tree: not an id")
+    return ids
+
+
 def encode_layout(level: int, parts: Sequence[Part]) -> bytes:
     """The canonical bytes of a layout page; raises InvalidInput beyond the bounds of a page."""
     if len(parts) > LAYOUT_PARTS or level > LAYOUT_LEVELS:
