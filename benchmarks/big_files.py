@@ -18,6 +18,7 @@ from benchmarks.measure import Runs, repeat, settle
 from benchmarks.report import Row
 from benchmarks.stage import Stage
 from castore.content.chunker import Chunker
+from castore.model.artifact_set import FileContent
 
 _ENCODERS: Final = 2
 _LEVEL: Final = 3
@@ -92,7 +93,7 @@ def restore_text(stage: Stage) -> list[Row]:
     store = stage.store("restore")
     version = _commit(store, path)
     content = store.set_of(version).artifacts[0].content
-    assert isinstance(content, castore.model.artifact_set.FileContent)
+    assert isinstance(content, FileContent)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         compressor = zstandard.ZstdCompressor(level=_LEVEL)
         chunks = _chunks(mapped)

@@ -11,8 +11,6 @@ from typing import TypeAlias
 import castore
 from benchmarks.report import Row
 
-Store: TypeAlias = "castore.Store"
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:

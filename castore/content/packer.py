@@ -232,8 +232,7 @@ class Packer:
 
     def _close_solid(self) -> None:
         if self._solid:
-            chunks, raw = self._solid, self._solid_bytes
-            self._solid, self._solid_bytes = [], 0
+            chunks, self._solid, self._solid_bytes = self._solid, [], 0
             # Not by a worker: reading the next small file asks for the interpreter lock at every
             # step, and waits for whoever has it.
             self._enqueue(_Job(encode_solid(chunks)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from castore.content.reader import ObjectReader
 from castore.database.environment import Database
@@ -50,7 +51,7 @@ class Store:
         """Release the database; further use raises."""
         self.database.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -17,6 +17,7 @@ from castore.model.pages import (
     encode_layout,
     encode_tree,
     tree_id,
+    tree_ids,
 )
 from tests.model.samples import LAYOUT, TREE, brief, some_id
 from tests.model.strategies import branchings, chunks, entries
@@ -28,6 +29,20 @@ def test_folders_are_read_back(rows: list[Entry]) -> None:
     assert page.level == 0
     assert page.entries == tuple(rows)
     assert all(type(row) is Entry for row in page.entries)
+
+
+@given(entries, branchings)
+def test_the_ids_of_a_page_are_those_of_its_rows(rows: list[Entry], above: list[Branching]) -> None:
+    assert tree_ids(encode_tree(0, rows)) == [row.id for row in rows]
+    assert tree_ids(encode_tree(1, above)) == [row.id for row in above]
+
+
+@pytest.mark.parametrize(
+    "rows", [[[b"a", "file", b"short", 1, 0]], [[b"a", some_id(1), 1]], ["a"], {}, [[]]]
+)
+def test_ids_are_not_taken_from_malformed_rows(rows: object) -> None:
+    with pytest.raises(CorruptObject):
+        tree_ids(encode({"entries": rows, "level": 0}))
 
 
 @given(branchings)
