@@ -48,9 +48,9 @@ def main() -> int:
     for name in chosen:
         print(f"… {name}", file=sys.stderr, flush=True)
         rows += _run(name, options)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text("".join(json_line(row) + "\n" for row in rows))
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text("".join(json_line(row) + "\n" for row in rows))
     print(table(rows))
     print()
     print(costs(rows))

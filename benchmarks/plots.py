@@ -69,7 +69,7 @@ def against_limits(rows: list[Row], target: Path) -> None:
     figure.savefig(target)
 
 
-def _figure() -> tuple[Any, Any]:
+def _figure() -> Any:
     import matplotlib as mpl
 
     mpl.use("agg")

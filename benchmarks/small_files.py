@@ -82,7 +82,7 @@ def _ten_edits(stage: Stage, folder: Path, shape: str) -> list[Row]:
         ours, raw = repeat(commit, lambda: _stat(folder), times=stage.times, before=edit)
     added = added[1:]
     beyond = [run.wall - raw.wall for run in ours.runs]
-    figures = sorted(row["blocks"] for row in added)
+    figures = sorted(row["blocks"] + row["lookup"] for row in added)
     middle = figures[len(figures) // 2]
     return [
         Row(

@@ -9,13 +9,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import castore
 from benchmarks.history import BRANCH, SIZES, histories
-from benchmarks.measure import Run, Runs, middle, repeat, settle
+from benchmarks.measure import Run, middle, repeat
 from benchmarks.report import Row
 from benchmarks.stage import Stage
 from castore.database.reading import Index
@@ -110,42 +111,40 @@ def numbered(stage: Stage) -> list[Row]:
 
 def history_cost(stage: Stage) -> list[Row]:
     """A commit and 50 versions of log, on 1,000 to 1,000,000 versions."""
-    rows: list[Row] = []
-    commits: dict[int, Runs] = {}
-    logs: dict[int, Runs] = {}
     stores = {size: castore.open(path) for size, path in histories(stage.cache).items()}
     turn = itertools.count(time.time_ns())
-    for size, store in stores.items():
-        settle()
-        (commits[size],) = repeat(
-            lambda store=store: _commit(store, next(turn)), times=_COMMITS, warm=20, watch=False
-        )
-        (logs[size],) = repeat(
-            lambda store=store: list(store.log(limit=50)), times=50, warm=5, watch=False
-        )
+    # In turns, so that other work on the machine hits every size alike.
+    commits = repeat(
+        *(partial(_commit_next, store, turn) for store in stores.values()),
+        times=_COMMITS,
+        warm=20,
+        watch=False,
+    )
+    logs = repeat(*(partial(_log, store) for store in stores.values()), times=50, watch=False)
     for store in stores.values():
         store.close()
+    rows: list[Row] = []
     for name, found in (("commit", commits), ("log of 50", logs)):
-        least = min(runs.wall for runs in found.values())
-        for size, runs in found.items():
+        for size, runs in zip(stores, found, strict=True):
             low, high = runs.spread
-            cpu = runs.cpu
             walls = (1000 * runs.wall, 1000 * low, 1000 * high)
-            rows.append(Row(f"{name}, {size} versions", "ms", *walls, len(runs.runs), cpu=cpu))
-        worst = max(runs.wall for runs in found.values()) / least
-        rows.append(
-            Row(
-                name=f"  {name}: slowest to fastest",
-                unit="×",
-                value=worst,
-                low=worst,
-                high=worst,
-                runs=1,
-                at_least=1.5,
-                less_is_better=True,
-            )
-        )
+            rows.append(Row(f"{name}, {size} versions", "ms", *walls, len(runs.runs), cpu=runs.cpu))
+        rows.append(_growth(f"  {name}: most to least, CPU", [r.cpu for r in found], 1.5))
+        rows.append(_growth(f"  {name}: most to least, clock", [r.wall for r in found], None))
     return rows
+
+
+def _growth(name: str, seconds: list[float], at_least: float | None) -> Row:
+    ratio = max(seconds) / min(seconds)
+    return Row(name, "×", ratio, ratio, ratio, 1, at_least=at_least, less_is_better=True)
+
+
+def _commit_next(store: castore.Store, numbers: Iterator[int]) -> None:
+    _commit(store, next(numbers))
+
+
+def _log(store: castore.Store) -> None:
+    list(store.log(limit=50))
 
 
 def bytes_per_version(stage: Stage) -> list[Row]:
