@@ -65,7 +65,7 @@ def version_option() -> click.Option:
 
 def empty_value(ctx: click.Context, name: str) -> click.UsageError:
     """The error for the option or argument `name` that was given with an empty value."""
-    return click.UsageError(f"{name}: the value is empty; give one, or leave it out", ctx)
+    return click.UsageError(f"empty value for {name}; give one, or leave it out", ctx)
 
 
 def _flag(names: list[str]) -> click.Option:

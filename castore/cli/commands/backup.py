@@ -8,6 +8,7 @@ import click
 
 from castore.cli.access import opened
 from castore.cli.invocation import Invocation
+from castore.cli.paths import folders
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, plural, size
 from castore.cli.verbs import verb
@@ -22,7 +23,7 @@ from castore.store.backup import BackupReport, backup
         ("cas backup -n /mnt/disk/store", "what would be copied, in bytes"),
     ],
 )
-@click.argument("folder", metavar="DEST")
+@click.argument("folder", metavar="DEST", shell_complete=folders)
 @click.option("--compact", is_flag=True, help="leave free pages out of a new copy")
 @click.option("-n", "--dry-run", is_flag=True, help="say what would be copied, copy nothing")
 @click.pass_obj

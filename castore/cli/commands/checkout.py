@@ -46,7 +46,7 @@ def command(
     if folder == "-":
         raise InvalidInput(
             "-o -: checkout writes a folder; the bytes of one file go to stdout by cas cat",
-            fix=f"cas cat {rev}",
+            fix=f"cas cat {rev}" if ":" in rev else f"cas cat {rev}:ARTIFACT",
         )
     with opened(call) as store:
         found = resolve_here(store, rev)

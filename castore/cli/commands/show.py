@@ -148,7 +148,7 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         ("storage", record["storage"]),
         ("uri", record["uri"]),
         ("made by", made["label"]),
-        ("spec", " ".join(filter(None, (spec.get("id"), spec.get("version")))) or "none"),
+        ("spec", f"{spec['id']} {spec['version']}" if spec.get("version") else "none"),
         ("agent", " ".join(filter(None, (agent.get("id"), agent.get("version"))))),
         ("run", made["run"]),
         ("author", record["record"]["createdByUserId"]),
