@@ -159,6 +159,18 @@ def read_object(value: bytes, id: Id) -> ObjectRow:
         ) from None
 
 
+def read_places(values: bytes) -> list[tuple[int, int]]:
+    """The (block, slot) of those of many objects rows, end to end, that are stored.
+
+    Raises CorruptObject.
+    """
+    if len(values) % _OBJECT.size:
+        raise CorruptObject("rows of objects are malformed", where="objects")
+    stored = int(State.STORED)
+    rows = _OBJECT.iter_unpack(values)
+    return [(block, slot) for block, slot, _, state in rows if state == stored]
+
+
 def pack_block_info(info: BlockInfo) -> bytes:
     """The bytes of a blockinfo row."""
     head = _BLOCK_INFO.pack(info.stored, info.raw, info.live, info.metadata)
