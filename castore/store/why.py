@@ -124,20 +124,28 @@ def _entries(store: Store, page: Id) -> Iterator[Entry]:
 
 
 def explain(store: Store, id: Id, *, grace: int = GRACE) -> Why:
-    """What keeps an object of this store; breadth first upwards, so the chain is a shortest."""
+    """What keeps an object of this store; breadth first upwards, so the chain is a shortest.
+
+    The operation log, which lets go in time, is told only where nothing else keeps it.
+    """
     row = store.database.read(lambda tables: tables.object_row(id))
     if row is None or row.state is not State.STORED:
         raise RefNotFound(f"{id.hex()} is not stored", fix="cas find --digest DIGEST")
-    roots = _roots(store, grace)
+    roots, logged = _roots(store), _logged_roots(store, grace)
     below: dict[Id, Id] = {id: b""}
     level = [id]
+    for_now = b""
     while level:
         for found in level:
             if found in roots:
                 return Why(id, _word(row.kind), roots[found], tuple(_chain(store, found, below)))
+            if found in logged:
+                for_now = for_now or found
         level = list(_above(store, level, below))
         if len(below) > LOOKED_AT:
             raise InvalidInput(f"more than {LOOKED_AT:,} objects hold {id.hex()}")
+    if for_now:
+        return Why(id, _word(row.kind), logged[for_now], tuple(_chain(store, for_now, below)))
     return Why(id, _word(row.kind))
 
 
@@ -211,15 +219,20 @@ def _layouts(
     return found, None
 
 
-def _roots(store: Store, grace: int) -> dict[Id, str]:
-    """What is a root and why; refs before pins before sessions before the log."""
+def _logged_roots(store: Store, grace: int) -> dict[Id, str]:
+    """What the operation log still holds, and by which entry: the newest."""
     roots: dict[Id, str] = {}
     since = store.now() - grace
-    if grace:
-        for operation in store.database.read(partial(_logged, since=since)):
-            for _, old, new in operation.refs:
-                for id in (new, old):
-                    roots[id] = f"operation {operation.sequence} ({operation.op})"
+    for operation in store.database.read(partial(_logged, since=since)) if grace else ():
+        for _, old, new in operation.refs:
+            for id in (new, old):
+                roots.setdefault(id, f"operation {operation.sequence} ({operation.op})")
+    return roots
+
+
+def _roots(store: Store) -> dict[Id, str]:
+    """What is a root and why: refs before pins before sessions."""
+    roots: dict[Id, str] = {}
     for stage in staged_sessions(store):
         name = f"session of run {stage.header.run}"
         ids = store.database.read(lambda tables, id=stage.id: list(tables.staged_ids(id)))  # type: ignore[misc]
