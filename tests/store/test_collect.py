@@ -10,21 +10,25 @@ from pathlib import Path
 import pytest
 
 import castore
-from castore.content.encoder import encode_chunks, encode_solid
+from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.ingest import Ingestor
+from castore.content.layouts import build_layout
 from castore.content.sink import FileStamp
+from castore.database.operations import Operation
 from castore.database.sink import StageSink
 from castore.database.tables import Removal
 from castore.errors import CorruptObject, ObjectNotFound, RefNotFound
 from castore.model.encoding import decode, encode
-from castore.model.ids import content_id
-from castore.model.pages import decode_layout
+from castore.model.ids import Kind, content_id
+from castore.model.pages import Part, decode_layout
 from castore.store import collect_sweep
 from castore.store.branches import create_branch
-from castore.store.collect import CollectRequest, collect
+from castore.store.collect import CollectRequest, _Collection, collect
 from castore.store.collect_cache import trim_files
+from castore.store.collect_census import Census
+from castore.store.collect_map import LiveMap
 from castore.store.intent import Intent
-from castore.store.stages import encode_header
+from castore.store.stages import encode_header, encode_staged
 from castore.store.why import Link, explain
 from tests.store.gcscene import (
     DAY,
@@ -143,9 +147,9 @@ def test_pins_keep_and_unpins_let_go(store: castore.Store) -> None:
         store.unpin(version.id.hex())
     assert store.gc(grace=0).dead > 0
     assert stored_ids(store) == set()
-    assert [o.op for o in operations(store)[:4]] == ["gc", "gc-begin", "unpin", "pin"][:3] + [
-        "branch-delete"
-    ]
+    assert [o.op for o in operations(store)[:5]] == [
+        "gc", "gc-begin", "unpin", "branch-delete", "pin",
+    ]  # fmt: skip
 
 
 def test_a_forgotten_version_keeps_its_manifest_only(store: castore.Store) -> None:
@@ -318,6 +322,118 @@ def test_a_damaged_store_is_left_alone(store: castore.Store, tmp_path: Path) -> 
     assert stored_bytes(store) == before
 
 
+def test_the_pages_of_a_big_layout_go_from_the_top(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect_sweep, "SLICE_BYTES", 30_000)
+    parts = [Part(content_id(b"%d" % n), len(b"%d" % n)) for n in range(3000)]
+    put(store, *encode_solid([(content_id(b"%d" % n), b"%d" % n) for n in range(3000)]))
+    root, inner = build_layout(parts)
+    digest = content_id(b"".join(b"%d" % n for n in range(3000)))
+    pages = [(Kind.LAYOUT, id, payload) for id, payload in inner]
+    # The other way round from how they are written usually: the root in the oldest block.
+    put(store, *encode_metadata([(Kind.LAYOUT, digest, root)]))
+    put(store, *(block for page in pages for block in encode_metadata([page])))
+    closed(store)
+    with contextmanager(after_each_write)(monkeypatch, store, lambda: closed(store)):
+        report = store.gc(grace=0)
+    assert report.slices > 5
+    assert stored_ids(store) == set()
+
+
+@pytest.mark.parametrize("remark", [True, False])
+def test_what_is_published_between_marking_and_sweeping_stays(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, remark: bool
+) -> None:
+    """Everything that makes dead objects alive again; without marking again it must be lost."""
+    old = {f"f{n}": bytes([n]) * 20_000 for n in range(5)}
+    gone = commit(store, "gone", **old)
+    drop(store, "gone")
+    commit(store, "main", a=b"main")
+    census = _Collection._census
+
+    def late(self: _Collection, live: LiveMap) -> Census:
+        found = census(self, live)
+        create_branch(store, "back", gone, by="me")
+        return found
+
+    monkeypatch.setattr(collect_sweep, "mark_again", remark)
+    monkeypatch.setattr(_Collection, "_census", late)
+    store.gc(grace=0)
+    if not remark:
+        with pytest.raises(ObjectNotFound):
+            store.read_bytes("back:f1")
+        return
+    for name, data in old.items():
+        assert store.read_bytes(f"back:{name}") == data
+    whole(store)
+
+
+@pytest.mark.parametrize("how", ["pin", "tag", "stage", "commit", "entry"])
+def test_every_way_to_make_something_a_root_is_seen(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    old = {f"f{n}": bytes([n]) * 20_000 for n in range(5)}
+    gone = commit(store, "gone", **old)
+    drop(store, "gone")
+    census = _Collection._census
+    session = store.session("again")
+
+    def late(self: _Collection, live: LiveMap) -> Census:
+        found = census(self, live)
+        if how == "pin":
+            store.pin(gone.id.hex())
+        elif how == "tag":
+            store.tag("t", gone.id.hex())
+        elif how == "entry":
+            artifact = store.artifacts(gone.id.hex())[0].artifact
+            payload = encode_staged(artifact)
+            store.database.write(lambda t: t.put_stage(b"s" * 16, session._sink._header or b""))
+            store.database.write(lambda t: t.put_staged_entry(b"s" * 16, "x", payload))
+        else:
+            for name, data in old.items():
+                session.write(name, data)
+            if how == "stage":
+                session._make_durable()
+            else:
+                session.commit()
+        return found
+
+    monkeypatch.setattr(_Collection, "_census", late)
+    store.gc(grace=0)
+    monkeypatch.undo()
+    if how == "stage":
+        session.commit()
+    needed = (
+        {content_id(data) for data in old.values()} if how != "entry" else {content_id(old["f0"])}
+    )
+    assert needed <= stored_ids(store)
+    closed(store)
+
+
+def test_a_collection_that_another_one_disturbs_begins_again(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown(store, tmp_path)
+    drop(store, "b1")
+    census = _Collection._census
+    calls = 0
+
+    def late(self: _Collection, live: LiveMap) -> Census:
+        nonlocal calls
+        calls += 1
+        found = census(self, live)
+        if calls == 1:
+            assert store.gc(grace=0).freed > 0
+            drop(store, "b2")
+        return found
+
+    monkeypatch.setattr(_Collection, "_census", late)
+    assert store.gc(grace=0).freed > 0
+    assert calls == 3
+    whole(store)
+
+
 def test_slices_are_bounded_in_bytes(store: castore.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(1)
     datas = [dice.randbytes(60_000) for _ in range(200)]
@@ -357,7 +473,8 @@ def test_the_cache_of_files_keeps_the_newest_rows(store: castore.Store) -> None:
     assert left == [1 << 60]
 
 
-def operations(store: castore.Store) -> list[castore.database.operations.Operation]:  # type: ignore[name-defined]
+def operations(store: castore.Store) -> list[Operation]:
+    """The operation log, newest first."""
     return store.database.read(lambda tables: list(tables.operations()))
 
 
