@@ -154,10 +154,7 @@ class Reading:
             yield id, tables.read_object(value, id)
 
     def places(self, start: Id, limit: int) -> tuple[list[tuple[int, int]], Id]:
-        """(block, slot) of the stored among `limit` rows from id `start` on, and where to go on.
-
-        The id to go on with is b"" behind the last row. Four times as fast as `object_rows`.
-        """
+        """(block, slot) of the stored in `limit` rows from `start` on; where to go on, or b""."""
         self._check()
         with self._txn.cursor(self._tables.objects) as cursor:
             if not (cursor.set_range(start) if start else cursor.first()):

@@ -155,7 +155,7 @@ NEEDS_STORE = [
     ("commit", "x"), ("status",), ("partial", "list"), ("partial", "show", "r"),
     ("partial", "discard", "r", "-y"), ("log",), ("show",), ("ls",), ("tree",), ("cat", "x:y"),
     ("diff",), ("find", "x"), ("stats",), ("branch",), ("tag",), ("checkout", "x"), ("fsck",),
-    ("op", "log"),
+    ("op", "log"), ("gc",), ("pin",), ("unpin", "x"), ("why", "x"),
 ]  # fmt: skip
 
 
