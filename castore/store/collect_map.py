@@ -8,7 +8,7 @@ any more take nothing.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 _BLOCKS: Final = 4096
@@ -118,10 +118,6 @@ class LiveMap:
         bits = int.from_bytes(window, "little") >> (start & 7)
         mask = (1 << count) - 1
         return count > 0 and bits & mask == mask
-
-    def pages(self) -> Iterator[int]:
-        """The numbers of the pages in use, for who measures."""
-        return iter(self._pages)
 
 
 def _page(counts: array[int]) -> _Page:

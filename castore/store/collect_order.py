@@ -32,8 +32,8 @@ def ordered_groups(start: int, needed_by: Callable[[int], Iterable[int]]) -> Ite
             if path:
                 low[path[-1][0]] = min(low[path[-1][0]], low[number])
             if low[number] == order[number]:
-                at = open_.index(number)
-                group = open_[at:]
-                del open_[at:]
+                group = [open_.pop()]
+                while group[-1] != number:
+                    group.append(open_.pop())
                 waiting.difference_update(group)
                 yield group
