@@ -14,12 +14,15 @@ from castore.database.operations import Operation
 from castore.model.fields import MetaValue
 from castore.store.backup import BackupReport
 from castore.store.checkout import Checkout
+from castore.store.collect import GRACE
+from castore.store.collect_report import CollectReport
 from castore.store.context import Context
 from castore.store.diff import SetDiff
 from castore.store.find import Found
 from castore.store.library import Store
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
+from castore.store.pins import Pin
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved
 from castore.store.staging import Given, Staged
@@ -27,6 +30,7 @@ from castore.store.stats import StoreStats, VersionStats
 from castore.store.undo import Undone
 from castore.store.verify import FsckReport
 from castore.store.version import Version
+from castore.store.why import Why
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -189,6 +193,35 @@ class AsyncStore:
     ) -> Undone:
         """Take back the ref moves of an operation."""
         return await self.run(Store.undo, sequence, by=by, why=why, dry_run=dry_run)
+
+    async def gc(
+        self,
+        *,
+        grace: int = GRACE,
+        expire_partials: int | None = None,
+        dry_run: bool = False,
+        by: str = "",
+    ) -> CollectReport:
+        """Free what nothing keeps; `grace` and `expire_partials` are microseconds."""
+        return await self.run(
+            Store.gc, grace=grace, expire_partials=expire_partials, dry_run=dry_run, by=by
+        )
+
+    async def pin(self, selector: str, *, why: str = "", by: str = "") -> Version:
+        """Keep a version whatever becomes of branches and tags, and give it back."""
+        return await self.run(Store.pin, selector, why=why, by=by)
+
+    async def unpin(self, selector: str, *, by: str = "") -> Version:
+        """End a pin; raises RefNotFound if there is none."""
+        return await self.run(Store.unpin, selector, by=by)
+
+    async def pins(self) -> list[Pin]:
+        """Every pinned version."""
+        return await self.run(Store.pins)
+
+    async def why(self, what: str) -> Why:
+        """What keeps a version, an artifact, an id or a digest: a shortest chain from a root."""
+        return await self.run(Store.why, what)
 
     async def backup(
         self,

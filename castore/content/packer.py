@@ -138,7 +138,8 @@ class Packer:
                 continue
             pending.add(id)
             tally.new_bytes += size
-            if size < SMALL_OBJECT_BYTES:
+            # An empty chunk lies alone: a copy in a solid block would show in no count of bytes.
+            if 0 < size < SMALL_OBJECT_BYTES:
                 self._add_small(id, bytes(data))
             else:
                 big.append(chunk)

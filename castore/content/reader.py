@@ -62,6 +62,16 @@ class ObjectReader:
         """
         return self._check(id, kind, self._load(id))
 
+    def object(self, id: Id) -> tuple[Kind, bytes]:
+        """The kind and bytes of an object, whatever it is; compared with its id.
+
+        The root page of a layout is only as good as the check of its block. Raises as `payload`.
+        """
+        stored = self._load(id)
+        if stored.kind is Kind.LAYOUT:
+            return stored.kind, self._member(id, stored)
+        return stored.kind, self._check(id, stored.kind, stored)
+
     def manifest(self, id: Id) -> Manifest:
         """The manifest of this id; raises as `payload`."""
         return decode_manifest(self.payload(id, Kind.MANIFEST))

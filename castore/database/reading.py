@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice, takewhile
 from typing import Any, Final
 
 import lmdb
@@ -151,6 +152,16 @@ class Reading:
         """Every row from id `start` on, in order of ids."""
         for id, value in self._walk(self._tables.objects, start):
             yield id, tables.read_object(value, id)
+
+    def places(self, start: Id, limit: int) -> tuple[list[tuple[int, int]], Id]:
+        """(block, slot) of the stored in `limit` rows from `start` on; where to go on, or b""."""
+        self._check()
+        with self._txn.cursor(self._tables.objects) as cursor:
+            if not (cursor.set_range(start) if start else cursor.first()):
+                return [], b""
+            rows = b"".join(islice(cursor.iternext(keys=False), limit))
+            after = cursor.key() if cursor.next() else b""
+        return tables.read_places(rows), after
 
     # Blocks.
 
@@ -313,6 +324,18 @@ class Reading:
         for _, value in self._with_prefix(self._tables.stage, prefix):
             yield from tables.split_ids(value, "stage")
 
+    def staged_batches(self, session: bytes, start: int = 0) -> list[int]:
+        """The numbers of a session's batches from `start` on, in order."""
+        prefix = tables.stage_key(tables.STAGE_BATCH, session)
+        rows = self._walk(self._tables.stage, prefix + tables.batch_suffix(start))
+        ours = takewhile(lambda row: row[0].startswith(prefix), rows)
+        return [int.from_bytes(key[len(prefix) :]) for key, _ in ours]
+
+    def staged_batch(self, session: bytes, batch: int) -> list[Id]:
+        """The ids of one batch of a session, none if it was published or given up meanwhile."""
+        key = tables.stage_key(tables.STAGE_BATCH, session, tables.batch_suffix(batch))
+        return tables.split_ids(self._get(self._tables.stage, key) or b"", "stage")
+
     # Records, caches and counters.
 
     def forgotten(self, id: Id) -> Removal | None:
@@ -349,6 +372,10 @@ class Reading:
     def file(self, stamp: FileStamp) -> FileRow | None:
         """What is cached about one file."""
         return self.files((stamp,))[0]
+
+    def file_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, FileRow | None]]:
+        """Every row of the cache of files from this key on, None for a malformed one."""
+        return ((k, tables.any_file(row)) for k, row in self._walk(self._tables.files, start))
 
     def integer(self, name: str) -> int:
         """A counter: `generation` grows with every publication, `gc_epoch` with every sweep."""

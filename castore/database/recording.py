@@ -65,6 +65,7 @@ class RecordWriting(Reading):
         value = b"".join(sorted(set(ids)))
         if not value:
             return
+        self.bump_generation()
         prefix = tables.stage_key(tables.STAGE_BATCH, session)
         last = next(
             (
@@ -77,7 +78,8 @@ class RecordWriting(Reading):
         self._put(self._tables.stage, prefix + tables.batch_suffix(batch), value)
 
     def put_staged_entry(self, session: bytes, artifact: str, payload: bytes) -> None:
-        """Note what a session made of an artifact."""
+        """Note what a session made of an artifact; the collector keeps it too."""
+        self.bump_generation()
         key = tables.stage_key(tables.STAGE_ENTRY, session, artifact.encode())
         self._put(self._tables.stage, key, payload)
 
@@ -96,7 +98,7 @@ class RecordWriting(Reading):
         self._put(self._tables.meta, name.encode(), tables.pack_integer(value))
 
     def bump_generation(self) -> int:
-        """Tell a running collector that something was published."""
+        """Tell a running collector that there is something more to keep."""
         value = self.generation() + 1
         self.set_integer(tables.GENERATION, value)
         return value
@@ -109,6 +111,7 @@ class RecordWriting(Reading):
 
     def pin(self, id: Id, why: str) -> None:
         """Keep an object and what it needs, whatever refs do."""
+        self.bump_generation()
         self._put(self._tables.pins, id, why.encode())
 
     def unpin(self, id: Id) -> bool:
@@ -130,6 +133,11 @@ class RecordWriting(Reading):
     def drop_upload(self, remote: str) -> bool:
         """Forget an upload; False if there was none."""
         return self._delete(self._tables.uploads, remote.encode())
+
+    def drop_files(self, keys: Iterable[bytes]) -> None:
+        """Forget cached digests."""
+        for key in keys:
+            self._delete(self._tables.files, key)
 
     def put_files(self, rows: Iterable[tuple[FileStamp, int, Id]]) -> None:
         """Cache digests of files: stamp, the moment it was taken (ns), digest."""

@@ -159,6 +159,18 @@ def read_object(value: bytes, id: Id) -> ObjectRow:
         ) from None
 
 
+def read_places(values: bytes) -> list[tuple[int, int]]:
+    """The (block, slot) of those of many objects rows, end to end, that are stored.
+
+    Raises CorruptObject.
+    """
+    if len(values) % _OBJECT.size:
+        raise CorruptObject("rows of objects are malformed", where="objects")
+    stored = int(State.STORED)
+    rows = _OBJECT.iter_unpack(values)
+    return [(block, slot) for block, slot, _, state in rows if state == stored]
+
+
 def pack_block_info(info: BlockInfo) -> bytes:
     """The bytes of a blockinfo row."""
     head = _BLOCK_INFO.pack(info.stored, info.raw, info.live, info.metadata)
@@ -187,6 +199,11 @@ def read_file(value: bytes | None, size: int, mtime_ns: int, ctime_ns: int) -> F
     if row[0] != size or row[1] != mtime_ns or row[2] != ctime_ns:
         return None
     return FileRow(*row)
+
+
+def any_file(value: bytes) -> FileRow | None:
+    """The files row whatever it says, None if it is malformed."""
+    return FileRow(*_FILE.unpack(value)) if len(value) == _FILE.size else None
 
 
 def stage_key(part: bytes, session: bytes, rest: bytes = b"") -> bytes:

@@ -179,6 +179,39 @@ class Writing(RecordWriting):
         self._delete(self._tables.blockinfo, key)
         return self._delete(self._tables.blocks, key)
 
+    def replace_block(
+        self, number: int, blocks: Sequence[EncodedBlock], dropped: Sequence[Payload]
+    ) -> None:
+        """Put plain `blocks` in the place of a block, and forget the objects in `dropped`.
+
+        Together these must be every object whose row leads to the old block; what is dropped
+        leaves `lookup` too, so trees, sets, manifests and notes need their payloads. The blocks
+        that have bases in the old one need their `blockinfo` made again: the caller's to do.
+        """
+        fresh = self.integer(tables.NEXT_BLOCK_KEY.decode())
+        rows: list[tuple[bytes, bytes]] = []
+        for at, block in enumerate(blocks, fresh):
+            for slot, member in enumerate(block.members):
+                row = ObjectRow(at, slot, member.kind, State.STORED)
+                rows.append((member.id, tables.pack_object(row)))
+            self._put_block(at, block, list(enumerate(block.members)), {})
+        if blocks:
+            after = tables.pack_integer(fresh + len(blocks))
+            self._put(self._tables.meta, tables.NEXT_BLOCK_KEY, after)
+            self._put_sorted(self._tables.objects, rows)
+        for kind, id, payload in sorted(dropped, key=lambda item: item[1]):
+            self.drop_object_row(id)
+            if kind in INDEXED:
+                self._unindex(kind, id, payload)
+        self.drop_block(number)
+
+    def _unindex(self, kind: Kind, id: Id, payload: bytes) -> None:
+        for key in sorted(derive.lookup_keys(kind, id, payload)):
+            self._delete(self._tables.lookup, key)
+        if kind is Kind.MANIFEST:
+            self._delete(self._tables.lookup, derive.lookup_jump(id))
+            self._refresh_below(id)
+
     def clear(self, table: str) -> None:
         """Empty a table that is derived or a cache; raises ValueError for any other."""
         if table not in ("lookup", "blockinfo", "files", "located"):
@@ -210,11 +243,7 @@ class Writing(RecordWriting):
         if row.kind in INDEXED:
             start, end = block.span(row.slot)
             payload = raw_bytes(block, self.load, where)[start:end]
-            keys = derive.lookup_keys(row.kind, id, payload)
-            for key in keys | {derive.lookup_jump(id)}:
-                self._delete(self._tables.lookup, key)
-            if row.kind is Kind.MANIFEST:
-                self._refresh_below(id)
+            self._unindex(row.kind, id, payload)
 
     # Refs.
 

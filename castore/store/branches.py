@@ -7,6 +7,7 @@ from castore.errors import Conflict, InvalidInput, RefMoved, RefNotFound
 from castore.model.ids import Id, short
 from castore.model.names import near_names
 from castore.model.refs import HEADS, LOST, TAGS, branch_ref
+from castore.store.presence import require_stored
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -33,6 +34,7 @@ def create_branch(store: Store, name: str, version: Version, *, by: str) -> Vers
     def transact(tables: Writing) -> None:
         if tables.ref(TAGS + name) or tables.tombstone(TAGS + name):
             raise Conflict(f"a tag is called {name!r}: a branch and a tag may not share a name")
+        require_stored(tables, version)
         if not tables.add_if_new(ref, version.id):
             raise Conflict(f"branch {name!r} exists", fix=f"cas log {name}")
         _record(tables, "branch", at, by, (ref, b"", version.id))
@@ -55,6 +57,7 @@ def move_branch(
 
     def transact(tables: Writing) -> Id:
         current = _current(tables, name, expect)
+        require_stored(tables, version)
         tables.set_if_equals(ref, current, version.id)
         _record(tables, "branch-move", at, by, (ref, current, version.id))
         return current

@@ -13,9 +13,11 @@ from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.names import check_branch
-from castore.store import branches, history, partials, records, tags
+from castore.store import branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
 from castore.store.checkout import Checkout, checkout
+from castore.store.collect import GRACE, CollectRequest, collect
+from castore.store.collect_report import CollectReport
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
@@ -40,6 +42,7 @@ from castore.store.store import Store as OpenStore
 from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
+from castore.store.why import Why, why
 
 
 class Store(OpenStore):
@@ -234,6 +237,41 @@ class Store(OpenStore):
     def tags(self) -> list[tuple[str, Version]]:
         """Every tag and its version."""
         return tags.list_tags(self)
+
+    def gc(
+        self,
+        *,
+        grace: int = GRACE,
+        expire_partials: int | None = None,
+        dry_run: bool = False,
+        by: str = "",
+    ) -> CollectReport:
+        """Free what nothing keeps; `grace` and `expire_partials` are microseconds.
+
+        See `castore.store.collect.CollectRequest`. Raises CorruptObject, Locked.
+        """
+        request = CollectRequest(grace, expire_partials, dry_run=dry_run, by=by)
+        return collect(self, request)
+
+    def pin(self, selector: str, *, why: str = "", by: str = "") -> Version:
+        """Keep a version whatever becomes of branches and tags, and give it back."""
+        version = self.resolve(selector).version
+        pins.pin(self, version, by=by, why=why)
+        return version
+
+    def unpin(self, selector: str, *, by: str = "") -> Version:
+        """End a pin; raises RefNotFound if there is none."""
+        version = self.resolve(selector).version
+        pins.unpin(self, version, by=by)
+        return version
+
+    def pins(self) -> list[pins.Pin]:
+        """Every pinned version."""
+        return pins.list_pins(self)
+
+    def why(self, what: str) -> Why:
+        """What keeps a version, an artifact, an id or a digest: a shortest chain from a root."""
+        return why(self, what)
 
     def partials(self) -> list[partials.Partial]:
         """Every incomplete set that can be resumed or discarded."""

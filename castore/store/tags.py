@@ -6,6 +6,7 @@ from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, RefNotFound, TagExists
 from castore.model.ids import Id
 from castore.model.refs import HEADS, TAGS, tag_ref
+from castore.store.presence import require_stored
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -28,6 +29,7 @@ def create_tag(store: Store, name: str, version: Version, *, by: str, why: str =
             raise Conflict(f"a branch is called {name!r}: a tag and a branch may not share a name")
         if tables.tombstone(ref):
             raise TagExists(f"tag {name!r} was deleted; tag names are never reused")
+        require_stored(tables, version)
         if not tables.add_if_new(ref, version.id):
             raise TagExists(f"tag {name!r} exists", fix=f"cas show {name}")
         refs = [(ref, b"", version.id)]

@@ -155,7 +155,8 @@ NEEDS_STORE = [
     ("commit", "x"), ("status",), ("partial", "list"), ("partial", "show", "r"),
     ("partial", "discard", "r", "-y"), ("log",), ("show",), ("ls",), ("tree",), ("cat", "x:y"),
     ("diff",), ("find", "x"), ("stats",), ("branch",), ("tag",), ("checkout", "x"), ("fsck",),
-    ("op", "log"), ("op", "undo"), ("backup", "copy"),
+    ("op", "log"), ("op", "undo"), ("backup", "copy"), ("gc",), ("pin",), ("unpin", "x"),
+    ("why", "x"),
 ]  # fmt: skip
 
 

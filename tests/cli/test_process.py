@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -159,8 +160,9 @@ def test_a_closed_stream(cas: Cas, out: Path, closed: int) -> None:
 def test_interrupted(cas: Cas) -> None:
     cas("init")
     os.mkfifo("pipe")
+    Path("good.md").write_text("# Good\n")
     process = subprocess.Popen(
-        [*CAS, "commit", "--name", "x", "a=-", "--json"],
+        [*CAS, "commit", "--name", "x", "good.md", "a=-", "--run", "run-1", "--json"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
@@ -180,6 +182,7 @@ def test_interrupted(cas: Cas) -> None:
     assert code == 130
     assert out == b""
     assert b'"error": "Interrupted"' in err
+    assert "--resume run-1" in json.loads(err)["fix"]
     assert b"Traceback" not in err
     assert cas("log", "--json").out == ""
 

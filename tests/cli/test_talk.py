@@ -184,6 +184,22 @@ def test_an_internal_error_is_reported_in_a_file(
     assert "Traceback" in report.read_text()
 
 
+def test_an_interrupted_command_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    error = KeyboardInterrupt()
+    output = Output({})
+    assert tell(error, output) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    error.add_note("cas commit --resume run-1 out")
+    error.add_note("more")
+    tell(error, output)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: interrupted", "try:   cas commit --resume run-1 out",
+    ]  # fmt: skip
+    output.json = True
+    tell(error, output)
+    assert json.loads(capsys.readouterr().err)["fix"] == "cas commit --resume run-1 out"
+
+
 def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     faults = [{"artifact": "a\x1b", "check": "json", "detail": "broken", "line": 3}]
     tell(IncompleteSet("refused", faults=faults, fix="cas x"), Output({}))

@@ -167,7 +167,7 @@ def test_counters_pins_uploads_and_removals(database: Database) -> None:
 
     database.write(transact)
     with_read = database.read
-    assert with_read(lambda reading: (reading.generation(), reading.gc_epoch())) == (2, 1)
+    assert with_read(lambda reading: (reading.generation(), reading.gc_epoch())) == (3, 1)
     assert with_read(lambda reading: reading.pins()) == [(id, "kept")]
     assert with_read(lambda reading: reading.forgotten(id)) == removal
     assert with_read(lambda reading: reading.purged(id)) is None

@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import castore
 from castore import errors
-from castore.model.ids import Id, content_id
+from castore.model.ids import Id, Kind, content_id
 from castore.store.branches import create_branch, delete_branch, move_branch
+from castore.store.collect import GRACE
 from castore.store.partials import discard_partials, list_partials
 from castore.store.verify import fsck
 
@@ -47,10 +48,11 @@ class Model:
     dead_tags: set[str] = field(default_factory=set)
     partials: set[str] = field(default_factory=set)
     operations: dict[tuple[str, str], Id] = field(default_factory=dict)
+    pins: set[Id] = field(default_factory=set)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Commits, carries, refusals, resumption, branches, tags and reopening, against a Model."""
+    """Commits, carries, refusals, resumption, branches, tags, pins, gc, reopening: as a Model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,6 +177,58 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.tag(name, id.hex())
             self.model.tags[name] = id
 
+    @precondition(lambda self: self.model.versions)
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.model.versions)))
+        self.store.pin(id.hex(), why="machine")
+        self.model.pins.add(id)
+
+    @precondition(lambda self: self.model.pins)
+    @rule(data=st.data())
+    def unpin(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.model.pins)))
+        self.store.unpin(id.hex())
+        self.model.pins.remove(id)
+
+    def reached(self) -> set[Id]:
+        """The versions that branches, tags, pins and incomplete sets lead to."""
+        roots = [*self.model.heads.values(), *self.model.tags.values(), *self.model.pins]
+        for run in self.model.partials:
+            partial = self.store.resolve(f"partial/{run}/strict").version
+            roots += partial.manifest.parents
+        found: set[Id] = set()
+        for root in roots:
+            at: Id | None = root
+            while at is not None and at not in found:
+                found.add(at)
+                at = self.model.parents[at]
+        return found
+
+    @rule(keep=st.booleans())
+    def collect(self, keep: bool) -> None:
+        said = self.store.gc(grace=GRACE if keep else 0, dry_run=True)
+        done = self.store.gc(grace=GRACE if keep else 0)
+        assert (done.freed, done.dead, done.reasons) == (said.freed, said.dead, said.reasons)
+        if keep:
+            # Everything was committed within the grace; only what an earlier one took is gone.
+            assert self.model.versions.keys() <= self.stored()
+            return
+        kept = self.reached()
+        assert kept == self.stored() - self.sealed()
+        self.model.versions = {id: self.model.versions[id] for id in kept}
+        self.model.operations = {key: id for key, id in self.model.operations.items() if id in kept}
+
+    def stored(self) -> set[Id]:
+        """Every version in the store."""
+        return self.store.database.read(
+            lambda tables: {id for id, row in tables.object_rows() if row.kind is Kind.MANIFEST}
+        )
+
+    def sealed(self) -> set[Id]:
+        """The incomplete versions that can be resumed."""
+        return {partial.version.id for partial in list_partials(self.store) if partial.version}
+
     @rule()
     def reopen(self) -> None:
         self.store.close()
@@ -189,6 +243,7 @@ class StoreMachine(RuleBasedStateMachine):
         tags = {name: version.id for name, version in self.store.tags()}
         assert tags == self.model.tags
         assert {partial.run for partial in list_partials(self.store)} == self.model.partials
+        assert {pin.version.id for pin in self.store.pins()} == self.model.pins
 
     @invariant()
     def content_agrees(self) -> None:

@@ -1,0 +1,76 @@
+"""`cas gc`: free what nothing keeps."""
+
+from __future__ import annotations
+
+import click
+
+from castore.cli.access import actor, opened
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.screen import clean, columns, plural, size
+from castore.cli.verbs import verb
+from castore.store.collect import GRACE, CollectRequest, collect
+from castore.store.collect_report import CollectReport
+from castore.store.moments import parse_moment
+from castore.store.store import Store
+
+
+@verb(
+    "gc",
+    examples=[
+        ("cas gc -n", "what is dead, why, and how much that would free"),
+        ("cas gc --grace 0 --expire-partials 14d", "also what was deleted just now"),
+    ],
+)
+@click.option("-n", "--dry-run", is_flag=True, help="say what would go, change nothing")
+@click.option("--grace", default="", metavar="AGE", help="keep what the log names that long (30d)")
+@click.option("--expire-partials", default="", metavar="AGE", help="give up older incomplete sets")
+@click.pass_obj
+def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str) -> None:
+    """Free what no branch, tag, pin, incomplete set or recent operation keeps.
+
+    Commits may go on meanwhile. Freed space is used again by later commits; the file itself does
+    not shrink.
+    """
+    with opened(call) as store:
+        request = CollectRequest(
+            grace=_age(store, grace) if grace else GRACE,
+            expire_partials=_age(store, expire_partials) if expire_partials else None,
+            dry_run=dry_run,
+            by=actor(call),
+        )
+        report = collect(store, request)
+        if call.output.json:
+            call.output.record(report.as_json())
+            return
+        _print(call.output, report)
+
+
+def _age(store: Store, text: str) -> int:
+    """Microseconds from a moment to now; `0` is none."""
+    now = store.now()
+    return 0 if text == "0" else max(0, now - parse_moment(text, now))
+
+
+def _print(output: Output, report: CollectReport) -> None:
+    for run, branch in report.expired:
+        verb = "would give up" if report.dry_run else "gave up"
+        output.line(f"{verb} the incomplete set of {clean(branch)}, run {clean(run)}")
+    rows = [
+        (clean(reason.name), size(reason.bytes), plural(reason.objects, "object"))
+        for reason in report.reasons
+    ]
+    rows.append(("dead", size(report.dead), "in all, before compression"))
+    if report.kept:
+        rows.append(("  stays", size(report.kept), "for now, in blocks at least half alive"))
+    word = "would free" if report.dry_run else "freed"
+    rows.append((word, size(report.freed), f"as stored, {report.freed:,} bytes"))
+    if report.cached_files:
+        rows.append(("cache", f"{report.cached_files:,}", "oldest rows of the cache of files"))
+    for line in columns(rows, right=[1]):
+        output.row(line)
+    output.say(
+        f"the file keeps its {size(report.file)}: freed space in it is used by later commits"
+    )
+    if report.dry_run and (report.dead or report.expired):
+        output.next("cas gc")

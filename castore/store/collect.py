@@ -1,0 +1,199 @@
+"""Collection (`gc`): frees what nothing keeps any more, beside whoever reads and writes.
+
+Everything that refs, pins, sessions and the newer part of the operation log need is marked, in
+short read transactions; what is not marked is removed in short write transactions. The clock only
+ever keeps something. Killed at any moment, it leaves a whole store, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from castore.database.reading import Reading
+from castore.database.tables import NEXT_BLOCK_KEY
+from castore.database.writing import Writing
+from castore.errors import Locked
+from castore.model.ids import Id
+from castore.store.collect_cache import CACHE_ROWS, trim_files
+from castore.store.collect_census import Census
+from castore.store.collect_expire import Expired, expire, expired_partials
+from castore.store.collect_map import LiveMap, Places
+from castore.store.collect_mark import Marker
+from castore.store.collect_report import (
+    EXPIRED,
+    FORGOTTEN,
+    UNREACHED,
+    CollectReport,
+    Reason,
+    Tally,
+)
+from castore.store.collect_roots import Roots
+from castore.store.collect_sweep import READ_BUDGET, Disturbed, Sweep, check_epoch
+from castore.store.store import Store
+
+GRACE: Final = 30 * 86_400_000_000
+"""How long the operation log keeps what its entries name, in microseconds."""
+_ATTEMPTS: Final = 8
+_SLICE_ROWS: Final = 100_000
+_SLICE_BLOCKS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CollectRequest:
+    """How to collect: `grace` and `expire_partials` are microseconds.
+
+    What the operation log names within `grace` stays; 0 keeps nothing for its sake. Incomplete sets
+    that are older than `expire_partials` and that nobody works on are given up first; None: none.
+    `cache_rows` of the cache of files stay, the newest. `by` is for the operation log.
+    """
+
+    grace: int = GRACE
+    expire_partials: int | None = None
+    dry_run: bool = False
+    cache_rows: int = CACHE_ROWS
+    by: str = ""
+
+
+def collect(store: Store, request: CollectRequest) -> CollectReport:
+    """Free what nothing keeps; safe beside commits, and beside another collection.
+
+    Memory is bounded: about a bit for each object and 2 bytes for each block, see
+    `castore.store.collect_map`. Raises CorruptObject for a damaged store, of which nothing is
+    removed, and Locked when other collections keep getting in between.
+    """
+    given_up = Expired()
+    if request.expire_partials is not None:
+        given_up = expired_partials(store, store.now() - request.expire_partials)
+        if not request.dry_run:
+            expire(store, given_up, by=request.by)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _Collection(store, request, given_up).run()
+        except Disturbed:
+            continue
+    raise Locked(f"{store.folder}: other collections are under way", fix="wait for them")
+
+
+class _Collection:
+    """One attempt: map, mark, census, sweep."""
+
+    def __init__(self, store: Store, request: CollectRequest, given_up: Expired) -> None:
+        self._store = store
+        self._database = store.database
+        self._request = request
+        self._given_up = given_up
+        self._epoch = self._database.read(lambda tables: tables.gc_epoch())
+
+    def run(self) -> CollectReport:
+        """Collect, or with `dry_run` only count; raises Disturbed."""
+        marker, reasons = self._mark()
+        live = marker.live
+        tally = Tally(partial(_reason, reasons))
+        census = self._census(live)
+        sweep = Sweep(
+            self._store, marker, census, tally, epoch=self._epoch, begin=self._record_begin
+        )
+        if self._request.dry_run:
+            sweep.estimate()
+        else:
+            sweep.run()
+        trimmed = trim_files(
+            self._database, self._request.cache_rows, dry_run=self._request.dry_run
+        )
+        report = self._report(tally, live.count, trimmed)
+        if not self._request.dry_run and tally.slices:
+            self._database.write(partial(self._record_end, report=report), urgent=True)
+        return report
+
+    def _mark(self) -> tuple[Marker, list[tuple[str, LiveMap]]]:
+        """Everything alive, and for each reason to be dead those that are so for it."""
+        limit = self._database.read(lambda tables: tables.integer(NEXT_BLOCK_KEY.decode()))
+        places = Places()
+        start: Id = b""
+        while True:
+            rows, start = self._database.read(partial(_places, start=start))
+            places.add(rows)
+            if not start:
+                break
+        live = LiveMap(places, limit)
+        request = self._request
+        since = self._store.now() - request.grace if request.grace else None
+        without = self._given_up.names(refs=not request.grace) if request.dry_run else ()
+        marker = Marker(live, Roots(since, without))
+        cut = marker.cut = []
+        self._walk(marker)
+        marker.cut = None
+        reasons = []
+        for name, ids in ((EXPIRED, self._given_up.ids), (FORGOTTEN, cut)):
+            if ids:
+                found = Marker(LiveMap(Places(), limit, live))
+                for id in ids:
+                    found.give(id)
+                self._walk(found)
+                reasons.append((name, found.live))
+        return marker, reasons
+
+    def _walk(self, marker: Marker) -> None:
+        def step(tables: Reading) -> bool:
+            check_epoch(tables, self._epoch)
+            return marker.catch_up(tables, READ_BUDGET)
+
+        while not self._database.read(step):
+            pass
+
+    def _census(self, live: LiveMap) -> Census:
+        census = Census(live)
+        while self._database.read(census.scan):
+            pass
+        for at in range(0, len(census.metadata), _SLICE_BLOCKS):
+            numbers = census.metadata[at : at + _SLICE_BLOCKS]
+
+            self._database.read(partial(self._relate, census=census, numbers=numbers))
+        return census
+
+    def _relate(self, tables: Reading, census: Census, numbers: Iterable[int]) -> None:
+        check_epoch(tables, self._epoch)
+        for number in numbers:
+            census.relate_layouts(tables, number)
+
+    def _record_begin(self, tables: Writing) -> None:
+        """Whatever happens next, the log tells that something was removed."""
+        tables.append_operation("gc-begin", at=self._store.now(), by=self._request.by)
+
+    def _record_end(self, tables: Writing, report: CollectReport) -> None:
+        detail = {
+            "dead_bytes": report.dead,
+            "freed_bytes": report.freed,
+            "grace": self._request.grace,
+            "objects": sum(reason.objects for reason in report.reasons),
+        }
+        tables.append_operation("gc", at=self._store.now(), by=self._request.by, detail=detail)
+
+    def _report(self, tally: Tally, alive: int, trimmed: int) -> CollectReport:
+        reasons = [Reason(name, *counts) for name, counts in sorted(tally.reasons.items())]
+        return CollectReport(
+            dry_run=self._request.dry_run,
+            alive=alive,
+            dead=tally.dead,
+            kept=tally.kept,
+            freed=tally.freed,
+            reasons=tuple(reasons),
+            dropped_blocks=tally.dropped_blocks,
+            rewritten_blocks=tally.rewritten_blocks,
+            expired=self._given_up.partials,
+            cached_files=trimmed,
+            slices=tally.slices,
+            largest=tally.largest,
+            file=self._database.file_bytes(),
+        )
+
+
+def _places(tables: Reading, start: Id) -> tuple[list[tuple[int, int]], Id]:
+    return tables.places(start, _SLICE_ROWS)
+
+
+def _reason(reasons: list[tuple[str, LiveMap]], block: int, slot: int) -> str:
+    return next((name for name, found in reasons if found.marked(block, slot)), UNREACHED)

@@ -1,0 +1,84 @@
+"""The census of blocks: which ones are to be looked at, and which ones need each other."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import islice
+from typing import Final
+
+from castore.content.blocks import decode_block
+from castore.content.deltas import block_place, raw_bytes
+from castore.database.reading import BlockInfo, Reading
+from castore.database.tables import ObjectRow, State
+from castore.model.ids import Id, Kind
+from castore.model.pages import decode_layout, encode_layout
+from castore.store.collect_map import LiveMap
+
+_SLICE_ROWS: Final = 20_000
+# How the payload of a layout page of level 0 begins.
+_LEAF: Final = encode_layout(0, ())[:-7]
+
+
+class Census:
+    """Blocks that are not wholly alive, by number; who has bases in which; objects stored twice.
+
+    `dependants` maps a block to the deltas that have bases in it; `copies` an object to the other
+    blocks it lies in, without a row that leads there; `pages_above` a block with pages of a layout
+    to those with the pages above, for layouts that are dead.
+    """
+
+    def __init__(self, live: LiveMap) -> None:
+        self._live = live
+        self._next = 0
+        self.metadata: array[int] = array("Q")
+        self.content: array[int] = array("Q")
+        self.dependants: dict[int, list[int]] = {}
+        self.copies: dict[Id, list[int]] = {}
+        self.pages_above: dict[int, set[int]] = {}
+
+    def scan(self, tables: Reading) -> bool:
+        """Go on with a slice of `blockinfo`; False when there is no more."""
+        rows = list(islice(tables.block_infos(self._next), _SLICE_ROWS))
+        for number, info in rows:
+            self._next = number + 1
+            self._relate(tables, number, info)
+            partly = any(not self._live.whole(base) for base in info.bases)
+            if partly or not self._live.whole(number):
+                (self.metadata if info.metadata else self.content).append(number)
+        return len(rows) == _SLICE_ROWS
+
+    def extend(self, tables: Reading) -> None:
+        """Take in the blocks that were added since; they are new, and not to be looked at."""
+        for number, info in tables.block_infos(self._next):
+            self._next = number + 1
+            self._relate(tables, number, info)
+
+    def relate_layouts(self, tables: Reading, number: int) -> None:
+        """Note which blocks hold pages below the dead layout pages in block `number`."""
+        where = block_place(number)
+        block = decode_block(tables.block(number) or b"", where)
+        if all(member.kind is not Kind.LAYOUT for member in block.members):
+            return
+        raw = raw_bytes(block, tables.load, where)
+        for slot, member in enumerate(block.members):
+            start, end = block.span(slot)
+            if member.kind is not Kind.LAYOUT or raw.startswith(_LEAF, start):
+                continue
+            if self._live.alive(number, slot):
+                continue
+            for part in decode_layout(raw[start:end]).parts:
+                row = tables.object_row(part.id)
+                if row is not None and row.state is State.STORED and row.block != number:
+                    self.pages_above.setdefault(row.block, set()).add(number)
+
+    def _relate(self, tables: Reading, number: int, info: BlockInfo) -> None:
+        for base in info.bases:
+            self.dependants.setdefault(base, []).append(number)
+        if info.live == info.raw:
+            return
+        block = decode_block(tables.block(number) or b"", block_place(number))
+        for slot, (id, kind, _) in enumerate(block.members):
+            row = tables.object_row(id)
+            here = ObjectRow(number, slot, kind, State.STORED)
+            if row is not None and row.state is State.STORED and row != here:
+                self.copies.setdefault(id, []).append(number)

@@ -1,0 +1,270 @@
+"""Judging a block: what in it is dead, whether it stays, and what is put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block, decode_block
+from castore.content.deltas import block_place, raw_bytes
+from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
+from castore.content.sink import EncodedBlock
+from castore.database.derive import INDEXED, Index
+from castore.database.reading import Reading
+from castore.database.tables import ObjectRow, State
+from castore.errors import CorruptObject
+from castore.model.ids import Id, Kind, object_id
+from castore.model.limits import BLOCK_MEMBERS, KIB, SMALL_OBJECT_BYTES, SOLID_BLOCK_BYTES
+from castore.store.collect_census import Census
+from castore.store.collect_map import LiveMap
+
+# What deleting or changing one row may cost: the page it lies in.
+_ROW_BYTES: Final = 4 * KIB
+# A row of `lookup` for about so many bytes of an indexed object.
+_LOOKUP_EVERY: Final = 48
+
+
+class Dead(NamedTuple):
+    """A dead object: its place in the block and its raw size."""
+
+    slot: int
+    kind: Kind
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What becomes of a block.
+
+    Unless `changed` it stays, its dead objects with it. Else `blocks` take its place, `dropped` are
+    the objects that go, `pointed` those of which another copy is found from now on. `copied` is
+    the raw bytes of second copies in it. `members` are the ids of all its members.
+    """
+
+    number: int
+    stored: int
+    members: tuple[Id, ...]
+    dead: tuple[Dead, ...]
+    copied: int
+    changed: bool
+    blocks: tuple[EncodedBlock, ...] = ()
+    dropped: tuple[tuple[Kind, Id, bytes], ...] = ()
+    pointed: tuple[tuple[Id, ObjectRow, int], ...] = ()
+
+    @property
+    def freed(self) -> int:
+        """The bytes of blocks that this gains; below 0 when a delta has to be written in full."""
+        return self.stored - self.written if self.changed else 0
+
+    @property
+    def written(self) -> int:
+        """The bytes of the blocks that take its place."""
+        return sum(len(block.data) for block in self.blocks)
+
+    @property
+    def cost(self) -> int:
+        """About how many bytes of pages the change frees and dirties, at most."""
+        rows = 2 + len(self.dropped) + len(self.pointed)
+        rows += sum(len(block.members) for block in self.blocks)
+        rows += sum(len(payload) // _LOOKUP_EVERY for _, _, payload in self.dropped)
+        return self.stored + self.written + rows * _ROW_BYTES
+
+
+def judge(
+    tables: Reading,
+    number: int,
+    live: LiveMap,
+    census: Census,
+    *,
+    gone: Set[int] = frozenset(),
+    spared: Set[Id] = frozenset(),
+) -> Judgement | None:
+    """What becomes of block `number`; None if it is not there any more.
+
+    `gone` are blocks that count as removed already, `spared` objects that are alive although the
+    map does not say so yet. Content stays while at least half of it is alive and no base of it is
+    dead. Metadata never stays beside something dead: what is stored has all it needs.
+    """
+    data = tables.block(number)
+    if data is None:
+        return None
+    where = block_place(number)
+    block = decode_block(data, where)
+    here = set(_here(tables, number, block))
+    alive = {s for s in here if live.alive(number, s) or block.members[s].id in spared}
+    dead = tuple(
+        Dead(slot, block.members[slot].kind, block.members[slot].size)
+        for slot in sorted(here - alive)
+    )
+    copied = block.raw_size - sum(block.members[slot].size for slot in here)
+    found = Judgement(
+        number, len(data), tuple(member.id for member in block.members), dead, copied, False
+    )
+    if not _changes(block, alive, dead, copied, _has_dead_base(tables, block, live)):
+        return found
+    pointed = tuple(_pointed(tables, number, block, here, census, gone))
+    moved = alive - {slot for slot in here if block.members[slot].id in {p[0] for p in pointed}}
+    return _change(tables, found, block, pointed, sorted(moved))
+
+
+def needed_by(tables: Reading, number: int, live: LiveMap, census: Census) -> Iterator[int]:
+    """The blocks that must go before block `number` does, or with it.
+
+    They hold what refers to something dead in it, or deltas with a dead base in it, or copies.
+    """
+    info = tables.block_info(number)
+    if info is None or not (info.metadata or census.copies or number in census.dependants):
+        return
+    data = tables.block(number)
+    if data is None:
+        return
+    block = decode_block(data, block_place(number))
+    dead = {
+        block.members[slot].id: block.members[slot].kind
+        for slot in _here(tables, number, block)
+        if not live.alive(number, slot)
+    }
+    found = set(census.pages_above.get(number, ()))
+    for id, kind in dead.items():
+        found.update(census.copies.get(id, ()))
+        for holder in _holders(tables, id, kind) if block.metadata else ():
+            row = tables.object_row(holder)
+            stored = row is not None and row.state is State.STORED
+            if row is not None and stored and not live.alive(row.block, row.slot):
+                found.add(row.block)
+    for dependant in census.dependants.get(number, ()):
+        above = tables.block(dependant)
+        if above is not None:
+            bases = decode_block(above, block_place(dependant)).bases
+            if any(base in dead for base in bases):
+                found.add(dependant)
+    found.discard(number)
+    yield from sorted(found)
+
+
+def _holders(tables: Reading, id: Id, kind: Kind) -> Iterator[Id]:
+    yield from (holder for holder, _ in tables.containers(id))
+    if kind in (Kind.MANIFEST, Kind.NOTE):
+        yield from (note for _, note in tables.lookup(Index.TARGET, id))
+    if kind is Kind.MANIFEST:
+        yield from (child for _, child in tables.lookup(Index.CHILD, id))
+
+
+def _here(tables: Reading, number: int, block: Block) -> Iterator[int]:
+    """The places whose objects are found here, not in another block."""
+    for slot, (id, kind, _) in enumerate(block.members):
+        if tables.object_row(id) == ObjectRow(number, slot, kind, State.STORED):
+            yield slot
+
+
+def _has_dead_base(tables: Reading, block: Block, live: LiveMap) -> bool:
+    for base in block.bases:
+        row = tables.object_row(base)
+        if row is None or row.state is not State.STORED:
+            raise CorruptObject(
+                f"{base.hex()}, a base of a delta, is not stored: nothing is removed from a "
+                "damaged store",
+                id=base.hex(),
+                where="blocks",
+                fix="cas fsck --full",
+            )
+        if not live.alive(row.block, row.slot):
+            return True
+    return False
+
+
+def _changes(
+    block: Block, alive: Set[int], dead: Sequence[Dead], copied: int, dead_base: bool
+) -> bool:
+    if block.metadata:
+        return bool(dead or copied or dead_base)
+    kept = sum(block.members[slot].size for slot in alive)
+    return dead_base or not alive or 2 * kept < block.raw_size
+
+
+def _pointed(
+    tables: Reading, number: int, block: Block, here: Set[int], census: Census, gone: Set[int]
+) -> Iterator[tuple[Id, ObjectRow, int]]:
+    """The objects that lie in another block too, and their rows there: in the oldest."""
+    for slot in sorted(here):
+        id, kind, size = block.members[slot]
+        for other in sorted(census.copies.get(id, ())):
+            data = None if other == number or other in gone else tables.block(other)
+            if data is not None:
+                ids = [member.id for member in decode_block(data, block_place(other)).members]
+                yield id, ObjectRow(other, ids.index(id), kind, State.STORED), size
+                break
+
+
+def _change(
+    tables: Reading,
+    found: Judgement,
+    block: Block,
+    pointed: tuple[tuple[Id, ObjectRow, int], ...],
+    moved: list[int],
+) -> Judgement:
+    where = block_place(found.number)
+    elsewhere = {id for id, _, _ in pointed}
+    gone = [dead for dead in found.dead if block.members[dead.slot].id not in elsewhere]
+    raw = b""
+    if moved or any(dead.kind in INDEXED for dead in gone):
+        raw = raw_bytes(block, tables.load, where)
+    dropped = tuple(
+        (dead.kind, block.members[dead.slot].id, _payload(block, raw, dead.slot, where))
+        if dead.kind in INDEXED
+        else (dead.kind, block.members[dead.slot].id, b"")
+        for dead in gone
+    )
+    kept = [
+        (block.members[slot].kind, block.members[slot].id, _payload(block, raw, slot, where))
+        for slot in moved
+    ]
+    blocks = tuple(_encoded(kept, metadata=block.metadata))
+    return Judgement(
+        found.number,
+        found.stored,
+        found.members,
+        found.dead,
+        found.copied,
+        True,
+        blocks,
+        dropped,
+        pointed,
+    )
+
+
+def _payload(block: Block, raw: bytes, slot: int, where: str) -> bytes:
+    """The bytes of a member; what does not match its id is not carried on as if it did."""
+    start, end = block.span(slot)
+    id, kind, _ = block.members[slot]
+    payload = raw[start:end]
+    if kind is not Kind.LAYOUT and object_id(kind, payload) != id:
+        raise CorruptObject(
+            f"{where}: the bytes of {id.hex()} do not match it: nothing is removed from a damaged "
+            "store",
+            id=id.hex(),
+            where=where,
+            fix="cas fsck --full",
+        )
+    return payload
+
+
+def _encoded(kept: Sequence[tuple[Kind, Id, bytes]], *, metadata: bool) -> Iterator[EncodedBlock]:
+    if metadata:
+        if kept:
+            yield from encode_metadata(kept)
+        return
+    solid: list[tuple[Id, bytes]] = []
+    solid_bytes = 0
+    for _, id, data in kept:
+        if not 0 < len(data) < SMALL_OBJECT_BYTES:
+            yield from encode_chunks([(id, data)])
+            continue
+        solid.append((id, data))
+        solid_bytes += len(data)
+        if solid_bytes >= SOLID_BLOCK_BYTES or len(solid) >= BLOCK_MEMBERS:
+            yield from encode_solid(solid)
+            solid, solid_bytes = [], 0
+    if solid:
+        yield from encode_solid(solid)

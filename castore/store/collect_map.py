@@ -1,0 +1,140 @@
+"""Which objects are alive: one bit for each, by the block and the place they lie in.
+
+A Python set takes 118 bytes an id. Here a page of 4,096 block numbers takes 1 KiB if no block in it
+holds more than one object, else 2 bytes a block and a bit an object; numbers that are not in use
+any more take nothing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Final
+
+_BLOCKS: Final = 4096
+_SHIFT: Final = 12
+_RUN: Final = 64
+
+
+class Places:
+    """How many places each block has, counted from the rows of all objects."""
+
+    def __init__(self) -> None:
+        self.counts: dict[int, array[int]] = {}
+
+    def add(self, places: Iterable[tuple[int, int]]) -> None:
+        """Count the (block, slot) of stored objects."""
+        counts = self.counts
+        for block, slot in places:
+            page = counts.get(block >> _SHIFT)
+            if page is None:
+                page = counts[block >> _SHIFT] = array("H", bytes(2 * _BLOCKS))
+            if page[block & _BLOCKS - 1] <= slot:
+                page[block & _BLOCKS - 1] = slot + 1
+
+
+class _Page:
+    """Bits of 4,096 blocks; `counts` is None where each has one object or none."""
+
+    __slots__ = ("bits", "counts", "known", "starts")
+
+    def __init__(self, counts: array[int] | None, known: bytes, starts: array[int]) -> None:
+        self.counts = counts
+        self.known = known
+        self.starts = starts
+        total = starts[-1] if counts is not None else _BLOCKS
+        self.bits = bytearray((total + 7) // 8)
+
+    def start(self, at: int) -> int:
+        """The first bit of a block."""
+        assert self.counts is not None
+        run = at // _RUN
+        return self.starts[run] + sum(self.counts[run * _RUN : at])
+
+
+class LiveMap:
+    """The objects found alive. Blocks from number `limit` on are new and count as alive.
+
+    With `over` it shares the places of another map, and takes no object that the other has.
+    """
+
+    def __init__(self, places: Places, limit: int, over: LiveMap | None = None) -> None:
+        self.limit = limit
+        self.count = 0
+        self._over = over
+        self._late: dict[int, int] = {}
+        if over is None:
+            self._pages = {
+                number: _page(places.counts.pop(number)) for number in list(places.counts)
+            }
+        else:
+            self._pages = {
+                number: _Page(page.counts, page.known, page.starts)
+                for number, page in over._pages.items()
+            }
+
+    def mark(self, block: int, slot: int) -> bool:
+        """Note that an object is alive; whether that is news."""
+        if self._over is not None and self._over.marked(block, slot):
+            return False
+        page = self._pages.get(block >> _SHIFT)
+        at = _bit(page, block & _BLOCKS - 1, slot) if page is not None else -1
+        if page is None or at < 0:
+            seen = self._late.get(block, 0)
+            if seen >> slot & 1:
+                return False
+            self._late[block] = seen | 1 << slot
+        else:
+            if page.bits[at >> 3] >> (at & 7) & 1:
+                return False
+            page.bits[at >> 3] |= 1 << (at & 7)
+        self.count += 1
+        return True
+
+    def marked(self, block: int, slot: int) -> bool:
+        """Whether an object was found alive."""
+        page = self._pages.get(block >> _SHIFT)
+        at = _bit(page, block & _BLOCKS - 1, slot) if page is not None else -1
+        if page is None or at < 0:
+            return bool(self._late.get(block, 0) >> slot & 1)
+        return bool(page.bits[at >> 3] >> (at & 7) & 1)
+
+    def alive(self, block: int, slot: int) -> bool:
+        """Whether an object may not go: found alive, or new."""
+        return block >= self.limit or self.marked(block, slot)
+
+    def whole(self, block: int) -> bool:
+        """Whether everything whose row led to a block when the map was made is alive."""
+        if block >= self.limit:
+            return True
+        page = self._pages.get(block >> _SHIFT)
+        at = block & _BLOCKS - 1
+        if page is None:
+            return False
+        if page.counts is None:
+            return bool(page.known[at >> 3] & page.bits[at >> 3] & 1 << (at & 7))
+        count, start = page.counts[at], page.start(at)
+        window = page.bits[start >> 3 : (start + count + 7) >> 3]
+        bits = int.from_bytes(window, "little") >> (start & 7)
+        mask = (1 << count) - 1
+        return count > 0 and bits & mask == mask
+
+
+def _page(counts: array[int]) -> _Page:
+    if max(counts) > 1:
+        starts = array("I", bytes(4 * (_BLOCKS // _RUN + 1)))
+        for run in range(_BLOCKS // _RUN):
+            starts[run + 1] = starts[run] + sum(counts[run * _RUN : (run + 1) * _RUN])
+        return _Page(counts, b"", starts)
+    known = bytearray(_BLOCKS // 8)
+    for at, count in enumerate(counts):
+        if count:
+            known[at >> 3] |= 1 << (at & 7)
+    return _Page(None, bytes(known), array("I"))
+
+
+def _bit(page: _Page, at: int, slot: int) -> int:
+    """The bit of an object in its page, -1 for a place that was not known."""
+    if page.counts is None:
+        return at if slot == 0 and page.known[at >> 3] >> (at & 7) & 1 else -1
+    return page.start(at) + slot if slot < page.counts[at] else -1

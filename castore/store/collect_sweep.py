@@ -1,0 +1,245 @@
+"""Sweeping: what is dead goes, in small transactions, whatever refers to it before it does.
+
+An object that is stored has all it needs, at every moment and also when the collector is killed.
+So metadata goes before content, and in metadata blocks go after those that hold what refers to
+them. Before it removes anything, each transaction marks what became a root since the last one.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from castore.content.blocks import decode_block
+from castore.content.deltas import block_place
+from castore.database.reading import Reading
+from castore.database.rebuild import block_info
+from castore.database.writing import Writing
+from castore.errors import CastoreError
+from castore.model.ids import Id
+from castore.model.limits import MIB
+from castore.store.collect_census import Census
+from castore.store.collect_judge import Judgement, judge, needed_by
+from castore.store.collect_map import LiveMap
+from castore.store.collect_mark import Marker
+from castore.store.collect_order import ordered_groups
+from castore.store.collect_report import Tally
+from castore.store.store import Store
+
+# Of pages, at most, in one transaction: 0.1 s of a writer's time on a slow machine.
+SLICE_BYTES: Final = 8 * MIB
+# Objects looked at in one read transaction, and before the removals of a write transaction.
+READ_BUDGET: Final = 20_000
+WRITE_BUDGET: Final = 4_000
+_LOOKED_AT: Final = 256
+# Only a test that must fail without it switches this off.
+mark_again = True
+
+
+class Disturbed(CastoreError):
+    """Another collection removed something: what was marked is not worth anything any more."""
+
+
+@dataclass(slots=True)
+class _Slice:
+    """What one write transaction did."""
+
+    groups: int = 0
+    epoch: int = 0
+    cost: int = 0
+    judged: list[Judgement] = field(default_factory=list)
+    pointed: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Sweep:
+    """One pass over the blocks of a census, after everything alive was marked.
+
+    `epoch` is the `gc_epoch` under which marking began; `begin` is run in the first transaction
+    that removes something. Raises Disturbed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        marker: Marker,
+        census: Census,
+        tally: Tally,
+        *,
+        epoch: int,
+        begin: Callable[[Writing], None],
+    ) -> None:
+        self._database = store.database
+        self._marker = marker
+        self._live: LiveMap = marker.live
+        self._census = census
+        self._tally = tally
+        self._epoch = epoch
+        self._begin: Callable[[Writing], None] | None = begin
+        self._copied = {number for others in census.copies.values() for number in others}
+        self._gone: set[int] = set()
+
+    def estimate(self) -> None:
+        """Count what `run` would do, and change nothing."""
+        for numbers in (self._census.metadata, self._census.content):
+            for found in self._judged(numbers):
+                for judgement in found:
+                    self._tally.add(judgement)
+
+    def run(self) -> None:
+        """Remove everything that is dead."""
+        for numbers in (self._census.metadata, self._census.content):
+            changes: list[list[Judgement]] = []
+            cost = 0
+            for found in self._judged(numbers):
+                for judgement in found:
+                    if not judgement.changed:
+                        self._tally.add(judgement)
+                changing = [judgement for judgement in found if judgement.changed]
+                if changing:
+                    changes.append(changing)
+                    cost += sum(judgement.cost for judgement in changing)
+                if cost >= SLICE_BYTES:
+                    self._apply(changes)
+                    changes, cost = [], 0
+            self._apply(changes)
+
+    def _judged(self, numbers: array[int]) -> Iterator[list[Judgement]]:
+        """Groups in the order in which they may go."""
+        seen = bytearray(len(numbers))
+        at = len(numbers)
+        while at > 0:
+            groups, at = self._database.read(
+                partial(self._prepare, numbers=numbers, seen=seen, at=at)
+            )
+            yield from groups
+
+    def _prepare(
+        self, tables: Reading, numbers: array[int], seen: bytearray, at: int
+    ) -> tuple[list[list[Judgement]], int]:
+        """Judge blocks from the newest down, about one slice of them; where to go on."""
+        check_epoch(tables, self._epoch)
+        groups: list[list[Judgement]] = []
+        census = self._census
+        cost = looked_at = 0
+        while at > 0 and cost < SLICE_BYTES and looked_at < _LOOKED_AT:
+            at -= 1
+            if seen[at]:
+                continue
+            needs = partial(needed_by, tables, live=self._live, census=census)
+            for group in ordered_groups(numbers[at], needs):
+                judged = []
+                for number in group:
+                    looked_at += 1
+                    place = bisect_left(numbers, number)
+                    known = place < len(numbers) and numbers[place] == number
+                    if known and seen[place]:
+                        continue
+                    if known:
+                        seen[place] = 1
+                    found = self._judge(tables, number)
+                    if found is not None:
+                        judged.append(found)
+                        cost += found.cost if found.changed else 0
+                groups.append(judged)
+        return groups, at
+
+    def _judge(self, tables: Reading, number: int) -> Judgement | None:
+        found = judge(tables, number, self._live, self._census, gone=self._gone)
+        if found is not None and found.changed and number in self._copied:
+            self._gone.add(number)
+        return found
+
+    def _apply(self, groups: list[list[Judgement]]) -> None:
+        while groups:
+            done = self._database.write(partial(self._slice, groups=groups), urgent=True)
+            if done is None:
+                self._catch_up()
+                continue
+            groups = groups[done.groups :]
+            if not done.judged:
+                continue
+            self._begin = None
+            self._epoch = done.epoch
+            self._tally.add_slice(done.cost)
+            for judgement in done.judged:
+                self._tally.add(judgement)
+            for block, slot in done.pointed:
+                self._live.mark(block, slot)
+
+    def _catch_up(self) -> None:
+        """Mark what is too much for a write transaction."""
+
+        def mark(tables: Reading) -> bool:
+            check_epoch(tables, self._epoch)
+            return self._marker.catch_up(tables, READ_BUDGET)
+
+        while not self._database.read(mark):
+            pass
+
+    def _slice(self, tables: Writing, groups: list[list[Judgement]]) -> _Slice | None:
+        """Remove the first of these groups; None if there is too much to be marked before."""
+        check_epoch(tables, self._epoch)
+        self._census.extend(tables)
+        if mark_again and not self._marker.catch_up(tables, WRITE_BUDGET):
+            return None
+        done = _Slice()
+        spared: set[Id] = set()
+        for group in groups:
+            cost = sum(judgement.cost for judgement in group)
+            if done.groups and done.cost + cost > SLICE_BYTES:
+                break
+            done.groups += 1
+            for judgement in group:
+                self._remove(tables, self._current(tables, judgement, spared), done, spared)
+        if done.judged:
+            if self._begin is not None:
+                self._begin(tables)
+            done.epoch = tables.bump_gc_epoch()
+        return done
+
+    def _current(self, tables: Writing, found: Judgement, spared: set[Id]) -> Judgement | None:
+        """The judgement, made anew if something in the block came to life or has a copy."""
+        copies = self._census.copies
+        holds = not any(self._live.marked(found.number, dead.slot) for dead in found.dead)
+        if holds and not (copies and any(id in copies for id in found.members)):
+            return found
+        return judge(tables, found.number, self._live, self._census, spared=spared)
+
+    def _remove(
+        self, tables: Writing, found: Judgement | None, done: _Slice, spared: set[Id]
+    ) -> None:
+        if found is None:
+            return
+        done.judged.append(found)
+        if not found.changed:
+            return
+        done.cost += found.cost
+        alive = {
+            id
+            for slot, id in enumerate(found.members)
+            if self._live.alive(found.number, slot) or id in spared
+        }
+        tables.replace_block(found.number, found.blocks, found.dropped)
+        for id, row, size in found.pointed:
+            tables.put_object_row(id, row)
+            info = tables.block_info(row.block)
+            if info is not None:
+                tables.put_block_info(row.block, info._replace(live=info.live + size))
+            if id in alive:
+                spared.add(id)
+                done.pointed.append((row.block, row.slot))
+        for number in self._census.dependants.get(found.number, ()):
+            data = tables.block(number)
+            if data is not None:
+                block = decode_block(data, block_place(number))
+                tables.put_block_info(number, block_info(tables, number, block, len(data)))
+
+
+def check_epoch(tables: Reading, epoch: int) -> None:
+    """Raise Disturbed when something was removed by another collection."""
+    if tables.gc_epoch() != epoch:
+        raise Disturbed("another collection is removing objects")

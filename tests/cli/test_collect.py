@@ -1,0 +1,65 @@
+"""`cas gc`, `pin`, `unpin`, `why`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Cas
+
+
+def test_a_deleted_branch_is_told_then_freed(cas: Cas, two: Path) -> None:
+    id = cas("show", "out", "--json").json["id"]
+    assert cas("gc", "-n", "--json").json["dead_bytes"] == 0
+    cas("branch", "-d", "out")
+    assert cas("gc", "--json").json["dead_bytes"] == 0
+    said = cas("gc", "--grace", "0", "-n", "--json").json
+    assert said["dry_run"]
+    assert [reason["reason"] for reason in said["reasons"]] == ["unreachable"]
+    text = cas("gc", "--grace", "0", "-n")
+    assert "would free" in text.out
+    assert f"{said['freed_bytes']:,} bytes" in text.out
+    assert "the file keeps its" in text.err
+    assert text.err.endswith("next: cas gc\n")
+    done = cas("gc", "--grace", "0", "--json").json
+    assert done["freed_bytes"] == said["freed_bytes"] > 0
+    cas("show", id, code=3)
+    logged = cas("op", "log", "--json").rows
+    assert [row["op"] for row in logged[:3]] == ["gc", "gc-begin", "branch-delete"]
+    assert logged[0]["detail"]["freed_bytes"] == done["freed_bytes"]
+    cas("fsck", "--full")
+
+
+def test_ages(cas: Cas, two: Path) -> None:
+    cas("gc", "--grace", "30d", "--expire-partials", "2026-01-01")
+    assert cas("gc", "--grace", "soon", code=2).err.startswith("error: 'soon' is not a time")
+
+
+def test_pin_unpin_and_why(cas: Cas, two: Path) -> None:
+    id = cas("show", "out@v1", "--json").json["id"]
+    assert cas("pin").out == ""
+    assert cas("pin", "out@v1", "-m", "cited", "--json").json == {
+        "id": id, "why": "cited", "new": True,
+    }  # fmt: skip
+    assert cas("pin", "out@v1", "-m", "cited").out.startswith("was pinned already: out@v1")
+    assert cas("pin", "--json").rows[0]["why"] == "cited"
+    assert "cited" in cas("pin").out
+    cas("pin", "-m", "nothing", code=2)
+    cas("branch", "-d", "out")
+    told = cas("why", id).out.splitlines()
+    assert told == ["pin: cited", f"  manifest {id[:12]}  out@v1"]
+    assert cas("gc", "--grace", "0", "--json").json["dead_objects"] > 0
+    cas("show", id)
+    cas("unpin", id, "-m", "withdrawn")
+    cas("unpin", id, code=3)
+    assert cas("why", id).out.startswith("operation ")
+    assert cas("op", "log", "-n", "1", "--json").rows[0]["why"] == "withdrawn"
+
+
+def test_why_of_an_artifact_a_digest_and_nothing(cas: Cas, two: Path) -> None:
+    told = cas("why", "out:summary.md", "--json").json
+    assert (told["kept"], told["root"]) == (True, "heads/out")
+    assert [link["kind"] for link in told["chain"]] == ["manifest", "set", "chunk"]
+    assert told["chain"][-1]["name"] == "summary.md"
+    assert cas("why", told["id"][:10], "--json").json == told
+    cas("why", "0" * 64, code=3)
+    cas("why", "nope", code=3)
