@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, ArtifactSet, make_set
@@ -70,6 +71,16 @@ def assemble(
     if earlier is not None and earlier.members == members:
         return Assembly(members, carried, earlier.conformance)
     return Assembly(members, carried, _conform(reader, intent, staged, artifacts))
+
+
+def pin_spec(store: Store, ingestor: Ingestor, intent: Intent) -> SpecPin:
+    """The pin of the intent's spec, whose bytes and named files are stored with the version."""
+    spec = intent.spec
+    if spec is None:
+        return SpecPin(id=intent.branch)
+    for data in (spec.text, *spec.files.values()):
+        ingestor.add_bytes(data)
+    return spec.pin(store.root)
 
 
 def draft_manifest(

@@ -17,9 +17,9 @@ from castore.content.overlay import overlay
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch
 from castore.database.sink import StageSink, StatCache
-from castore.errors import CastoreError, InvalidInput
+from castore.errors import CastoreError, InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Artifact, Content, ExternalContent
-from castore.model.manifest import Manifest, SpecPin
+from castore.model.manifest import Manifest
 from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.model.pages import EMPTY_FOLDER
 from castore.store.assembly import (
@@ -28,6 +28,7 @@ from castore.store.assembly import (
     assemble,
     draft_manifest,
     on_top_of,
+    pin_spec,
     sealed,
 )
 from castore.store.conformance import Conformance, guess_artifact
@@ -269,7 +270,9 @@ class Session:
                     parent = expect
                 try:
                     report = self._attempt(parent, message, expect, if_changed, partial)
-                except Vanished:
+                except (Vanished, ObjectNotFound) as error:
+                    if isinstance(error, ObjectNotFound) and not self._lost_support():
+                        raise
                     self._ingestor.flush()
                     continue
                 if report is not None:
@@ -284,7 +287,7 @@ class Session:
         if_changed: bool,
         partial: bool,
     ) -> CommitReport | None:
-        pin = self._pin()
+        pin = pin_spec(self.store, self._ingestor, self.intent)
         batch = self._ingestor.pending()
         reader = self.store.reader
         if batch.blocks:
@@ -329,6 +332,11 @@ class Session:
             written=not outcome.replayed,
         )
 
+    def _lost_support(self) -> bool:
+        """Whether a collector took what the unwritten batch relies on, such as a cached file."""
+        relied = self._ingestor.pending().relied
+        return bool(relied - self._sink.known(list(relied)))
+
     def _is_tip(self, version: Version) -> bool:
         found = tip(self.store, self.intent.branch)
         return found is not None and found.id == version.id
@@ -360,14 +368,6 @@ class Session:
             batch=batch,
             began=self._sink.began,
         )
-
-    def _pin(self) -> SpecPin:
-        spec = self.intent.spec
-        if spec is None:
-            return SpecPin(id=self.intent.branch)
-        for data in (spec.text, *spec.files.values()):
-            self._ingestor.add_bytes(data)
-        return spec.pin(self.store.root)
 
     def _reported(
         self,

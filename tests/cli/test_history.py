@@ -142,7 +142,7 @@ def test_show_an_artifact(cas: Cas, two: Path) -> None:
     result = cas("show", "out:metrics.json")
     assert result.out.splitlines()[0].startswith("out@v2:metrics.json  ")
     assert result.err == "next: cas cat out@v2:metrics.json\n"
-    assert cas("show", "out:pages").err == "next: cas ls out:pages\n"
+    assert cas("show", "out:pages").err == "next: cas ls out@v2:pages\n"
     record = cas("show", ":metrics.json", "--json").json
     assert record["name"] == "metrics.json"
     assert record["record"]["skillName"] == "writer"

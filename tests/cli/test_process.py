@@ -162,7 +162,7 @@ def test_interrupted(cas: Cas) -> None:
     os.mkfifo("pipe")
     Path("good.md").write_text("# Good\n")
     process = subprocess.Popen(
-        [*CAS, "commit", "--name", "x", "good.md", "a=-", "--run", "run-1", "--json"],
+        [*CAS, "commit", "--name", "x", "good=good.md", "a=-", "--run", "run-1", "--json"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None

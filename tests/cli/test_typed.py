@@ -76,7 +76,7 @@ def test_selectors_without_a_name(cas: Cas, two: Path) -> None:
     assert cas("cat", "~1:metrics.json").raw == b'{"rows": 10, "ok": true}\n'
     assert cas("cat", ":metrics.json").raw == b'{"rows": 12, "ok": true}\n'
     assert [row["number"] for row in cas("log", "~1", "--json").rows] == [1]
-    assert cas("checkout", "@v1", "-o", "old", "--json").json["number"] == 1
+    assert cas("checkout", "@v1", "-o", "old", "--json").json["label"] == "out@v1"
     assert cas("stats", "@v1").out == cas("stats", "out@v1").out
     cas("tag", "begin", "@v1")
     assert cas("show", "begin", "--json").json["number"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import castore
 from castore import errors
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import content_id
+from castore.store.branches import delete_branch
 from castore.store.partials import list_partials
 from castore.store.selectors import resolve, tip
 
@@ -263,6 +265,19 @@ def test_skipped_links_and_an_unused_spec_are_told(
     (tmp_path / "some.spec.yaml").write_text(SPEC)
     warnings = store.commit("out", cwd=tmp_path, links="skip").warnings
     assert any("some.spec.yaml was not used" in warning for warning in warnings)
+
+
+def test_a_cached_file_whose_content_was_collected_is_read_again(out: Path, tmp_path: Path) -> None:
+    time.sleep(0.2)  # now the stat of the files tells them from later ones
+    with castore.init(tmp_path) as store:
+        for branch in ("out", "again"):
+            store.commit(str(out), name=branch)
+            delete_branch(store, branch, by="ann")
+        assert store.gc(grace=0).freed > 0
+        version = store.commit(str(out)).version
+        assert store.read_bytes("out:metrics.json") == (out / "metrics.json").read_bytes()
+        assert version.number == 1
+        assert store.fsck(full=True).ok
 
 
 def resolve_fails(store: castore.Store, selector: str) -> bool:

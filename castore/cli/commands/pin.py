@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import actor, opened
+from castore.cli.access import actor, full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -38,7 +38,7 @@ def command(call: Invocation, rev: str | None, message: str) -> None:
                 raise InvalidInput("which version?", fix="cas pin REV -m TEXT")
             _list(call.output, store)
             return
-        version = resolve_version(store, rev)
+        version = resolve_version(store, full_rev(store, rev))
         new = pin(store, version, by=actor(call), why=message)
         if call.output.json:
             call.output.record({"id": version.id.hex(), "why": message or None, "new": new})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import actor, opened
+from castore.cli.access import actor, full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean
@@ -26,7 +26,7 @@ from castore.store.selectors import resolve_version
 def command(call: Invocation, rev: str, message: str) -> None:
     """End the pin of REV. What else keeps it is told by cas why."""
     with opened(call) as store:
-        version = resolve_version(store, rev)
+        version = resolve_version(store, full_rev(store, rev))
         unpin(store, version, by=actor(call), why=message)
         if call.output.json:
             call.output.record({"id": version.id.hex(), "pinned": False})
