@@ -244,10 +244,6 @@ class Reading:
         last = next(self._walk(self._tables.ops, backwards=True), None)
         return tables.read_number(last[0]) if last else 0
 
-    def operation_by_id(self, op_id: str) -> Operation | None:
-        """The newest entry with this operation id."""
-        return next(self.operations_by_id(op_id), None)
-
     def operations_by_id(self, op_id: str) -> Iterator[Operation]:
         """Every entry with this operation id, newest first."""
         for _, tail in self._lookup(derive.lookup_prefix(Index.LOGGED, op_id)):
@@ -368,10 +364,6 @@ class Reading:
         return [
             read(get(key, None, table), size, mtime, ctime) for key, size, mtime, ctime in stamps
         ]
-
-    def file(self, stamp: FileStamp) -> FileRow | None:
-        """What is cached about one file."""
-        return self.files((stamp,))[0]
 
     def file_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, FileRow | None]]:
         """Every row of the cache of files from this key on, None for a malformed one."""

@@ -62,11 +62,11 @@ def test_several_entries_of_one_transaction_are_chained(database: Database) -> N
 def test_the_newest_of_an_operation_id_is_found(database: Database) -> None:
     append(database, 3)
     append(database, 2, start=1)
-    found = database.read(lambda r: r.operation_by_id("o1"))
+    found = database.read(lambda r: next(r.operations_by_id("o1"), None))
     assert found is not None
     assert found.sequence in (2, 4)
-    assert database.read(lambda r: r.operation_by_id("o9")) is None
-    assert database.read(lambda r: r.operation_by_id("")) is None
+    assert database.read(lambda r: next(r.operations_by_id("o9"), None)) is None
+    assert database.read(lambda r: next(r.operations_by_id(""), None)) is None
 
 
 @given(
