@@ -21,7 +21,6 @@ layout is stored under the digest of a file and cannot be checked so, hence the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
@@ -44,6 +43,8 @@ _HEADER: Final = Struct("<BBBBIHH8s")
 _MEMBER: Final = Struct("<32sBI")
 _CHECK_AT: Final = 12
 _CHECK_BYTES: Final = 8
+_FORMAT: Final = bytes((FORMAT,))
+_NO_CHECK: Final = bytes(_CHECK_BYTES)
 _METADATA: Final = 1
 _ENCRYPTED: Final = 2
 _KEY: Final = derive_key("block")
@@ -57,6 +58,8 @@ class Codec(IntEnum):
     ZSTD = 1
     DELTA = 2
 
+
+_CODECS: Final = tuple(Codec)
 
 # History is read without zstd.
 ALWAYS_RAW: Final = frozenset((Kind.MANIFEST, Kind.NOTE))
@@ -72,8 +75,7 @@ class Member(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A block taken apart; `frame` is still encoded by `codec`."""
 
     codec: Codec
@@ -142,14 +144,16 @@ def decode_block(data: bytes, where: str) -> Block:
     if flags & ~_METADATA or codec > Codec.DELTA:
         raise UnsupportedFormat(f"{where}: block with unknown codec {codec} or flags {flags}")
     block = Block(
-        codec=Codec(codec),
-        metadata=bool(flags & _METADATA),
-        depth=depth,
-        raw_size=raw_size,
-        bases=tuple(data[at : at + ID_BYTES] for at in range(_HEADER.size, members_at, ID_BYTES)),
-        members=_read_members(data[members_at:frame_at], where),
-        frame=data[frame_at:],
+        _CODECS[codec],
+        bool(flags & _METADATA),
+        depth,
+        raw_size,
+        tuple([data[at : at + ID_BYTES] for at in range(_HEADER.size, members_at, ID_BYTES)]),
+        _read_members(data[members_at:frame_at], where),
+        data[frame_at:],
     )
+    if _is_plain_chunk(block):
+        return block
     problem = _problem(block)
     if problem:
         raise CorruptObject(f"{where}: {problem}", where=where)
@@ -157,15 +161,15 @@ def decode_block(data: bytes, where: str) -> Block:
 
 
 def _check(header: bytes, table: bytes, frame: bytes | memoryview) -> bytes:
-    hasher = blake3(header, key=_KEY)
-    hasher.update(table)
-    hasher.update(frame)
+    hasher = blake3(header + table, key=_KEY)
+    if frame:
+        hasher.update(frame)
     return hasher.digest(_CHECK_BYTES)
 
 
 def _check_of(data: bytes, frame_at: int, flags: int) -> bytes:
     """The check `data` should carry; always as of this FORMAT, so a flipped first byte is found."""
-    header = bytes((FORMAT,)) + data[1:_CHECK_AT] + bytes(_CHECK_BYTES)
+    header = _FORMAT + data[1:_CHECK_AT] + _NO_CHECK
     frame = memoryview(data)[frame_at:] if flags & _METADATA else b""
     return _check(header, data[_HEADER.size : frame_at], frame)
 
@@ -173,10 +177,21 @@ def _check_of(data: bytes, frame_at: int, flags: int) -> bytes:
 def _read_members(table: bytes, where: str) -> tuple[Member, ...]:
     try:
         return tuple(
-            Member(id, _KINDS[kind], size) for id, kind, size in _MEMBER.iter_unpack(table)
+            [Member(id, _KINDS[kind], size) for id, kind, size in _MEMBER.iter_unpack(table)]
         )
     except KeyError as error:
         raise CorruptObject(f"{where}: a member of unknown kind {error}", where=where) from None
+
+
+def _is_plain_chunk(block: Block) -> bool:
+    """Whether this is one chunk that is no delta, as most blocks are; then `_problem` has none."""
+    codec, metadata, depth, raw_size, bases, members, frame = block
+    if metadata or depth or bases or len(members) != 1:
+        return False
+    _, kind, size = members[0]
+    if kind is not Kind.CHUNK or size != raw_size or size > CHUNK_MAX:
+        return False
+    return codec is Codec.ZSTD or (codec is Codec.RAW and len(frame) == size)
 
 
 def _problem(block: Block) -> str:

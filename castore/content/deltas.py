@@ -9,7 +9,7 @@ while a delta that needs it is still to come.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
@@ -38,6 +38,9 @@ class StoredObject(NamedTuple):
 
 Load: TypeAlias = Callable[[Id], StoredObject]
 """Finds an object by its id; raises ObjectNotFound. Must be safe to call from several threads."""
+
+LoadAll: TypeAlias = Callable[[Sequence[Id]], list[StoredObject]]
+"""Finds some objects in one view of the store, in the order of their ids; as Load otherwise."""
 
 
 def block_place(number: int) -> str:

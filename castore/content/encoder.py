@@ -1,4 +1,4 @@
-"""Making blocks: what is encoded is decoded again and compared with its ids before it goes on.
+"""Making blocks: what is compressed is decoded again and compared with its ids before it goes on.
 
 Compressors have written wrong frames before (restic #4523); a store must not find that out when
 the source is gone.
@@ -69,13 +69,19 @@ def _content_block(
         if len(packed) < _CONTENT_KEEPS * len(raw):
             codec, frame = Codec.ZSTD, packed
     data = join_block(codec, False, 0, (), members, frame)
-    back = memoryview(_read_back(data, codec, len(frame), len(raw)))
+    if codec is Codec.ZSTD:
+        _verify(members, _read_back(data, codec, len(frame), len(raw)))
+    return EncodedBlock(data, members, len(raw), ()), codec is Codec.ZSTD
+
+
+def _verify(members: tuple[Member, ...], raw: bytes | memoryview) -> None:
+    """Compare the members with their ids."""
+    view = memoryview(raw)
     at = 0
     for id, _, size in members:
-        if content_id(back[at : at + size]) != id:
+        if content_id(view[at : at + size]) != id:
             raise _unlike(id)
         at += size
-    return EncodedBlock(data, members, len(raw), ()), codec is Codec.ZSTD
 
 
 def _read_back(data: bytes, codec: Codec, frame_size: int, raw_size: int) -> memoryview | bytes:

@@ -266,6 +266,7 @@ class Ingestor:
             self._packer.add_chunks(chunks, known, weight=BUFFER_BYTES, done=partial(give, buffer))
             if size:
                 self._progress(size)
+        self._packer.catch_up()
         return parts
 
     def _finish(self, hasher: blake3, parts: list[Part]) -> FileContent:

@@ -73,10 +73,28 @@ class _Job(NamedTuple):
     indexed: Sequence[tuple[Kind, Id, bytes]] = ()
 
 
-class Packer:
-    """Gathers what one session stores; used by one thread, which alone calls the sink.
+class _Gathered(NamedTuple):
+    """A batch, and how to make again what it relies on."""
 
-    `restore` is given what vanished, and must have stored it again when it returns.
+    batch: Batch
+    relied: dict[Id, Relied]
+    relied_files: dict[Id, str]
+
+    def again(self, vanished: set[Id]) -> list[Relied]:
+        """How to make these again."""
+        found = self.relied.get
+        return [
+            found(id) or Relied(id, Kind.CHUNK, b"", self.relied_files[id])
+            for id in sorted(vanished)
+        ]
+
+
+class Packer:
+    """Gathers what one session stores; used by one thread.
+
+    `restore` is given what vanished, and must have stored it again when it returns. Batches of a
+    big input are written by a thread, one at a time, while the next is gathered: until `catch_up`
+    nobody else may write to the sink or change what it will write.
     """
 
     def __init__(
@@ -87,6 +105,9 @@ class Packer:
         self._workers = min(2, os.cpu_count() or 1) if workers is None else workers
         self._restore = restore
         self._pool: ThreadPoolExecutor | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._written: tuple[Future[set[Id]], _Gathered] | None = None
+        self._beside = False
         self._queue: deque[_Job] = deque()
         self._in_flight = 0
         self._encoded = 0
@@ -192,15 +213,29 @@ class Packer:
         self._close_metadata(False)
         while self._queue:
             self._collect()
+        self.catch_up()
         return self._batch
 
     def settle(self) -> None:
         """Take note that the batch that `pending` gave was written."""
-        for block in self._batch.blocks:
-            self.tally.stored_bytes += len(block.data)
-            self._pending.difference_update([member.id for member in block.members])
-        self._batch, self._batch_bytes = Batch(), 0
-        self._relied, self._relied_files = {}, {}
+        self._settle(self._hand_over().batch)
+
+    def catch_up(self) -> None:
+        """End a big input: wait for the batch that is being written, if any; raises as `flush`."""
+        self._beside = False
+        if self._written is None:
+            return
+        future, gathered = self._written
+        try:
+            vanished = future.result()
+            self._written = None
+            if vanished:
+                self._write_again(gathered, vanished)
+        except Exception:
+            self._written = None
+            self._take_back(gathered)
+            raise
+        self._settle(gathered.batch)
 
     def flush(self) -> None:
         """Make everything added so far durable."""
@@ -215,9 +250,10 @@ class Packer:
     def close(self) -> None:
         """Stop the workers; what was not flushed is dropped."""
         self._queue.clear()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        pools = [pool for pool in (self._pool, self._writer) if pool is not None]
+        self._pool = self._writer = self._written = None
+        for pool in pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def add_small(self, id: Id, data: bytes) -> None:
         """Store a chunk below SMALL_OBJECT_BYTES that is neither stored nor under way."""
@@ -264,6 +300,7 @@ class Packer:
         if self._workers == 0 or self._encoded < THREADS_ABOVE:
             self._enqueue(_Job(encode(chunks), weight, done))
             return
+        self._beside = done is not None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="castore-encode")
         self._enqueue(_Job(self._pool.submit(encode, chunks), weight, done))
@@ -298,22 +335,53 @@ class Packer:
         if self._batch_bytes >= BATCH_BYTES or len(self._batch.relied) >= _RELIED_IDS:
             self._write()
 
-    def _relied_again(self, id: Id) -> Relied:
-        """How to make something again that the batch relies on."""
-        return self._relied.get(id) or Relied(id, Kind.CHUNK, b"", self._relied_files[id])
-
     def _write(self) -> None:
-        batch = self._batch
-        if not (batch.blocks or batch.relied):
+        """Write the batch; while a big input comes, beside what is gathered next."""
+        if not (self._batch.blocks or self._batch.relied):
             return
+        if not self._beside:
+            gathered = _Gathered(self._batch, self._relied, self._relied_files)
+            self._write_again(gathered, self._sink.write(gathered.batch))
+            self.settle()
+            return
+        self.catch_up()
+        self._beside = True
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, thread_name_prefix="castore-write")
+        gathered = self._hand_over()
+        self._written = self._writer.submit(self._sink.write, gathered.batch), gathered
+
+    def _write_again(self, gathered: _Gathered, vanished: set[Id]) -> None:
+        """Store what vanished, and then the batch that relies on it, until nothing did."""
         for _ in range(_ATTEMPTS):
-            vanished = self._sink.write(batch)
             if not vanished:
-                break
-            self._restore([self._relied_again(id) for id in sorted(vanished)])
-        else:
-            raise Unavailable(
-                "objects this session relies on are removed as fast as they are stored again",
-                fix="try again when no collection is running",
-            )
-        self.settle()
+                return
+            self._restore(gathered.again(vanished))
+            vanished = self._sink.write(gathered.batch)
+        raise Unavailable(
+            "objects this session relies on are removed as fast as they are stored again",
+            fix="try again when no collection is running",
+        )
+
+    def _hand_over(self) -> _Gathered:
+        """The batch, for whoever writes it; another is begun."""
+        gathered = _Gathered(self._batch, self._relied, self._relied_files)
+        self._batch, self._batch_bytes = Batch(), 0
+        self._relied, self._relied_files = {}, {}
+        return gathered
+
+    def _take_back(self, gathered: _Gathered) -> None:
+        """Put a batch that could not be written before what was gathered since."""
+        batch, later = gathered.batch, self._batch
+        batch.blocks.extend(later.blocks)
+        batch.indexed.extend(later.indexed)
+        batch.relied |= later.relied
+        self._batch, self._batch_bytes = batch, self._batch_bytes + BATCH_BYTES
+        self._relied = gathered.relied | self._relied
+        self._relied_files = gathered.relied_files | self._relied_files
+
+    def _settle(self, batch: Batch) -> None:
+        """Take note that a batch was written."""
+        for block in batch.blocks:
+            self.tally.stored_bytes += len(block.data)
+            self._pending.difference_update([member.id for member in block.members])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate, islice
 from typing import Any, Final, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from blake3 import blake3
 
 from castore.content.blocks import Block, decode_block
-from castore.content.deltas import Load, StoredObject, block_place, raw_bytes
+from castore.content.deltas import Load, LoadAll, StoredObject, block_place, raw_bytes
 from castore.content.layouts import iter_parts, layout_size, parts_in_range
 from castore.errors import CorruptObject, InvalidInput, TypeMismatch
 from castore.model.artifact_set import ArtifactSet, decode_set
@@ -45,11 +45,13 @@ class _Decoded(NamedTuple):
 class ObjectReader:
     """Reads objects by id through `load`; safe for use by several threads if `load` is.
 
+    With `load_all`, which threads of the reader call, big files are read some chunks at a time.
     Decoded blocks of many members are kept, up to 16 MiB, since neighbours are read together.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, load_all: LoadAll | None = None) -> None:
         self._load = load
+        self._load_all = load_all
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, _Decoded] = OrderedDict()
         self._cached_bytes = 0
@@ -148,8 +150,10 @@ class ObjectReader:
         """The bytes of one chunk of a layout; raises as `payload`."""
         return self._check_chunk(part, self._load(part.id))
 
-    def _check_chunks(self, found: list[tuple[Part, StoredObject]]) -> list[bytes]:
-        return [self._check_chunk(part, stored) for part, stored in found]
+    def _check_chunks(self, parts: list[Part], found: Sequence[StoredObject]) -> list[bytes]:
+        if self._load_all is not None:
+            found = self._load_all([part.id for part in parts])
+        return [self._check_chunk(part, stored) for part, stored in zip(parts, found, strict=True)]
 
     def _check_chunk(self, part: Part, stored: StoredObject) -> bytes:
         data = self._check(part.id, Kind.CHUNK, stored)
@@ -180,8 +184,8 @@ class ObjectReader:
         with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="castore-decode") as pool:
             try:
                 while group := list(islice(parts, _GROUP_CHUNKS)):
-                    found = [(part, self._load(part.id)) for part in group]
-                    waiting.append(pool.submit(self._check_chunks, found))
+                    found = [] if self._load_all else [self._load(part.id) for part in group]
+                    waiting.append(pool.submit(self._check_chunks, group, found))
                     if len(waiting) > _AHEAD_GROUPS:
                         yield from waiting.popleft().result()
                 while waiting:
@@ -218,9 +222,12 @@ class ObjectReader:
             where = block_place(number)
             block = decode_block(stored.block, where)
             raw = raw_bytes(block, self._load, where)
+            if len(block.members) == 1:
+                if slot or block.members[0].id != id:
+                    raise _mismatch(id, number)
+                return raw
             decoded = _decoded(block, raw)
-            if len(block.members) > 1:
-                self._keep(number, decoded)
+            self._keep(number, decoded)
         if not 0 <= slot < len(decoded.ids) or decoded.ids[slot] != id:
             raise _mismatch(id, number)
         return decoded.raw[decoded.starts[slot] : decoded.starts[slot + 1]]

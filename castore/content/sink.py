@@ -38,7 +38,10 @@ class Batch:
 
 
 class Sink(Protocol):
-    """The store as an ingestor sees it; both verbs are called from one thread only."""
+    """The store as an ingestor sees it.
+
+    `known` is called from the thread of the ingestor; `write` from any, but never twice at a time.
+    """
 
     def known(self, ids: Sequence[Id]) -> set[Id]:
         """Those of `ids` that are stored now, from one view of the store."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -173,6 +173,10 @@ class Database:
     def load(self, id: Id) -> StoredObject:
         """The block an object lies in, for an ObjectReader; raises ObjectNotFound."""
         return self.read(lambda reading: reading.load(id))
+
+    def load_all(self, ids: Sequence[Id]) -> list[StoredObject]:
+        """The blocks these objects lie in, in one view of the store; raises as `load`."""
+        return self.read(lambda reading: [reading.load(id) for id in ids])
 
     def file_bytes(self) -> int:
         """The size of the data file."""

@@ -75,7 +75,7 @@ class StageSink:
     """The sink of one session: each batch is one durable transaction that keeps its ids staged.
 
     `session` is 16 bytes; with `header` the first transaction begins the session. `cache`, if
-    given, is written along. Used from one thread.
+    given, is written along. For one thread, but `write` may run in another beside `known`.
     """
 
     def __init__(

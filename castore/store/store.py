@@ -26,7 +26,7 @@ class Store:
         self.database = database
         self.now = now
         self.entropy = entropy
-        self.reader = ObjectReader(database.load)
+        self.reader = ObjectReader(database.load, database.load_all)
 
     @property
     def folder(self) -> Path:

@@ -25,6 +25,7 @@ class MemorySink:
         self.lookups = 0
         self.lose_before_write: set[Id] = set()
         self.thread = threading.get_ident()
+        self.writing = threading.Lock()
         self.reader = ObjectReader(self.load)
 
     def known(self, ids: Sequence[Id]) -> set[Id]:
@@ -33,7 +34,13 @@ class MemorySink:
         return {id for id in ids if id in self.rows}
 
     def write(self, batch: Batch) -> set[Id]:
-        assert threading.get_ident() == self.thread
+        assert self.writing.acquire(blocking=False), "two writes at a time"
+        try:
+            return self._write(batch)
+        finally:
+            self.writing.release()
+
+    def _write(self, batch: Batch) -> set[Id]:
         self.lose(self.lose_before_write)
         self.lose_before_write = set()
         vanished = {id for id in batch.relied if id not in self.rows}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from hypothesis import strategies as st
 from castore.content import packer
 from castore.content.blocks import Codec, decode_block
 from castore.content.ingest import WHOLE_BYTES, Ingestor
+from castore.content.sink import Batch
 from castore.content.trees import build_tree
-from castore.errors import NotFound
+from castore.errors import NotFound, StoreFull
 from castore.model.artifact_set import FileContent
-from castore.model.ids import Kind, content_id, object_id
+from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.limits import BATCH_BYTES, CHUNK_MIN, KIB, MIB, SOLID_BLOCK_BYTES
 from castore.model.pages import FILE, Entry
 from tests.content.memory_sink import MemorySink
@@ -191,6 +194,79 @@ def test_batches_are_bounded_and_each_is_whole(tmp_path: Path) -> None:
             assert id in known, payload
     assert content.digest in known
     assert sum(1 for _ in sink.closure([content.digest])) == len(known)
+
+
+class FailingSink(MemorySink):
+    """Fails to write once; `lose_before_write` is what vanishes at the second write."""
+
+    def __init__(self, failing: int) -> None:
+        super().__init__()
+        self.failing = failing
+        self.calls = 0
+
+    def _write(self, batch: Batch) -> set[Id]:
+        self.calls += 1
+        if self.calls == self.failing:
+            raise StoreFull("the disk is full")
+        return super()._write(batch)
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packer, "BATCH_BYTES", 200 * KIB)
+    monkeypatch.setattr(packer, "THREADS_ABOVE", 0)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_batch_is_written_while_the_next_is_gathered() -> None:
+    looked_up = threading.Event()
+
+    class Slow(MemorySink):
+        def known(self, ids: Sequence[Id]) -> set[Id]:
+            if self.writing.locked():
+                looked_up.set()
+            return super().known(ids)
+
+        def _write(self, batch: Batch) -> set[Id]:
+            # The first write ends only when more of the input was looked up beside it.
+            assert looked_up.wait(60)
+            return super()._write(batch)
+
+    sink = Slow()
+    data = noise(2 * packer.IN_FLIGHT_BYTES)
+    with Ingestor(sink) as ingestor:
+        content = ingestor.add_bytes(data)
+    assert b"".join(sink.reader.stream(content.digest, content.size)) == data
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("failing", [1, 2, 5])
+def test_a_batch_that_could_not_be_written_is_kept_for_another_try(failing: int) -> None:
+    sink = FailingSink(failing)
+    data = noise(3 * packer.IN_FLIGHT_BYTES)
+    ingestor = Ingestor(sink)
+    with pytest.raises(StoreFull):
+        ingestor.add_bytes(data)
+    content = ingestor.add_bytes(data)
+    ingestor.flush()
+    ingestor.close()
+    assert b"".join(sink.reader.stream(content.digest, content.size)) == data
+    stored = [member.id for batch in sink.batches for b in batch.blocks for member in b.members]
+    assert len(stored) == len(set(stored))
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_what_vanishes_under_a_batch_written_beside_is_stored_again() -> None:
+    sink = MemorySink()
+    data = noise(3 * packer.IN_FLIGHT_BYTES)
+    with Ingestor(sink) as ingestor:
+        ingestor.add_bytes(data[: 3 * MIB])
+    with Ingestor(sink) as ingestor:
+        sink.lose_before_write = set(sink.rows)
+        content = ingestor.add_bytes(data)
+        ingestor.flush()
+    assert sink.refused
+    assert b"".join(sink.reader.stream(content.digest, content.size)) == data
 
 
 def test_whatever_was_written_last_holds_together(
