@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import big_files, small_files, versions
+from benchmarks import big_files, sizes, small_files, versions
 from benchmarks.report import Row, costs, json_line, read_row, table
 from benchmarks.stage import Case, Stage
 
@@ -30,6 +30,8 @@ CASES: Final[dict[str, Case]] = {
     "log": versions.log_process,
     "numbered": versions.numbered,
     "history": versions.history_cost,
+    "file-sizes": sizes.file_sizes,
+    "folder-sizes": sizes.folder_sizes,
 }
 
 

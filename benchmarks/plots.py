@@ -12,7 +12,17 @@ from typing import Any, Final
 
 from benchmarks.report import Row, read_row
 
-_SIZED: Final = re.compile(r"(.+), (\d+) versions\Z")
+_SIZED: Final = re.compile(r"(.+), (\d+) (versions|bytes|files)\Z")
+_SIZES: Final = {
+    "versions": "The cost of history",
+    "bytes": "One file of noise, durable and verified",
+    "files": "A folder of files of 1 to 8 KB, durable",
+}
+_LABELS: Final = {
+    "versions": "versions in the store",
+    "bytes": "bytes of the file",
+    "files": "files in the folder",
+}
 _COLOURS: Final = ("#1b6ca8", "#c1542d", "#4c8c4a")
 
 
@@ -21,18 +31,19 @@ def main() -> int:
     figures, folder = Path(sys.argv[1]), Path(sys.argv[2])
     rows = [read_row(line) for line in figures.read_text().splitlines()]
     folder.mkdir(parents=True, exist_ok=True)
-    history(rows, folder / "history.png")
+    for of, title in _SIZES.items():
+        against_size(rows, of, title, folder / f"{of}.png")
     against_limits(rows, folder / "against-limits.png")
     return 0
 
 
-def history(rows: list[Row], target: Path) -> None:
-    """Milliseconds of a commit and of a log against the number of versions."""
+def against_size(rows: list[Row], of: str, title: str, target: Path) -> None:
+    """Milliseconds against the number of versions, bytes or files."""
     series: dict[str, list[tuple[int, Row]]] = {}
     for row in rows:
         found = _SIZED.match(row.name)
-        if found:
-            series.setdefault(found[1], []).append((int(found[2]), row))
+        if found and found[3] == of:
+            series.setdefault(found[1].strip(), []).append((int(found[2]), row))
     if not series:
         return
     figure, axes = _figure()
@@ -42,10 +53,13 @@ def history(rows: list[Row], target: Path) -> None:
         axes.plot(sizes, [row.value for _, row in points], "o-", color=colour, label=name)
         axes.plot(sizes, used, "o:", color=colour, label=f"{name}, CPU")
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("versions in the store")
+    if of == "versions":
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log")
+    axes.set_xlabel(_LABELS[of])
     axes.set_ylabel("milliseconds, median")
-    axes.set_title("The cost of history")
+    axes.set_title(title)
     axes.legend()
     figure.savefig(target)
 
