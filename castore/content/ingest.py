@@ -260,13 +260,16 @@ class Ingestor:
         self, segments: Iterable[Segment], give: Callable[[bytearray], None]
     ) -> list[Part]:
         parts: list[Part] = []
-        for chunks, buffer, size in segments:
-            parts.extend([Part(id, len(data)) for id, data in chunks])
-            known = self._packer.known([id for id, _ in chunks])
-            self._packer.add_chunks(chunks, known, weight=BUFFER_BYTES, done=partial(give, buffer))
-            if size:
-                self._progress(size)
-        self._packer.catch_up()
+        try:
+            for chunks, buffer, size in segments:
+                parts.extend([Part(id, len(data)) for id, data in chunks])
+                known = self._packer.known([id for id, _ in chunks])
+                give_back = partial(give, buffer)
+                self._packer.add_chunks(chunks, known, weight=BUFFER_BYTES, done=give_back)
+                if size:
+                    self._progress(size)
+        finally:
+            self._packer.catch_up()
         return parts
 
     def _finish(self, hasher: blake3, parts: list[Part]) -> FileContent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -253,6 +253,32 @@ def test_a_batch_that_could_not_be_written_is_kept_for_another_try(failing: int)
     assert b"".join(sink.reader.stream(content.digest, content.size)) == data
     stored = [member.id for batch in sink.batches for b in batch.blocks for member in b.members]
     assert len(stored) == len(set(stored))
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_nothing_is_being_written_once_an_input_failed() -> None:
+    class Slow(MemorySink):
+        def _write(self, batch: Batch) -> set[Id]:
+            began.set()
+            failed.wait(5)
+            return super()._write(batch)
+
+    began, failed = threading.Event(), threading.Event()
+    sink = Slow()
+
+    def pieces() -> Iterator[bytes]:
+        data = noise(MIB)
+        for turn in range(100):
+            if began.is_set():
+                failed.set()
+                raise OSError("gone")
+            yield turn.to_bytes() + data
+
+    with Ingestor(sink) as ingestor:
+        with pytest.raises(OSError, match="gone"):
+            ingestor.add_stream(pieces())
+        assert not sink.writing.locked()
+        assert len(sink.batches) >= 1
 
 
 @pytest.mark.usefixtures("small_batches")
