@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -36,7 +37,13 @@ def appearing(folder: Path) -> Iterator[Path]:
         (temporary / LOCK_FILE).unlink(missing_ok=True)
         sync_tree(temporary)
         _refuse_taken(folder)
-        os.rename(temporary, folder)
+        try:
+            os.rename(temporary, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            # Another one appeared at this very moment.
+            raise _taken(folder) from None
         sync_folder(folder.parent)
     except BaseException:
         import shutil
@@ -55,7 +62,7 @@ def replace_file(source: Path, target: Path) -> None:
     data = source.read_bytes()
     if target.exists() and target.read_bytes() == data:
         return
-    temporary = target.with_name(f"{target.name}.new-{os.getpid()}")
+    temporary = target.with_name(f"{target.name}.new-{os.getpid()}-{threading.get_ident()}")
     temporary.write_bytes(data)
     sync(temporary, os.O_RDONLY)
     os.replace(temporary, target)
@@ -87,7 +94,11 @@ def _refuse_taken(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
-        raise WouldOverwrite(f"{folder} exists already", fix="name a folder that does not exist")
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> WouldOverwrite:
+    return WouldOverwrite(f"{folder} exists already", fix="name a folder that does not exist")
 
 
 def _sweep(folder: Path) -> None:

@@ -11,11 +11,14 @@ is proved before it is mapped. Layout of a meta page (LMDB 0.9, little endian, 6
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from castore.errors import CorruptObject, UnsupportedFormat
+from castore.model.limits import MIB
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "lock.mdb"
@@ -34,6 +37,7 @@ _MAIN_AT: Final = 88
 _TAIL_AT: Final = 136
 _META_BYTES: Final = 152
 _PAGE_SIZES: Final = tuple(1 << bits for bits in range(9, 17))
+_COPIED_AT_ONCE: Final = 64 * MIB
 
 
 class TreeRecord(NamedTuple):
@@ -89,6 +93,32 @@ def file_identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+class DataStart:
+    """The meta pages and the length of a data file, taken at a moment when nobody writes.
+
+    While a read transaction begun at that moment lasts, no page that they lead to changes.
+    """
+
+    def __init__(self, path: str, page_size: int) -> None:
+        self._path = path
+        with open(path, "rb") as file:
+            self._metas = file.read(META_PAGES * page_size)
+            self._end = os.fstat(file.fileno()).st_size
+
+    def copy(self, folder: Path) -> None:
+        """Write the file as it was then into a folder; raises OSError."""
+        with open(self._path, "rb") as source, (folder / DATA_FILE).open("xb") as target:
+            target.write(self._metas)
+            target.flush()
+            at = len(self._metas)
+            while at < self._end:
+                size = min(_COPIED_AT_ONCE, self._end - at)
+                sent = os.sendfile(target.fileno(), source.fileno(), at, size)
+                if not sent:
+                    raise OSError(errno.EIO, f"{self._path} is shorter than it was")
+                at += sent
 
 
 def _read_meta(descriptor: int, page: int, page_size: int, where: str) -> MetaPage:

@@ -15,7 +15,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 
-from castore.database.failures import commit_failure, no_address_space, translate
+from castore.database.datafile import DataStart
+from castore.database.failures import commit_failure, copy_failure, no_address_space, translate
 from castore.database.gate import Gate
 from castore.database.storefiles import StoreFiles
 from castore.database.tables import INTEGER_KEYED, Tables
@@ -174,7 +175,7 @@ class Engine:
 
     def copy(self, folder: Path, *, compact: bool) -> None:
         """Write a consistent copy of the data file into an existing folder."""
-        self._repeat(lambda: self._environment.copy(str(folder), compact=compact))
+        self._repeat(lambda: self._copy_once(folder, compact=compact))
 
     def _begin_writing(self) -> None:
         self._check_process()
@@ -236,6 +237,25 @@ class Engine:
             raise commit_failure(self.folder, error) from None
         self._files.check_replaced("this write may be lost")
         return result
+
+    def _copy_once(self, folder: Path, *, compact: bool) -> None:
+        if compact or self._readonly:
+            self._environment.copy(str(folder), compact=compact)
+            return
+        # What `copy` does without `compact`. That waits for the writer of the moment, and py-lmdb
+        # lets no writer of this process give up before it is done: both would wait for ever.
+        writer = self._environment.begin(write=True)
+        try:
+            reader = self._environment.begin()
+            start = DataStart(self._files.data, self._environment.stat()["psize"])
+        finally:
+            self._abort(writer)
+        try:
+            start.copy(folder)
+        except OSError as error:
+            raise copy_failure(folder, error) from None
+        finally:
+            self._abort(reader)
 
     def _abort(self, transaction: Transaction) -> None:
         if os.getpid() == self._pid:

@@ -69,6 +69,13 @@ def commit_failure(folder: Path, error: lmdb.Error) -> CastoreError:
     return translate(folder, error)
 
 
+def copy_failure(folder: Path, error: OSError) -> CastoreError:
+    """The exception for a copy of the data file into `folder` that could not be written."""
+    if error.errno in _FULL_CODES:
+        return StoreFull(f"{folder}: the disk is full; there is no copy", fix="free space there")
+    return CastoreError(f"{folder}: the copy failed: {error}", fix="check the disk")
+
+
 def disk_full(folder: Path) -> StoreFull:
     """The exception for a disk, quota or file size limit that is reached."""
     return StoreFull(

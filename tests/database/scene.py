@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ __all__ = [
     "random",
     "sys",
     "threading",
+    "time",
 ]
 
 ROOT = Path(__file__).parents[2]

@@ -101,6 +101,34 @@ def test_a_file_that_ends_in_pages_never_written_is_sound(home: Path) -> None:
     assert short > 0
 
 
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_writer_gives_up_while_a_copy_waits_for_it(
+    home: Path, child: Child, compact: bool
+) -> None:
+    fill(home)
+    code = """
+    database = Database.open(HOME)
+    commit(database, "a", random.Random(1))
+    begun, copy = threading.Event(), HOME.parent / "copy"
+    copy.mkdir()
+
+    def give_up(writing):
+        begun.set()
+        time.sleep(0.5)
+        raise CastoreError("no")
+
+    writer = threading.Thread(target=lambda: attempt(lambda: database.write(give_up)))
+    writer.start()
+    begun.wait()
+    database._engine.copy(copy, compact=bool(int(sys.argv[2])))
+    writer.join()
+    commit(database, "a", random.Random(2))
+    print((copy / "data.mdb").stat().st_size > 20 * 4096)
+    """
+    said = child(code, str(int(compact)))
+    assert said.split("\n") == ["CastoreError 1 no", "True", ""]
+
+
 @pytest.mark.parametrize("length", [0, 4096, "half"])
 def test_a_file_cut_while_it_is_open_is_refused(
     home: Path, child: Child, length: int | str

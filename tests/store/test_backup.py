@@ -196,6 +196,31 @@ def test_damage_is_not_backed_up(tmp_path: Path) -> None:
         assert [version.number for version in copy.log("a")] == [1]
 
 
+def test_of_two_first_backups_at_once_one_is_made(store: castore.Store, tmp_path: Path) -> None:
+    add(store, "a", "one")
+    for round in range(8):
+        folder, done = tmp_path / f"copy-{round}", threading.Barrier(2)
+        said: list[str] = []
+
+        def work(
+            folder: Path = folder, done: threading.Barrier = done, said: list[str] = said
+        ) -> None:
+            try:
+                store.database.copy(folder, check=lambda _: done.wait(60) and None)
+                said.append("made")
+            except WouldOverwrite:
+                said.append("refused")
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(said) == ["made", "refused"]
+        same(store, folder)
+        assert not list(tmp_path.glob("*.new-*"))
+
+
 def test_an_interrupted_update_leaves_a_whole_store_that_can_be_worked_with(
     store: castore.Store, tmp_path: Path
 ) -> None:
