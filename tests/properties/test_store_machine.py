@@ -1,25 +1,47 @@
-"""A state machine: whatever is done to a store, it answers as a dict of versions would."""
+"""A state machine: whatever is done to a store, in one thread or several, it answers as a model.
+
+CASTORE_MACHINE_EXAMPLES is how many stores are made; 2000 is the long form, run by hand.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import castore
 from castore import errors
-from castore.model.ids import Id, Kind, content_id
+from castore.database.operations import RefMove
+from castore.model.ids import Id, content_id
+from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.store.branches import create_branch, delete_branch, move_branch
 from castore.store.collect import GRACE
 from castore.store.partials import discard_partials, list_partials
 from castore.store.verify import fsck
+from tests.properties.model import Model, agrees, stored
+from tests.properties.together import (
+    Action,
+    Backup,
+    Collect,
+    Commit,
+    Pin,
+    Read,
+    Undo,
+    judge_together,
+    run_together,
+)
 
+EXAMPLES = int(os.environ.get("CASTORE_MACHINE_EXAMPLES", "16"))
+STEPS = 25
 BRANCHES = st.sampled_from(["main", "side", "team/x"])
 NAMES = st.sampled_from(["a", "b.txt", "ünï", "data"])
 CONTENTS = st.one_of(
@@ -28,6 +50,11 @@ CONTENTS = st.one_of(
     st.integers(0, 2).map(lambda n: (b"line %d of a file\n" % n) * 40_000),
 )
 SETS = st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=3)
+OPERATIONS = st.sampled_from(["", "", "op1", "op2"])
+FOLDERS = st.sampled_from(["one", "two"])
+# Which of the things that there are, modulo their number: what threads leave behind differs from
+# run to run, and Hypothesis wants to draw the same again.
+WHICH = st.integers(0, 999)
 SPEC = """\
 spec: strict
 version: "1"
@@ -37,29 +64,54 @@ artifacts:
 """
 
 
-@dataclass
-class Model:
-    """What the store must hold: versions by id, and where names point."""
+Item = TypeVar("Item")
 
-    versions: dict[Id, dict[str, bytes]] = field(default_factory=dict)
-    parents: dict[Id, Id | None] = field(default_factory=dict)
-    heads: dict[str, Id] = field(default_factory=dict)
-    tags: dict[str, Id] = field(default_factory=dict)
-    dead_tags: set[str] = field(default_factory=set)
-    partials: set[str] = field(default_factory=set)
-    operations: dict[tuple[str, str], Id] = field(default_factory=dict)
-    pins: set[Id] = field(default_factory=set)
+
+@dataclass(frozen=True)
+class Plan:
+    """One operation of one thread; what a verb has no use for means nothing."""
+
+    verb: str
+    branch: str
+    content: dict[str, bytes]
+    operation: str
+    folder: str
+    which: int
+    own: bool
+
+
+VERBS = ["commit", "commit", "commit", "gc", "undo", "pin", "unpin", "backup", "read", "read"]
+READS = ["branches", "checkout", "content", "fsck", "log"]
+PLANS = st.builds(
+    Plan,
+    verb=st.sampled_from(VERBS),
+    branch=BRANCHES,
+    content=SETS,
+    operation=OPERATIONS,
+    folder=FOLDERS,
+    which=WHICH,
+    own=st.booleans(),
+)
+
+
+def pick(items: Iterable[Item], which: int) -> Item:
+    """One of these."""
+    found = sorted(items)  # type: ignore[type-var]
+    return found[which % len(found)]
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Commits, carries, refusals, resumption, branches, tags, pins, gc, reopening: as a Model."""
+    """Every way to move a ref, undo, pins, gc, backups and reopening, and several at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="castore-machine-"))
+        self.copies = self.folder / "copies"
+        self.copies.mkdir()
         self.ticks = 1_790_000_000_000_000
         self.model = Model()
         self.runs = 0
+        self.staged: list[tuple[castore.Staged, bytes]] = []
 
     def now(self) -> int:
         self.ticks += 1000
@@ -67,45 +119,82 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def create(self) -> None:
-        self.store = castore.init(self.folder, now=self.now)
+        castore.init(self.folder, now=self.now).close()
+        self.open()
         (self.folder / "strict.spec.yaml").write_text(SPEC)
+
+    def open(self) -> None:
+        self.store = castore.open(self.folder, now=self.now)
+        self.second = castore.open(self.folder, now=self.now)
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
             report = fsck(self.store, full=True)
             assert not report.findings, report.findings
+            for name in (path.name for path in self.copies.iterdir()):
+                with castore.open(self.copies / name) as copy:
+                    report = fsck(copy, full=True)
+                    assert not report.findings, report.findings
             self.store.close()
+            self.second.close()
         shutil.rmtree(self.folder)
 
-    def landed(self, branch: str, version: castore.Version, content: dict[str, bytes]) -> None:
-        self.model.parents[version.id] = self.model.heads.get(branch)
-        self.model.versions[version.id] = content
-        self.model.heads[branch] = version.id
+    def logged(self, *expected: tuple[str, tuple[RefMove, ...]]) -> None:
+        """The log went on with these operations and no other; the model follows."""
+        begin = len(self.model.log) + 1
+        new = self.store.database.read(lambda tables: list(tables.operations_from(begin)))
+        assert [(entry.op, entry.refs) for entry in new] == list(expected)
+        for entry in new:
+            self.model.apply(entry)
 
-    @rule(branch=BRANCHES, content=SETS, operation=st.sampled_from(["", "", "op1", "op2"]))
-    def commit(self, branch: str, content: dict[str, bytes], operation: str) -> None:
+    def moved(self, op: str, name: str, new: Id) -> None:
+        """One ref was moved, made, or with b"" removed."""
+        self.logged((op, ((name, self.model.refs.get(name, b""), new),)))
+
+    def landed(
+        self, branch: str, version: castore.Version, content: dict[str, bytes], run: str = ""
+    ) -> None:
+        """A version was committed, and an incomplete set it went on from settled with it."""
+        head = self.model.refs.get(HEADS + branch, b"")
+        self.model.add(version.id, head or None, content)
+        moves: list[RefMove] = [(HEADS + branch, head, version.id)]
+        if run:
+            ref = f"{PARTIALS}{run}/{branch}"
+            moves.append((ref, self.model.refs[ref], b""))
+        self.logged(("commit", tuple(moves)))
+
+    @rule(content=CONTENTS)
+    def stage(self, content: bytes) -> None:
+        self.staged.append((self.store.stage(content), content))
+
+    @rule(branch=BRANCHES, content=SETS, operation=OPERATIONS, take=st.booleans())
+    def commit(self, branch: str, content: dict[str, bytes], operation: str, take: bool) -> None:
         context = castore.Context(operation=operation)
         with self.store.session(branch, context=context) as session:
             for name, data in content.items():
                 session.write(name, data)
+            if take and self.staged:
+                value, data = self.staged.pop()
+                session.add("staged", value)
+                content = {**content, "staged": data}
             version = session.commit()
         assert session.report is not None
-        earlier = self.model.operations.get((operation, branch)) if operation else None
-        if earlier is not None:
-            assert session.report.replayed
-            assert version.id == earlier
-            return
-        assert not session.report.replayed
-        self.landed(branch, version, content)
-        if operation:
-            self.model.operations[operation, branch] = version.id
+        earlier = self.model.made_by(operation, branch) if operation else []
+        assert session.report.replayed == bool(earlier)
+        if earlier:
+            assert [version.id] == earlier
+            self.logged()
+        else:
+            self.landed(branch, version, content)
 
-    @precondition(lambda self: self.model.heads)
-    @rule(data=st.data(), content=CONTENTS)
-    def carry(self, data: st.DataObject, content: bytes) -> None:
-        branch = data.draw(st.sampled_from(sorted(self.model.heads)))
-        before = self.model.versions[self.model.heads[branch]]
-        name = data.draw(st.sampled_from(sorted(before)))
+    @rule(which=WHICH, content=CONTENTS)
+    def carry(self, which: int, content: bytes) -> None:
+        heads = self.model.under(HEADS)
+        if not heads:
+            return
+        branch = pick(heads, which)
+        before = self.model.versions[heads[branch]]
+        name = pick(before, which)
         with self.store.session(branch, only=[name]) as session:
             session.write(name, content)
             version = session.commit()
@@ -126,148 +215,200 @@ class StoreMachine(RuleBasedStateMachine):
                 return
             with pytest.raises(errors.IncompleteSet):
                 session.commit()
-        self.model.partials.add(run)
+        held = self.store.resolve(f"partial/{run}/strict").version.id
+        self.model.add(held, self.model.refs.get(HEADS + "strict"), {"b": text.encode()})
+        self.model.sealed.add(held)
+        self.moved("partial", f"{PARTIALS}{run}/strict", held)
 
-    @precondition(lambda self: self.model.partials)
-    @rule(data=st.data())
-    def resume(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(sorted(self.model.partials)))
-        held = self.store.resolve(f"partial/{run}/strict").version
-        kept = self.store.read_bytes(f"{held.id.hex()}:b")
+    @rule(which=WHICH)
+    def resume(self, which: int) -> None:
+        if not self.partials():
+            return
+        run, held = pick(self.partials().items(), which)
+        kept = self.store.read_bytes(f"{held.hex()}:b")
+        assert kept == self.model.versions[held]["b"]
         spec = self.folder / "strict.spec.yaml"
         with self.store.session(spec=spec, resume=run) as session:
             session.write("a", b"[2]")
             version = session.commit()
-        self.model.partials.remove(run)
-        self.landed("strict", version, {"a": b"[2]", "b": kept})
+        self.landed("strict", version, {"a": b"[2]", "b": kept}, run)
 
-    @precondition(lambda self: self.model.partials)
-    @rule(data=st.data())
-    def discard(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(sorted(self.model.partials)))
+    @rule(which=WHICH)
+    def discard(self, which: int) -> None:
+        if not self.partials():
+            return
+        run = pick(self.partials(), which)
         discard_partials(self.store, run, by="machine")
-        self.model.partials.remove(run)
+        self.moved("partial-discard", f"{PARTIALS}{run}/strict", b"")
 
-    @precondition(lambda self: self.model.versions)
-    @rule(data=st.data(), name=st.sampled_from(["main", "other"]))
-    def branch(self, data: st.DataObject, name: str) -> None:
-        id = data.draw(st.sampled_from(sorted(self.model.versions)))
+    def partials(self) -> dict[str, Id]:
+        """The incomplete sets by run."""
+        found = self.model.under(PARTIALS)
+        return {name.removesuffix("/strict"): id for name, id in found.items()}
+
+    @rule(which=WHICH, name=st.sampled_from(["main", "other"]))
+    def branch(self, which: int, name: str) -> None:
+        if not self.model.complete():
+            return
+        id = pick(self.model.complete(), which)
         version = self.store.resolve(id.hex()).version
-        if name in self.model.heads:
+        if HEADS + name in self.model.refs:
             move_branch(self.store, name, version, by="machine")
+            self.moved("branch-move", HEADS + name, id)
         else:
             create_branch(self.store, name, version, by="machine")
-        self.model.heads[name] = id
+            self.moved("branch", HEADS + name, id)
 
-    @precondition(lambda self: self.model.heads)
-    @rule(data=st.data())
-    def unbranch(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.heads)))
+    @rule(which=WHICH)
+    def unbranch(self, which: int) -> None:
+        if not self.model.under(HEADS):
+            return
+        name = pick(self.model.under(HEADS), which)
         delete_branch(self.store, name, by="machine")
-        del self.model.heads[name]
+        self.moved("branch-delete", HEADS + name, b"")
 
-    @precondition(lambda self: self.model.versions)
-    @rule(data=st.data(), name=st.sampled_from(["t1", "t2"]))
-    def tag(self, data: st.DataObject, name: str) -> None:
-        id = data.draw(st.sampled_from(sorted(self.model.versions)))
-        if name in self.model.tags:
+    @rule(which=WHICH, name=st.sampled_from(["t1", "t2"]))
+    def tag(self, which: int, name: str) -> None:
+        if not self.model.complete():
+            return
+        id = pick(self.model.complete(), which)
+        if TAGS + name in self.model.refs:
             with pytest.raises(errors.TagExists):
                 self.store.tag(name, id.hex())
         else:
             self.store.tag(name, id.hex())
-            self.model.tags[name] = id
+            self.moved("tag", TAGS + name, id)
 
-    @precondition(lambda self: self.model.versions)
-    @rule(data=st.data())
-    def pin(self, data: st.DataObject) -> None:
-        id = data.draw(st.sampled_from(sorted(self.model.versions)))
-        self.store.pin(id.hex(), why="machine")
-        self.model.pins.add(id)
+    @rule(which=WHICH)
+    def pin(self, which: int) -> None:
+        if not self.model.complete():
+            return
+        id = pick(self.model.complete(), which)
+        self.store.pin(id.hex(), why=f"{len(self.model.log)}")
+        self.logged(("pin", ()))
+        assert id in self.model.pins
 
-    @precondition(lambda self: self.model.pins)
-    @rule(data=st.data())
-    def unpin(self, data: st.DataObject) -> None:
-        id = data.draw(st.sampled_from(sorted(self.model.pins)))
+    @rule(which=WHICH)
+    def unpin(self, which: int) -> None:
+        if not self.model.pins:
+            return
+        id = pick(self.model.pins, which)
         self.store.unpin(id.hex())
-        self.model.pins.remove(id)
+        self.logged(("unpin", ()))
+        assert id not in self.model.pins
 
-    def reached(self) -> set[Id]:
-        """The versions that branches, tags, pins and incomplete sets lead to."""
-        roots = [*self.model.heads.values(), *self.model.tags.values(), *self.model.pins]
-        for run in self.model.partials:
-            partial = self.store.resolve(f"partial/{run}/strict").version
-            roots += partial.manifest.parents
-        found: set[Id] = set()
-        for root in roots:
-            at: Id | None = root
-            while at is not None and at not in found:
-                found.add(at)
-                at = self.model.parents[at]
-        return found
+    @rule(newest=st.booleans(), which=WHICH)
+    def undo(self, newest: bool, which: int) -> None:
+        sequence = None if newest or not self.model.log else self.recent(which)
+        said = self.model.undo(sequence, self.model.refs)
+        if not isinstance(said, tuple):
+            for dry_run in (True, False):
+                with pytest.raises(said):
+                    self.store.undo(sequence, dry_run=dry_run)
+            self.logged()
+            return
+        assert self.store.undo(sequence, dry_run=True).moves == said
+        undone = self.store.undo(sequence)
+        assert undone.moves == said
+        self.logged(("undo", said))
 
     @rule(keep=st.booleans())
     def collect(self, keep: bool) -> None:
         said = self.store.gc(grace=GRACE if keep else 0, dry_run=True)
         done = self.store.gc(grace=GRACE if keep else 0)
         assert (done.freed, done.dead, done.reasons) == (said.freed, said.dead, said.reasons)
+        self.logged(*([("gc-begin", ()), ("gc", ())] if done.slices else []))
         if keep:
             # Everything was committed within the grace; only what an earlier one took is gone.
-            assert self.model.versions.keys() <= self.stored()
+            assert self.model.versions.keys() <= stored(self.store)
             return
-        kept = self.reached()
-        assert kept == self.stored() - self.sealed()
+        kept = self.model.reached()
+        assert kept == stored(self.store)
         self.model.versions = {id: self.model.versions[id] for id in kept}
-        self.model.operations = {key: id for key, id in self.model.operations.items() if id in kept}
 
-    def stored(self) -> set[Id]:
-        """Every version in the store."""
-        return self.store.database.read(
-            lambda tables: {id for id, row in tables.object_rows() if row.kind is Kind.MANIFEST}
-        )
-
-    def sealed(self) -> set[Id]:
-        """The incomplete versions that can be resumed."""
-        return {partial.version.id for partial in list_partials(self.store) if partial.version}
+    @rule(name=FOLDERS)
+    def backup(self, name: str) -> None:
+        folder = self.copies / name
+        created = not folder.exists()
+        said = self.store.backup(folder, dry_run=True)
+        done = self.store.backup(folder)
+        assert (done.created, done.sequence) == (created, len(self.model.log))
+        assert (said.blocks, said.removed) == (done.blocks, done.removed)
+        with castore.open(folder) as copy:
+            assert stored(copy) == self.model.versions.keys()
+            agrees(copy, self.model, self.model.moment(), self.model.complete())
 
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = castore.open(self.folder, now=self.now)
+        self.second.close()
+        self.open()
+
+    def recent(self, which: int) -> int:
+        """The number of one of the newest operations."""
+        return len(self.model.log) - which % min(4, len(self.model.log))
+
+    @rule(plans=st.lists(PLANS, min_size=2, max_size=4), closed=st.booleans())
+    def together(self, plans: list[Plan], closed: bool) -> None:
+        actions = [self.action(plan) for plan in plans]
+        for number, action in enumerate(actions):
+            action.me = f"thread-{number} after {len(self.model.log)}"
+            action.own = closed or plans[number].own
+        if closed:
+            # Whoever comes first opens the environment; whoever leaves last closes it.
+            self.store.close()
+            self.second.close()
+        run_together(actions, [self.store, self.second])
+        if closed:
+            self.open()
+        judge_together(actions, self.store, self.model)
+
+    def action(self, plan: Plan) -> Action:
+        """What is planned, as things stand."""
+        if plan.verb == "commit":
+            head = self.model.refs.get(HEADS + plan.branch)
+            tip = self.store.version(head, plan.branch) if head else None
+            expect = {0: (tip,), 1: (None,)}.get(plan.which % 5, ())
+            operation = "" if expect else plan.operation
+            return Commit(
+                branch=plan.branch,
+                content=plan.content,
+                staged=bool(plan.which % 2),
+                operation=operation,
+                expect=expect,
+            )
+        if plan.verb == "gc":
+            return Collect(grace=GRACE if plan.which % 4 == 0 else 0)
+        if plan.verb == "undo":
+            numbered = self.model.log and plan.which % 2
+            return Undo(sequence=self.recent(plan.which // 2) if numbered else None)
+        if plan.verb == "backup":
+            return Backup(folder=self.copies / plan.folder)
+        if plan.verb == "pin" and self.model.complete():
+            return Pin(id=pick(self.model.complete(), plan.which))
+        if plan.verb == "unpin" and self.model.pins:
+            return Pin(id=pick(self.model.pins, plan.which), end=True)
+        return Read(how=pick(READS, plan.which), branch=plan.branch)
 
     @invariant()
-    def names_agree(self) -> None:
+    def agrees(self) -> None:
         if not hasattr(self, "store"):
             return
-        heads = {version.branch: version.id for version in self.store.branches()}
-        assert heads == self.model.heads
-        tags = {name: version.id for name, version in self.store.tags()}
-        assert tags == self.model.tags
-        assert {partial.run for partial in list_partials(self.store)} == self.model.partials
-        assert {pin.version.id for pin in self.store.pins()} == self.model.pins
+        agrees(self.store, self.model, self.model.moment())
+        assert {partial.run for partial in list_partials(self.store)} == self.partials().keys()
+        for branch in self.model.under(HEADS):
+            for member in self.store.set_of(self.store.resolve(branch).version).artifacts:
+                data = self.store.read_bytes(f"{branch}:{member.name}")
+                assert content_id(data) == getattr(member.content, "digest", b"")
 
     @invariant()
-    def content_agrees(self) -> None:
-        if not hasattr(self, "store"):
-            return
-        for branch, id in self.model.heads.items():
-            members = self.store.set_of(self.store.resolve(branch).version).artifacts
-            expected = self.model.versions[id]
-            assert {member.name for member in members} == expected.keys()
-            for name, data in expected.items():
-                assert self.store.read_bytes(f"{branch}:{name}") == data
-                assert content_id(data) in {
-                    getattr(member.content, "digest", b"") for member in members
-                }
-            chain = [version.id for version in self.store.log(branch)]
-            walked = []
-            at: Id | None = id
-            while at is not None:
-                walked.append(at)
-                at = self.model.parents[at]
-            assert chain == walked
-            for number, past in enumerate(reversed(walked), start=1):
-                assert self.store.resolve(f"{branch}@v{number}").version.id == past
+    def staged_is_kept(self) -> None:
+        for value, data in self.staged:
+            assert b"".join(self.store.reader.stream(content_id(data), len(data))) == data
+            assert getattr(value.content, "digest", b"") == content_id(data)
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestStoreMachine.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None
+)

@@ -1,0 +1,151 @@
+"""The model of a store: a dict of refs, moved by an operation log, over a dict of versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import castore
+from castore.database.operations import Operation, RefMove
+from castore.errors import CastoreError, InvalidInput, ObjectNotFound, RefMoved, RefNotFound
+from castore.model.ids import Id, Kind
+from castore.model.refs import HEADS, TAGS
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where every ref was, and what was pinned, after the operation with this number."""
+
+    sequence: int
+    refs: Mapping[str, Id]
+    pins: frozenset[Id]
+
+
+@dataclass
+class Model:
+    """What the store must hold: versions by id, where names lead, and the log that led there.
+
+    `versions` holds the files of everything stored, of incomplete sets as well, whose ids are in
+    `sealed`; `parents` also knows those that were collected.
+    """
+
+    versions: dict[Id, dict[str, bytes]] = field(default_factory=dict)
+    parents: dict[Id, Id | None] = field(default_factory=dict)
+    sealed: set[Id] = field(default_factory=set)
+    refs: dict[str, Id] = field(default_factory=dict)
+    pins: set[Id] = field(default_factory=set)
+    log: list[Operation] = field(default_factory=list)
+
+    def add(self, id: Id, parent: Id | None, content: dict[str, bytes]) -> None:
+        """A version that was made."""
+        self.versions[id], self.parents[id] = content, parent
+
+    def apply(self, operation: Operation) -> None:
+        """What an entry of the log did, which begins where the entry before it ended."""
+        assert operation.sequence == len(self.log) + 1
+        for name, old, new in operation.refs:
+            assert self.refs.pop(name, b"") == old, f"{operation} does not follow"
+            if new:
+                self.refs[name] = new
+        if operation.op == "pin":
+            self.pins.add(operation.detail["id"])
+        elif operation.op == "unpin":
+            self.pins.remove(operation.detail["id"])
+        self.log.append(operation)
+
+    def moment(self) -> Moment:
+        """How things stand now."""
+        return Moment(len(self.log), dict(self.refs), frozenset(self.pins))
+
+    def under(self, prefix: str) -> dict[str, Id]:
+        """The refs whose names begin so, by the rest of the name."""
+        return under(self.refs, prefix)
+
+    def complete(self) -> list[Id]:
+        """Every stored version that is no incomplete set."""
+        return sorted(self.versions.keys() - self.sealed)
+
+    def chain(self, id: Id | None) -> list[Id]:
+        """A version and its ancestors."""
+        found = []
+        while id is not None:
+            found.append(id)
+            id = self.parents[id]
+        return found
+
+    def reached(self) -> set[Id]:
+        """The versions that refs and pins lead to."""
+        return {id for root in (*self.refs.values(), *self.pins) for id in self.chain(root)}
+
+    def made_by(self, operation: str, branch: str) -> list[Id]:
+        """The stored versions that commits with this operation id made on a branch."""
+        moves = [e.refs[0] for e in self.log if e.op == "commit" and e.op_id == operation]
+        return [id for ref, _, id in moves if ref == HEADS + branch and id in self.versions]
+
+    def undoable(self) -> Operation | None:
+        """The newest operation that moved a branch, is no undo, and stands."""
+        undone = set()
+        for entry in reversed(self.log):
+            if entry.sequence in undone:
+                continue
+            if entry.op == "undo":
+                undone.add(entry.detail["sequence"])
+            elif any(name.startswith(HEADS) for name, _, _ in entry.refs):
+                return entry
+        return None
+
+    def undo(
+        self, sequence: int | None, refs: Mapping[str, Id]
+    ) -> tuple[RefMove, ...] | type[CastoreError]:
+        """The moves that undoing makes when refs are like this, or how it is refused."""
+        entry = self.undoable() if sequence is None else self.log[sequence - 1]
+        if entry is None:
+            return RefNotFound
+        names = [name for name, _, _ in entry.refs]
+        if not any(name.startswith(HEADS) for name in names):
+            return InvalidInput
+        assert not any(name.startswith(TAGS) for name in names)
+        if any(old and old not in self.versions for _, old, _ in entry.refs):
+            return ObjectNotFound
+        if any(refs.get(name, b"") != new for name, _, new in entry.refs):
+            return RefMoved
+        return tuple((name, new, old) for name, old, new in entry.refs)
+
+
+def under(refs: Mapping[str, Id], prefix: str) -> dict[str, Id]:
+    """The refs whose names begin so, by the rest of the name."""
+    return {name.removeprefix(prefix): id for name, id in refs.items() if name.startswith(prefix)}
+
+
+def stored(store: castore.Store) -> set[Id]:
+    """Every version in the store."""
+    return store.database.read(
+        lambda tables: {id for id, row in tables.object_rows() if row.kind is Kind.MANIFEST}
+    )
+
+
+def content_of(store: castore.Store, version: castore.Version) -> dict[str, bytes]:
+    """The files of a version, read back."""
+    rev = version.id.hex()
+    names = [member.name for member in store.set_of(version).artifacts]
+    return {name: store.read_bytes(f"{rev}:{name}") for name in names}
+
+
+def agrees(store: castore.Store, model: Model, moment: Moment, ids: Iterable[Id] = ()) -> None:
+    """A store's names, pins, branches, histories and content are those of the model then.
+
+    The content of `ids` is compared besides that of branches.
+    """
+    assert store.database.read(lambda tables: dict(tables.refs())) == moment.refs
+    assert {pin.version.id for pin in store.pins()} == moment.pins
+    heads = under(moment.refs, HEADS)
+    assert {version.branch: version.id for version in store.branches()} == heads
+    assert dict(store.tags()).keys() == under(moment.refs, TAGS).keys()
+    for branch, id in heads.items():
+        chain = [(version.id, version.number) for version in store.log(branch)]
+        walked = model.chain(id)
+        assert chain == list(zip(walked, range(len(walked), 0, -1), strict=True))
+        for past, number in chain:
+            assert store.resolve(f"{branch}@v{number}").version.id == past
+    for id in {*heads.values(), *ids}:
+        assert content_of(store, store.version(id)) == model.versions[id]
