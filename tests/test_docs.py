@@ -3,8 +3,8 @@
 Convention: in a fenced block marked `console`, a line that begins with `$ ` is a command for bash.
 The commands of one document run in order in one empty folder, each in a shell of its own. A comment
 `# exit N` at its end says with which code it ends, else 0. Other lines are output, not compared.
-A block marked `python` is run in its turn, as a program; one marked `yaml` that begins with a
-comment `# NAME` is saved there as the file NAME.
+A block marked `python` is run in its turn, as a program; one marked `yaml` or `python` that begins
+with a comment `# NAME` is saved there as the file NAME.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from castore.cli.program import COMMANDS
 from castore.cli.verbs import Family
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/cli.md", "docs/tutorial.md", "docs/spec.md")
+DOCUMENTS = ("README.md", "docs/cli.md", "docs/tutorial.md", "docs/library.md", "docs/spec.md")
 _BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# ([\w.-]+\.yaml)\n")
+_FILE = re.compile(r"# ([\w.-]+\.(?:yaml|py))\n")
 _EXIT = re.compile(r"#.*\bexit (\d+)\s*$")
 
 
@@ -127,10 +127,10 @@ def examples(text: str) -> Iterator[tuple[str, int]]:
     for kind, block in _BLOCK.findall(text):
         if kind == "console":
             yield from _typed(block)
-        elif kind == "python":
-            yield f"python - <<'END'\n{block}END", 0
         elif name := _FILE.match(block):
             yield f"cat > {name[1]} <<'END'\n{block}END", 0
+        elif kind == "python":
+            yield f"python - <<'END'\n{block}END", 0
 
 
 def _typed(block: str) -> Iterator[tuple[str, int]]:
@@ -152,6 +152,8 @@ def _install(folder: Path) -> None:
 def test_examples_are_read_as_the_convention_says() -> None:
     text = "```console\n$ a b   # exit 5\nout\n$ c \\\n  d # five\n```\n```\n$ no\n```\n"
     assert list(examples(text)) == [("a b   # exit 5", 5), ("c   d # five", 0)]
+    text = "```python\n# p.py\nprint(2)\n```\n"
+    assert list(examples(text)) == [("cat > p.py <<'END'\n# p.py\nprint(2)\nEND", 0)]
     text = "```python\nprint(1)\n```\n```yaml\n# s.yaml\na: 1\n```\n```yaml\nb: 2\n```\n"
     assert list(examples(text)) == [
         ("python - <<'END'\nprint(1)\nEND", 0),

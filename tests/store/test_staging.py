@@ -184,6 +184,37 @@ def test_an_interrupted_session_leaves_the_stages_for_the_next(store: castore.St
     assert store.read_bytes("set:text") == b"kept"
 
 
+def _coordinate(folder: str) -> None:
+    store = castore.open(folder)
+    with store.session("set", run="killed") as session:
+        session.add("one", store.stage(b"taken"))
+        store.stage(b"not taken")
+        session._make_durable()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_coordinator_leaves_what_it_took_to_go_on_with(tmp_path: Path) -> None:
+    castore.init(tmp_path).close()
+    process = SPAWN.Process(target=_coordinate, args=(str(tmp_path),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with castore.open(tmp_path) as store:
+        store.gc(grace=0)
+        assert [(p.run, p.branch, p.artifacts) for p in store.partials()] == [
+            ("killed", "set", ("one",))
+        ]
+        with store.session("set", resume="killed") as session:
+            session.add("two", store.stage(b"not taken"))
+            assert session.commit().number == 1
+        assert store.read_bytes("set:one") + store.read_bytes("set:two") == b"takennot taken"
+        # The two of the dead process are nobody's now.
+        assert len(staged_sessions(store)) == 2
+        store.gc(grace=0, expire_partials=0)
+        assert staged_sessions(store) == []
+        assert store.fsck(full=True).ok
+
+
 def test_another_stores_content_is_refused(store: castore.Store, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with castore.init(tmp_path / "other") as other:
