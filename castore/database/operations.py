@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from castore.errors import CorruptObject
 from castore.model.encoding import decode, encode
-from castore.model.fields import Fields, read_row
+from castore.model.fields import Fields, read_row, storable
 from castore.model.ids import Id, operation_hash
 from castore.model.limits import ID_BYTES, MIB, REF_BYTES
 
@@ -50,8 +51,8 @@ def encode_operation(
     refs: Sequence[RefMove],
     detail: Mapping[str, Any],
 ) -> bytes:
-    """The canonical bytes of a record; raises InvalidInput for what cannot be encoded."""
-    return encode(
+    """The canonical bytes of a record; raises InvalidInput for what could not be read again."""
+    payload = encode(
         {
             "at": at,
             "by": by,
@@ -63,6 +64,7 @@ def encode_operation(
             "why": why,
         }
     )
+    return storable(payload, partial(decode_operation, 0))
 
 
 def decode_operation(sequence: int, payload: bytes) -> Operation:

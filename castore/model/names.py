@@ -120,6 +120,12 @@ def near_names(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
+    plain = word and all(c.isalnum() or c in "@%+=:,./-_" for c in word)
+    return word if plain else "'" + word.replace("'", "'\"'\"'") + "'"
+
+
 def nested_paths(paths: Iterable[str]) -> tuple[str, str] | None:
     """The first two places of which one equals or contains the other, or None."""
     ordered = sorted(path.split("/") for path in paths)

@@ -53,6 +53,15 @@ def check_schema(source: Source, format: str, schema: bytes, name: str) -> list[
     return capped(check[format](source, compiled), VIOLATIONS)
 
 
+def schema_fault(schema: bytes) -> str:
+    """Why these bytes are no JSON Schema that can be used, or "" if they are one."""
+    try:
+        _compile(schema)
+    except BadSchema as error:
+        return str(error)
+    return ""
+
+
 @lru_cache(maxsize=8)
 def _compile(schema: bytes) -> _Compiled:
     import jsonschema_rs

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from castore.content.reader import ObjectReader
 from castore.content.trees import walk_tree
+from castore.errors import InvalidSpec
 from castore.model.artifact_set import (
     Artifact,
     Content,
@@ -22,6 +23,8 @@ from castore.spec.checks import check_artifact
 from castore.spec.declaration import Declared, Spec
 from castore.spec.guess import guess_format
 from castore.spec.results import CheckResult as CheckedBySpec
+from castore.spec.schema_check import schema_fault
+from castore.store.specs import SpecFile
 
 DETAIL_BYTES: Final = 300
 RECORDED_FAULTS: Final = 32
@@ -94,23 +97,48 @@ def guess_artifact(content: Content, hint: str, head: bytes) -> tuple[str, str]:
 
 
 def faults_on_disk(
-    declared: Declared, path: Path, schemas: Mapping[str, bytes]
+    declared: Declared, path: Path, schemas: Mapping[str, bytes], *, folder: int = -1
 ) -> list[dict[str, Any]]:
-    """The faults a declared artifact at `path` would have; files of a glob are not read."""
-    folder = path.is_dir()
+    """The faults a declared artifact at `path` would have, or one file of a glob.
+
+    The folder of a glob is checked when its bytes are told by `folder`; of other folders only that
+    they are what is declared.
+    """
+    is_folder = folder >= 0 or path.is_dir()
     found = check_artifact(
         declared,
-        size=0 if folder else path.stat().st_size,
-        open=_no_bytes if folder else lambda: path.open("rb"),
+        size=max(0, folder) if is_folder else path.stat().st_size,
+        open=_no_bytes if is_folder else lambda: path.open("rb"),
         schema=schemas.get(declared.checks.schema),
-        is_folder=folder,
+        is_folder=is_folder,
     )
-    size_free = [result for result in found if not folder or result.check == "format"]
+    whole = folder >= 0 or not is_folder
+    size_free = [result for result in found if whole or result.check == "format"]
     return [
         _fault(declared.name, result.check, result.detail, result.line)
         for result in size_free
         if result.result == "failed"
     ]
+
+
+def check_schemas(spec: SpecFile) -> None:
+    """Refuse a spec whose JSON Schemas cannot be used; raises InvalidSpec with every fault."""
+    faults = []
+    for declared in spec.spec.artifacts:
+        name = declared.checks.schema
+        detail = schema_fault(spec.files[name]) if name else ""
+        if detail:
+            message = f"artifact {declared.name!r}: the schema {name!r} cannot be used: {detail}"
+            fix = f"mend {name}"
+            faults.append({"line": declared.line, "column": 1, "message": message, "fix": fix})
+    if faults:
+        where = spec.path.name
+        raise InvalidSpec(
+            f"{where}:{faults[0]['line']}: {faults[0]['message']}",
+            faults=faults,
+            where=where,
+            fix=str(faults[0]["fix"]),
+        )
 
 
 def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:

@@ -10,10 +10,11 @@ from itertools import islice
 from typing import Any, Final
 
 from castore.database.reading import Index, Reading
-from castore.errors import InvalidInput
+from castore.errors import InvalidInput, RefNotFound
 from castore.model.artifact_set import Artifact, ArtifactSet, TreeContent
 from castore.model.ids import Id, Kind, parse_id
 from castore.model.limits import PREFIX_MIN
+from castore.model.names import near_names
 from castore.model.pages import TREE, Branching, decode_tree
 from castore.model.refs import HEADS, TAGS
 from castore.store.store import Store
@@ -73,10 +74,11 @@ def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[
     By digest the search starts at the content and climbs to the folders, sets and versions that
     hold it, naming at most PATHS places in each; by type at the sets that have such an artifact;
     else it looks at every version.
-    Forgotten versions are left out. Raises InvalidInput for a digest that is none.
+    Forgotten versions are left out. Raises InvalidInput for a digest that is none, and where
+    nothing is found RefNotFound for a branch that is not there.
     """
-    if not (wanted.name or wanted.digest or wanted.type or wanted.format):
-        raise InvalidInput("say what to find: a name, a digest, a type or a format")
+    if wanted == Wanted():
+        raise InvalidInput("say what to find: a name, a digest, a type, a format or a branch")
     if wanted.digest:
         found = _by_digest(store, wanted)
     elif wanted.type:
@@ -86,7 +88,22 @@ def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[
         found = _in_versions(store, wanted, _holding(store, sets), _matching(wanted))
     else:
         found = _in_versions(store, wanted, _all_versions(store), _matching(wanted))
+    if wanted.branch:
+        found = _on_branch(store, wanted.branch, found)
     return islice(found, limit)
+
+
+def _on_branch(store: Store, branch: str, found: Iterator[Found]) -> Iterator[Found]:
+    """What was found; where that is nothing, the branch must be one that there is."""
+    first = next(found, None)
+    if first is None:
+        known = [ref.removeprefix(HEADS) for ref, _ in store.database.read(lambda t: t.refs(HEADS))]
+        if branch not in known:
+            near = near_names(branch, known)
+            raise RefNotFound(f"no branch is called {branch!r}{near}", fix="cas branch")
+        return
+    yield first
+    yield from found
 
 
 _Match = Callable[[ArtifactSet], list[tuple[Artifact, str]]]

@@ -9,6 +9,7 @@ from castore.model.artifact_set import Artifact
 from castore.model.fields import MetaValue
 from castore.model.ids import Id
 from castore.model.manifest import Manifest, Source
+from castore.model.names import quoted
 from castore.store.context import Context
 from castore.store.specs import SpecFile
 from castore.store.version import Version
@@ -83,9 +84,3 @@ def resume_command(intent: Intent, run: str) -> str:
         words.append(f"--name {intent.branch}")
     words += [f"--only {quoted(name)}" for name in intent.only]
     return " ".join([*words, f"--resume {run}"])
-
-
-def quoted(word: str) -> str:
-    """A word as a shell takes it."""
-    plain = word and all(c.isalnum() or c in "@%+=:,./-_" for c in word)
-    return word if plain else "'" + word.replace("'", "'\"'\"'") + "'"

@@ -11,7 +11,7 @@ from castore.content.trees import iter_tree, look_up, walk_tree
 from castore.errors import InvalidInput, RefNotFound, TypeMismatch
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
-from castore.model.names import near_names
+from castore.model.names import near_names, quoted
 from castore.model.pages import TREE, Entry
 from castore.store.records import location, maker
 from castore.store.selectors import Resolved
@@ -104,7 +104,7 @@ def named_file(store: Store, found: Resolved) -> FileContent:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         raise InvalidInput(
             f"{text!r} is a version; name one of its artifacts: {shown}",
-            fix=f"cas cat {text}:{names[0]}" if names else f"cas ls {text}",
+            fix=f"cas cat {quoted(f'{text}:{names[0]}')}" if names else f"cas ls {quoted(text)}",
         )
     if isinstance(artifact.content, ExternalContent):
         uri = location(found.version.manifest, artifact.name) or "an unknown place"
@@ -113,10 +113,10 @@ def named_file(store: Store, found: Resolved) -> FileContent:
     try:
         entry = _entry(store, artifact, found.path)
     except RefNotFound as error:
-        error.fix = f"cas ls -R {above}"
+        error.fix = f"cas ls -R {quoted(above)}"
         raise
     if entry is None or entry.kind == TREE:
-        raise TypeMismatch(f"{text!r} is a folder; name a file in it", fix=f"cas ls {text}")
+        raise TypeMismatch(f"{text!r} is a folder; name a file in it", fix=f"cas ls {quoted(text)}")
     return FileContent(entry.id, entry.size, entry.mode)
 
 
@@ -169,7 +169,8 @@ def _entry(store: Store, artifact: Artifact, path: str) -> Entry | None:
 def _no_such_path(store: Store, artifact: str, root: Id, path: str) -> RefNotFound:
     some = islice(walk_tree(store.reader.tree_page, root), _NEAR)
     near = near_names(path, [found.decode() for found, _ in some])
-    return RefNotFound(f"{artifact!r} has no {path!r} in it{near}", fix=f"cas ls REV:{artifact}")
+    fix = f"cas ls {quoted(f'REV:{artifact}')}"
+    return RefNotFound(f"{artifact!r} has no {path!r} in it{near}", fix=fix)
 
 
 def _kind(artifact: Artifact) -> str:

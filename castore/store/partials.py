@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from castore.database.writing import Writing
@@ -10,8 +12,9 @@ from castore.errors import Ambiguous, RefNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.model.manifest import Manifest, Source
+from castore.model.names import quoted
 from castore.model.refs import PARTIALS, partial_ref, split_partial
-from castore.store.intent import UNKNOWN_RUN, Resumed, quoted
+from castore.store.intent import UNKNOWN_RUN, Resumed
 from castore.store.moments import format_moment
 from castore.store.stages import StagedSession, staged_sessions
 from castore.store.store import Store
@@ -52,9 +55,12 @@ class Partial:
         }
 
 
-def list_partials(store: Store) -> list[Partial]:
-    """Every incomplete set, newest first; sessions whose process still runs are left out."""
-    sealed = [_sealed(store, ref, id) for ref, id in _refs(store)]
+def list_partials(store: Store, *, cwd: Path | None = None) -> list[Partial]:
+    """Every incomplete set, newest first; sessions whose process still runs are left out.
+
+    The commands that go on with refused ones are to be typed in `cwd`, or else in `store.root`.
+    """
+    sealed = [_sealed(store, ref, id, cwd) for ref, id in _refs(store)]
     killed = [
         _killed(stage)
         for stage in staged_sessions(store)
@@ -63,11 +69,13 @@ def list_partials(store: Store) -> list[Partial]:
     return sorted(sealed + killed, key=lambda partial: -partial.at)
 
 
-def find_partials(store: Store, run: str, branch: str = "") -> list[Partial]:
+def find_partials(
+    store: Store, run: str, branch: str = "", *, cwd: Path | None = None
+) -> list[Partial]:
     """The incomplete sets of a run, of one branch; raises RefNotFound, Ambiguous over branches."""
     found = [
         partial
-        for partial in list_partials(store)
+        for partial in list_partials(store, cwd=cwd)
         if partial.run == run and branch in ("", partial.branch)
     ]
     if not found:
@@ -157,12 +165,15 @@ def _refs(store: Store) -> list[tuple[str, Id]]:
     return store.database.read(lambda tables: tables.refs(PARTIALS))
 
 
-def _sealed(store: Store, ref: str, id: Id) -> Partial:
+def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
     run, branch = split_partial(ref)
     version = store.version(id, branch)
     manifest = version.manifest
     bad = {*manifest.failed}
-    spec = f" --spec {quoted(manifest.spec.path)}" if manifest.spec.path else ""
+    path = manifest.spec.path
+    if path and cwd is not None:
+        path = os.path.relpath(store.root / path, cwd)
+    spec = f" --spec {quoted(path)}" if path else ""
     name = "" if manifest.spec.path and manifest.spec.id == branch else f" --name {branch}"
     names = [a.name for a in store.set_of(version).artifacts]
     carried = {made for made, _ in manifest.carried}

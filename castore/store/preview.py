@@ -79,11 +79,14 @@ def preview_inputs(
     """Read and cut every input as a commit would, counting what is new."""
     before = {a.name: a.content for a in store.set_of(parent).artifacts} if parent else {}
     rows: list[PreviewedArtifact] = []
+    faults: list[dict[str, Any]] = []
     with Ingestor(_CountingSink(store)) as ingestor:
         for found in gathered.inputs:
-            content = _ingest(ingestor, found, links)
+            matched: list[str] = []
+            content = _ingest(ingestor, found, links, matched)
             if found.glob and content == TreeContent(EMPTY_FOLDER, 0):
                 continue
+            faults += _faults(intent, found, content, matched)
             state = "new" if found.name not in before else "changed"
             if before.get(found.name) == content:
                 state = "unchanged"
@@ -113,32 +116,49 @@ def preview_inputs(
         known_bytes=tally.known_bytes,
         stored_bytes=tally.stored_bytes,
         missing=tuple(d.name for d in declared if d.required and d.name not in names),
-        faults=tuple(_faults(intent, gathered)),
+        faults=tuple(faults),
         identical=bool(before) and before.keys() == names and not states - _KEPT,
         warnings=gathered.warnings,
     )
 
 
-def _faults(intent: Intent, gathered: Gathered) -> Iterator[dict[str, Any]]:
+def _faults(
+    intent: Intent, found: Input, content: Content, matched: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     if intent.spec is None:
         return
-    for found in gathered.inputs:
-        declared = intent.spec.spec.get(found.name)
-        if declared is None:
-            detail = f"spec {intent.spec.spec.id} declares no artifact of this name"
-            yield {"artifact": found.name, "check": "declared", "detail": detail, "line": None}
-        elif not (found.uri or found.glob):
-            yield from faults_on_disk(declared, found.path, intent.spec.files)
+    declared = intent.spec.spec.get(found.name)
+    if declared is None:
+        detail = f"spec {intent.spec.spec.id} declares no artifact of this name"
+        yield {"artifact": found.name, "check": "declared", "detail": detail, "line": None}
+    elif found.glob:
+        yield from faults_on_disk(declared, found.path, intent.spec.files, folder=_size(content))
+        place, _ = split_glob(found.glob)
+        for path in matched:
+            below = found.path / place / path
+            for fault in faults_on_disk(declared, below, intent.spec.files):
+                yield {**fault, "detail": f"{path}: {fault['detail']}"}
+    elif not found.uri:
+        yield from faults_on_disk(declared, found.path, intent.spec.files)
 
 
-def _ingest(ingestor: Ingestor, found: Input, links: str) -> Content:
+def _ingest(ingestor: Ingestor, found: Input, links: str, matched: list[str]) -> Content:
+    """What an input would be stored as; the paths that its glob matches go into `matched`."""
     if found.stdin:
         raise InvalidInput(f"{found.name}=-: a dry run cannot read standard input")
     if found.uri:
         return ExternalContent()
     if found.glob:
         place, pattern = split_glob(found.glob)
-        return ingestor.add_folder(found.path / place, links=links, only=match_glob(pattern))
+        matches = match_glob(pattern)
+
+        def only(path: str) -> bool:
+            if matches(path):
+                matched.append(path)
+                return True
+            return False
+
+        return ingestor.add_folder(found.path / place, links=links, only=only)
     if found.path.is_dir():
         return ingestor.add_folder(found.path, links=links)
     return ingestor.add_path(found.path)

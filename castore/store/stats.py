@@ -14,13 +14,12 @@ from itertools import islice
 from typing import Any, Final
 
 from castore.content.layouts import iter_parts
-from castore.content.trees import walk_tree
 from castore.database.reading import Reading
 from castore.database.tables import BlockInfo, State
 from castore.errors import ObjectNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id, Kind
-from castore.model.pages import FILE, TREE, Branching, decode_tree
+from castore.model.pages import TREE, Branching, decode_tree
 from castore.store.history import log, walk
 from castore.store.savings import Savings, Share, savings, shares_of, solid_blocks
 from castore.store.selectors import branch_names
@@ -299,11 +298,32 @@ def _set_size(store: Store, version: Version) -> int:
 
 def _count_files(store: Store, artifacts: Sequence[Artifact]) -> int:
     files = 0
+    counts: dict[Id, int] = {}
     for artifact in artifacts:
         content = artifact.content
         if isinstance(content, FileContent):
             files += 1
         elif isinstance(content, TreeContent):
-            below = walk_tree(store.reader.tree_page, content.id)
-            files += sum(entry.kind == FILE for _, entry in below)
+            files += _files_below(store, content.id, counts)
     return files
+
+
+def _files_below(store: Store, root: Id, counts: dict[Id, int]) -> int:
+    """The files in a folder; each page is read once however often it stands for a part of it."""
+    stack = [root]
+    while stack:
+        page = stack[-1]
+        files = 0
+        below: list[Id] = []
+        for row in () if page in counts else decode_tree(store.reader.tree_page(page)).entries:
+            if isinstance(row, Branching) or row.kind == TREE:
+                below.append(row.id)
+            else:
+                files += 1
+        unknown = [id for id in below if id not in counts]
+        if unknown:
+            stack += unknown
+            continue
+        stack.pop()
+        counts.setdefault(page, files + sum(counts[id] for id in below))
+    return counts[root]

@@ -11,6 +11,7 @@ from castore.database.tables import ObjectRow, State
 from castore.errors import CastoreError
 from castore.model.artifact_set import ExternalContent, FileContent, decode_set
 from castore.model.ids import Id, Kind, short
+from castore.model.limits import FOLDER_DEPTH
 from castore.model.manifest import Manifest
 from castore.model.pages import TREE, Branching, TreePage, decode_tree
 from castore.store.store import Store
@@ -26,11 +27,15 @@ class _File(NamedTuple):
 
 
 class _Page(NamedTuple):
-    """A folder page to look at, and the entries and bytes that are said to be below it, or -1."""
+    """A folder page to look at, and the entries and bytes that are said to be below it, or -1.
+
+    `inner` is 1 if it begins a folder in the one before, 0 if it goes on with that.
+    """
 
     id: Id
     entries: int
     size: int
+    inner: int
 
 
 class Marks:
@@ -57,6 +62,25 @@ class Marks:
         return True
 
 
+class Heights:
+    """How many folders are nested in folder pages, by block and place: a byte for each, or none."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, bytearray] = {}
+
+    def note(self, row: ObjectRow, height: int) -> None:
+        """Remember a height, of which 255 and more is the same."""
+        if height:
+            found = self._rows.setdefault(row.block, bytearray())
+            found.extend(bytes(max(0, row.slot + 1 - len(found))))
+            found[row.slot] = min(height, 255)
+
+    def of(self, row: ObjectRow) -> int:
+        """The height that was noted, else 0."""
+        found = self._rows.get(row.block, b"")
+        return found[row.slot] if row.slot < len(found) else 0
+
+
 class ClosureCheck:
     """Checks versions one by one; what several of them share is looked at once.
 
@@ -76,6 +100,7 @@ class ClosureCheck:
         self._content = content
         self._progress = progress
         self._seen = Marks()
+        self._heights = Heights()
 
     def version(self, version: Version) -> None:
         """Check a version whose manifest was read: number, parents, set, and what they hold."""
@@ -137,28 +162,46 @@ class ClosureCheck:
         self._files(files, where)
 
     def _folders(self, root: Id, size: int, where: str) -> None:
-        stack = [_Page(root, -1, size)]
+        """Check all pages below a folder; on the way back they tell how deep it is nested."""
+        stack: list[tuple[_Page, ObjectRow | None]] = [(_Page(root, -1, size, 0), None)]
+        nested = [0]
         while stack:
-            page = stack.pop()
-            row = self._needed(page.id, Kind.TREE, where)
-            if row is None or not self._seen.add(row):
-                continue
-            self._findings.count("folder pages")
-            try:
-                decoded = decode_tree(self._store.reader.tree_page(page.id))
-            except CastoreError as error:
-                self._findings.add(page.id, "tree", where, error.message)
-                continue
-            self._claims(page, decoded, where)
-            files: list[_File] = []
-            for entry in decoded.entries:
-                if isinstance(entry, Branching):
-                    stack.append(_Page(entry.id, entry.entries, entry.size))
-                elif entry.kind == TREE:
-                    stack.append(_Page(entry.id, -1, entry.size))
-                else:
-                    files.append(_File(entry.id, entry.size))
-            self._files(files, where)
+            page, done = stack.pop()
+            if done is not None:
+                height = nested.pop()
+                self._heights.note(done, height)
+            else:
+                row = self._needed(page.id, Kind.TREE, where)
+                if row is not None and self._seen.add(row):
+                    stack.append((page, row))
+                    stack += [(below, None) for below in self._page(page, where)]
+                    nested.append(0)
+                    continue
+                height = self._heights.of(row) if row is not None else 0
+            nested[-1] = max(nested[-1], height + page.inner)
+        if nested[0] >= FOLDER_DEPTH:
+            self._findings.add(root, "tree", where, f"folders nested deeper than {FOLDER_DEPTH}")
+
+    def _page(self, page: _Page, where: str) -> list[_Page]:
+        """Check one page and its files; the pages below it."""
+        self._findings.count("folder pages")
+        try:
+            decoded = decode_tree(self._store.reader.tree_page(page.id))
+        except CastoreError as error:
+            self._findings.add(page.id, "tree", where, error.message)
+            return []
+        self._claims(page, decoded, where)
+        files: list[_File] = []
+        below: list[_Page] = []
+        for entry in decoded.entries:
+            if isinstance(entry, Branching):
+                below.append(_Page(entry.id, entry.entries, entry.size, 0))
+            elif entry.kind == TREE:
+                below.append(_Page(entry.id, -1, entry.size, 1))
+            else:
+                files.append(_File(entry.id, entry.size))
+        self._files(files, where)
+        return below
 
     def _claims(self, page: _Page, decoded: TreePage, where: str) -> None:
         rows = decoded.entries

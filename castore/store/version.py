@@ -16,6 +16,9 @@ class Version:
     manifest: Manifest
     branch: str
 
+    def __repr__(self) -> str:
+        return f"<Version {self.label} {self.short}>"
+
     @property
     def number(self) -> int:
         """Its place along first parents: 1 for the first."""

@@ -158,6 +158,33 @@ def test_dry_run_of_what_would_be_refused(cas: Cas, spec: Path) -> None:
     assert cas("commit", "-n", "--json", code=5).json["missing"] == ["metrics"]
 
 
+def test_dry_run_checks_the_files_of_a_glob(cas: Cas) -> None:
+    cas("init")
+    pages = "  - {name: pages, type: dataset, format: json, path: 'data/*.json'}\n"
+    write("data.spec.yaml", f'spec: data\nversion: "1"\nartifacts:\n{pages}')
+    write("data/a.json", "[1]")
+    write("data/b.txt", "no JSON and not matched")
+    assert cas("commit", "-n", "--json").json["faults"] == []
+    write("data/c.json", "[1")
+    (said,) = cas("commit", "-n", "--json", code=5).json["faults"]
+    assert (said["artifact"], said["check"]) == ("pages", "format")
+    assert cas("commit", "--json", code=5).error["faults"] == [said]
+
+
+def test_the_way_on_is_told_from_where_one_is(
+    cas: Cas, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("metrics.json", "{broken\n")
+    cas("commit", "--run", "run-1", code=5)
+    assert f"--spec {spec.name} --resume" in cas("partial", "list").out
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert f"--spec ../{spec.name} --resume" in cas("partial", "list").out
+    assert f"--spec ../{spec.name} --resume" in cas("partial", "show", "run-1").out
+    write("../metrics.json", "{}\n")
+    cas("commit", "--spec", f"../{spec.name}", "--resume", "run-1")
+
+
 def test_parent(cas: Cas, two: Path) -> None:
     write("out/summary.md", "third\n")
     result = cas("commit", "--parent", "out@v1", "out", code=4)

@@ -70,6 +70,18 @@ def test_spec_check(cas: Cas) -> None:
     assert len(record["contract"]) == 64
 
 
+def test_spec_check_looks_into_the_schemas(cas: Cas) -> None:
+    checked = "  - {name: a, type: dataset, format: json, path: a.json, checks: {schema: a.schema}}"
+    write("x.spec.yaml", f'spec: x\nversion: "1"\nartifacts:\n{checked}\n')
+    write("a.schema", '{"type": "object", "properties": {"n": {"type": "integer"}}}')
+    cas("spec", "check")
+    for bad in ("{", '{"type": "nonsense"}', "[]"):
+        write("a.schema", bad)
+        assert "'a.schema' cannot be used" in cas("spec", "check", code=2).err
+        (fault,) = cas("spec", "check", "--json", code=2).error["faults"]
+        assert (fault["line"], fault["fix"]) == (4, "mend a.schema")
+
+
 def test_spec_check_tells_every_fault(cas: Cas) -> None:
     write("bad.spec.yaml", SPEC.replace("markdown", "markdwn").replace("dataset", "1:\n- x"))
     result = cas("spec", "check", "bad.spec.yaml", code=2)

@@ -106,6 +106,16 @@ def test_next_quotes_for_the_shell(cas: Cas, out: Path) -> None:
     cas("commit", "out")
     command = cas("show", ":with blank.txt").err.splitlines()[-1]
     assert command == "next: cas cat 'out@v2:with blank.txt'"
+    write("blank first/a b.txt", "x")
+    write("blank first/in it/c.txt", "x")
+    cas("commit", "--name", "b", "a b=blank first/a b.txt", "f=blank first")
+    for selector, fix in (
+        ("b", "cas cat 'b:a b'"),
+        ("b:f/in it", "cas ls 'b:f/in it'"),
+        ("b:f/in it/d.txt", "cas ls -R b:f"),
+    ):
+        error = cas("cat", selector, code=None).err.splitlines()[-1]
+        assert error.split(maxsplit=1)[1] == fix
 
 
 def test_show_tells_which_spec_an_artifact_was_made_under(cas: Cas, out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,22 @@ def test_records_survive_encoding(moves: list[tuple[str, bytes, bytes]], why: st
     assert operation.refs == tuple(moves)
     assert operation.hash == operation_hash(payload)
     assert operation.detail == {"k": [1]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"refs": [("heads/a", b"", b"short")]},
+        {"refs": [("n" * 600, b"", b"a" * 32)]},
+        {"prev": b"short"},
+        {"at": -1},
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(wrong: dict[str, Any]) -> None:
+    whole = {"op_id": "", "at": 1, "by": "", "why": "", "prev": b"", "refs": [], "detail": {}}
+    decode_operation(1, encode_operation("x", **whole))
+    with pytest.raises(InvalidInput, match="cannot be stored"):
+        encode_operation("x", **{**whole, **wrong})
 
 
 def test_what_cannot_be_encoded_is_refused(database: Database) -> None:

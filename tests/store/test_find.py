@@ -53,6 +53,17 @@ def test_by_type_and_format_and_branch(
     assert not list(find(store, Wanted(type=type.type, format="json")))
 
 
+def test_by_branch_alone_and_a_branch_that_is_not_there(
+    store: castore.Store, versions: list[castore.Version]
+) -> None:
+    assert places(list(find(store, Wanted(branch="other")))) == ["other@v1:copy.csv"]
+    assert not list(find(store, Wanted(name="nothing", branch="other")))
+    with pytest.raises(errors.RefNotFound, match="did you mean other"):
+        list(find(store, Wanted(branch="othre")))
+    with pytest.raises(errors.InvalidInput, match="say what to find"):
+        find(store, Wanted())
+
+
 def test_by_digest_of_a_file_inside_folders_and_alone(
     store: castore.Store, versions: list[castore.Version], out: Path
 ) -> None:
@@ -86,8 +97,6 @@ def test_a_digest_nobody_has_and_one_that_is_none(
     for bad in ("abc", "xyzxyz", "0" * 65):
         with pytest.raises(errors.InvalidInput):
             list(find(store, Wanted(digest=bad)))
-    with pytest.raises(errors.InvalidInput, match="what to find"):
-        find(store, Wanted(branch="out"))
 
 
 def test_forgotten_versions_are_left_out(

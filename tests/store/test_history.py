@@ -26,6 +26,13 @@ def messages(store: castore.Store, rev: str = "", **filters: str) -> list[str]:
     return [version.manifest.message for version in log(store, rev, only=Filter(**filters))]
 
 
+def test_a_version_shows_as_its_label(store: castore.Store) -> None:
+    with store.session("out") as session:
+        session.write("a", "x" * 5000)
+        version = session.commit()
+    assert repr(version) == f"<Version out@v1 {version.short}>"
+
+
 def test_all_branches_are_told_newest_first(store: castore.Store) -> None:
     put(store, "x", "1")
     put(store, "y", "2")

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 import castore
+from castore.content.trees import build_tree
+from castore.model.artifact_set import Artifact, FileContent, TreeContent, make_set
+from castore.model.pages import FILE, TREE, Entry
 from castore.store.savings import SAMPLE, Savings
 from castore.store.stats import Held, store_stats, version_stats
+from tests.store.damage import publish_set
 
 BIG = 2_000_000
 
@@ -88,6 +92,24 @@ def test_files_in_folders_count(store: castore.Store, out: Path, tmp_path: Path)
     second = version_stats(store, store.commit("out", cwd=tmp_path).version)
     assert second.beyond_parent.unique == 4
     assert second.as_json()["alone"]["unique_bytes"] == 4
+
+
+def test_pages_that_stand_for_very_many_files_are_counted_once(store: castore.Store) -> None:
+    with store.session("file") as session:
+        leaf = session.write("a", b"x").content
+        session.commit()
+    assert isinstance(leaf, FileContent)
+    entries, size = [Entry(b"%d" % n, FILE, leaf.digest, 1, 0) for n in range(10)], 10
+    pages = []
+    for _ in range(12):
+        built = build_tree(entries)
+        pages += built.pages
+        entries = [Entry(b"%d" % n, TREE, built.root, size, 0) for n in range(10)]
+        size *= 10
+    folder = Artifact("x", "", "folder", "x", TreeContent(built.root, size // 10))
+    version = publish_set(store, "many", make_set([folder]), pages)
+    found = version_stats(store, version)
+    assert found.files == found.logical == 10**12
 
 
 def test_an_empty_store(store: castore.Store) -> None:

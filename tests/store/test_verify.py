@@ -16,7 +16,8 @@ from castore.database.tables import ObjectRow, State
 from castore.database.writing import Writing
 from castore.model.artifact_set import Artifact, FileContent, TreeContent, make_set
 from castore.model.ids import Id, Kind, content_id
-from castore.model.pages import Entry
+from castore.model.limits import FOLDER_DEPTH
+from castore.model.pages import TREE, Entry
 from castore.store.verify import FsckReport, fsck
 from castore.store.verify_closure import Marks
 from castore.store.verify_report import FINDINGS, Findings
@@ -269,3 +270,33 @@ def test_findings_are_kept_once_and_bounded() -> None:
             findings.add(b"", "ref", str(number), "x")
     assert len(findings.kept) == FINDINGS
     assert findings.more == 10
+
+
+def test_folders_nested_too_deep_are_found_wherever_they_are_reached_first(
+    store: castore.Store,
+) -> None:
+    """A tall folder in one version, that folder in another of another, and a shared inner one."""
+    with store.session("file") as session:
+        leaf = session.write("a", b"content").content
+        session.commit()
+    assert isinstance(leaf, FileContent)
+    tall: list[tuple[Id, int]] = []
+    pages: list[tuple[Id, bytes]] = []
+    entry = Entry(b"f", "file", leaf.digest, leaf.size, 0)
+    for _ in range(FOLDER_DEPTH + 1):
+        built = build_tree([entry])
+        pages += built.pages
+        tall.append((built.root, leaf.size))
+        entry = Entry(b"d", TREE, built.root, leaf.size, 0)
+
+    def findings(branch: str, heights: list[int]) -> list[str]:
+        parts = [
+            Artifact(f"x{number}", "", "folder", f"x{number}", TreeContent(*tall[height - 1]))
+            for number, height in enumerate(heights)
+        ]
+        publish_set(store, branch, make_set(parts), pages)
+        return [f.detail for f in fsck(store).findings if branch in f.where]
+
+    assert findings("good", [FOLDER_DEPTH, 10, FOLDER_DEPTH - 1]) == []
+    deep = f"folders nested deeper than {FOLDER_DEPTH}"
+    assert findings("bad", [3, 200, FOLDER_DEPTH + 1]) == [deep]

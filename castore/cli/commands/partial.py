@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from castore.cli.access import actor, opened
@@ -37,7 +39,7 @@ command = Family(
 def list_(call: Invocation) -> None:
     """List incomplete sets, newest first."""
     with opened(call) as store:
-        partials = list_partials(store)
+        partials = list_partials(store, cwd=Path.cwd())
         if call.output.json:
             for partial in partials:
                 call.output.record(partial.as_json())
@@ -64,7 +66,7 @@ def list_(call: Invocation) -> None:
 def show(call: Invocation, run: str, name: str) -> None:
     """Show the incomplete sets of one run: what is there, missing and failed."""
     with opened(call) as store:
-        for partial in find_partials(store, run, name):
+        for partial in find_partials(store, run, name, cwd=Path.cwd()):
             if call.output.json:
                 call.output.record(partial.as_json())
                 continue

@@ -19,6 +19,7 @@ from castore.errors import InvalidInput, StoreNotFound, WouldOverwrite
 from castore.spec.guess import HEAD_BYTES
 from castore.spec.init import Found, draft_spec
 from castore.spec.schema import spec_schema
+from castore.store.conformance import check_schemas
 from castore.store.opening import FOLDER, find_store
 from castore.store.specs import SpecFile, only_spec, read_spec
 
@@ -49,11 +50,12 @@ command = Family(
 @click.argument("file", required=False, metavar="[FILE]", shell_complete=files)
 @click.pass_obj
 def check(call: Invocation, file: str | None) -> None:
-    """Check a spec; every fault is told, with line and column."""
+    """Check a spec and the schemas it names; every fault is told, with line and column."""
     path = Path(file) if file else only_spec(Path())
     if path is None:
         raise InvalidInput("not one single *.spec.yaml here; name the file", fix="cas spec init")
     spec = read_spec(path)
+    check_schemas(spec)
     if call.output.json:
         call.output.record(_record(spec))
     else:
