@@ -9,27 +9,45 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
+from castore.database.copying import sync_folder
 from castore.model.ids import Id
+from castore.model.limits import KIB, MIB
 
 HEADS_LOG: Final = "heads.log"
 _LINE: Final = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\n")
 _TAIL_BYTES: Final = 4096
+LONGEST: Final = 1 * MIB
+_KEPT_BYTES: Final = 64 * KIB
 
 
 def append_head(folder: Path, sequence: int, hash: Id) -> None:
     """Note an operation that has been committed, unless a later one is noted; durable on return.
 
-    A line that was torn by a crash stays, closed by a newline, and is skipped by readers. Raises
-    OSError.
+    A line that was torn by a crash stays, closed by a newline, and is skipped by readers. A file of
+    more than LONGEST bytes loses all but its newest lines. Raises OSError.
     """
-    descriptor = os.open(folder / HEADS_LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    while not _append_once(folder, sequence, hash):
+        pass
+
+
+def _append_once(folder: Path, sequence: int, hash: Id) -> bool:
+    """Append to the file that is there now; False if another one took its place meanwhile."""
+    path = folder / HEADS_LOG
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
+            found = os.fstat(descriptor)
+            if not path.exists() or not os.path.samestat(found, path.stat()):
+                return False
             _append(descriptor, sequence, hash)
+            if found.st_size > LONGEST:
+                _shorten(path, descriptor)
+            return True
         finally:
             # Closing is not enough: a process forked meanwhile holds the same open file.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -52,8 +70,26 @@ def _append(descriptor: int, sequence: int, hash: Id) -> None:
     os.fdatasync(descriptor)
 
 
+def _shorten(path: Path, descriptor: int) -> None:
+    """Put the newest lines in the place of all, in one step; whoever waits for the lock sees it."""
+    found = os.fstat(descriptor)
+    tail = os.pread(descriptor, _KEPT_BYTES, found.st_size - _KEPT_BYTES)
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        with temporary.open("wb") as file:
+            os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
+            file.write(tail[tail.find(b"\n") + 1 :])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def read_heads(folder: Path) -> list[tuple[int, Id]]:
-    """Every (sequence, hash) noted, oldest first; an absent file has none."""
+    """Every (sequence, hash) still noted, oldest first; an absent file has none."""
     try:
         data = (folder / HEADS_LOG).read_bytes()
     except FileNotFoundError:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from castore.database import headslog
 from castore.database.check import check_structure
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
@@ -91,6 +92,35 @@ def test_records_survive_encoding(moves: list[tuple[str, bytes, bytes]], why: st
     assert operation.refs == tuple(moves)
     assert operation.hash == operation_hash(payload)
     assert operation.detail == {"k": [1]}
+
+
+def test_a_long_log_of_heads_keeps_its_newest_lines(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while several threads append: no line is lost to a file that was replaced."""
+    monkeypatch.setattr(headslog, "LONGEST", 4000)
+    monkeypatch.setattr(headslog, "_KEPT_BYTES", 1000)
+    path = database.folder / HEADS_LOG
+    path.chmod(0o640)
+
+    def work() -> None:
+        for _ in range(60):
+            database.write(lambda w: w.append_operation("x", at=1, by=""))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    chain = {o.sequence: o.hash for o in database.read(lambda r: list(r.operations()))}
+    heads = database.heads_log()
+    assert heads[-1] == (240, chain[240])
+    assert all(chain[sequence] == hash for sequence, hash in heads)
+    assert heads == sorted(heads)
+    assert 10 < len(heads) < 100
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not list(database.folder.glob("*.new"))
+    assert complaints(database) == ""
 
 
 @pytest.mark.parametrize(
