@@ -2,91 +2,172 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
-from castore.content.folders import FolderScan, Found, Rules, no_loop
-from castore.content.trees import Row, build_tree
+from castore.content.folders import FolderScan, Rules, no_loop
+from castore.content.leaves import Leaf, Run, Taken, divide
+from castore.content.stamps import Remembered
+from castore.content.trees import Row, build_tree, join_pages, leaf_page
 from castore.model.artifact_set import TreeContent
 from castore.model.ids import Id, Kind
-from castore.model.pages import FILE, TREE
-
-Stored: TypeAlias = tuple[Id, int, int]
-"""Digest, size and mode of a stored file."""
+from castore.model.pages import TREE, Branching
 
 _GROUP_FILES: Final = 1024
 _GROUP_FOLDERS: Final = 1024
 
 
+class Intake(Protocol):
+    """Whom a walk hands what it finds."""
+
+    def now(self) -> int:
+        """The time in nanoseconds."""
+        ...
+
+    def recall(self, keys: Sequence[bytes]) -> list[Remembered | None]:
+        """What is remembered under each of these keys."""
+        ...
+
+    def remember(self, key: bytes, row: Remembered) -> None:
+        """Remember this under the key."""
+        ...
+
+    def read(self, runs: Sequence[Run]) -> list[Taken]:
+        """Take in the files of these runs."""
+        ...
+
+    def rely_on_files(self, run: Run, digests: list[Id]) -> None:
+        """Take these files as known: they have the digests that are remembered."""
+        ...
+
+    def rely_on_page(self, id: Id, payload: Callable[[], bytes]) -> None:
+        """Take a page of a tree as known, since all in it is; `payload` makes its bytes."""
+        ...
+
+    def add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
+        """Take in pages, each after those it points to."""
+        ...
+
+
+class _Folder:
+    """A folder under way: its leaves, and what to do when they are complete."""
+
+    __slots__ = ("above", "leaves", "name")
+
+    def __init__(self, name: str, leaves: list[Leaf], above: list[Row]) -> None:
+        self.name = name.encode()
+        self.leaves = leaves
+        self.above = above
+
+
 class FolderWalk:
-    """One walk over a folder, depth first, so that memory holds the open folders only."""
+    """One walk over a folder, depth first, so that memory holds the open folders only.
+
+    `only` says of a path below the folder whether the file there is taken.
+    """
 
     def __init__(
-        self,
-        scan: FolderScan,
-        only: Callable[[str], bool] | None,
-        add_files: Callable[[Sequence[Found]], list[Stored]],
-        add_objects: Callable[[Sequence[tuple[Kind, Id, bytes]]], None],
+        self, scan: FolderScan, only: Callable[[str], bool] | None, intake: Intake
     ) -> None:
         self._scan = scan
         self._only = only
-        self._add_files = add_files
-        self._add_objects = add_objects
-        self._files: list[Found] = []
-        self._rows: list[list[Row]] = []
-        # Folders all of whose files are in the group or before it: rows, name, rows of the parent.
-        self._complete: list[tuple[list[Row], bytes, list[Row]]] = []
+        self._intake = intake
+        # What is waiting to be looked up and read.
+        self._leaves: list[Leaf] = []
+        self._files = 0
+        # Folders all of whose files are in the group or before it.
+        self._complete: list[_Folder] = []
 
     def run(self) -> TreeContent:
         """Store the folder; raises what scanning and reading raise."""
         top: list[Row] = []
-        rows = self._visit(self._scan.root, "", self._scan.rules, ())
+        folder = self._visit("", self._scan.root, "", self._scan.rules, (), top)
+        self._complete.append(folder)
         self._resolve()
-        self._close(rows, b"", top, keep=True)
         _, _, root, size, _ = top[0]
         return TreeContent(root, size)
 
     def _visit(
-        self, path: str, prefix: str, rules: Rules, above: tuple[tuple[int, int], ...]
-    ) -> list[Row]:
-        """Put all files below `path` into groups; the rows of this folder are filled later."""
-        listing, rules = self._scan.take(path, prefix, rules, len(above))
-        rows: list[Row] = []
+        self,
+        name: str,
+        path: str,
+        prefix: str,
+        rules: Rules,
+        places: tuple[tuple[int, int], ...],
+        above: list[Row],
+    ) -> _Folder:
+        """Put all files below `path` into groups; `above` is where its row goes in the end."""
+        listing, rules = self._scan.take(path, prefix, rules, len(places))
         only = self._only
-        files = listing.files
-        if only is not None:
-            files = [found for found in files if only(prefix + found.name)]
-        start = 0
-        while start < len(files):
-            some = files[start : start + _GROUP_FILES - len(self._files)]
-            start += len(some)
-            self._files += some
-            self._rows += [rows] * len(some)
-            if len(self._files) >= _GROUP_FILES:
+        leaves = divide(listing, path, only and (lambda name: only(prefix + name)))
+        for leaf in leaves:
+            self._leaves.append(leaf)
+            self._files += len(leaf.run.names)
+            if self._files >= _GROUP_FILES:
                 self._resolve()
+        firsts = [leaf.first for leaf in leaves]
         for found in listing.folders:
-            place = no_loop(found.path, found.stat, above)
-            below = self._visit(found.path, f"{prefix}{found.name}/", rules, (*above, place))
-            self._complete.append((below, found.name.encode(), rows))
+            place = no_loop(found, places)
+            leaf = leaves[max(bisect_right(firsts, found.name.encode()) - 1, 0)]
+            below = self._visit(
+                found.name, found.path, f"{prefix}{found.name}/", rules, (*places, place),
+                leaf.folders,
+            )  # fmt: skip
+            self._complete.append(below)
             if len(self._complete) >= _GROUP_FOLDERS:
                 self._resolve()
-        return rows
+        return _Folder(name, leaves, above)
 
     def _resolve(self) -> None:
         """Store the files of the group, then the folders that are complete with them."""
-        files, targets = self._files, self._rows
-        self._files, self._rows = [], []
-        for found, rows, (digest, size, mode) in zip(
-            files, targets, self._add_files(files), strict=True
-        ):
-            rows.append((found.name.encode(), FILE, digest, size, mode))
+        intake = self._intake
+        leaves = [leaf for leaf in self._leaves if leaf.run.names]
+        self._leaves, self._files = [], 0
+        moment = intake.now()
+        incomplete: list[tuple[Leaf, Run]] = []
+        for leaf, row in zip(leaves, intake.recall([leaf.key for leaf in leaves]), strict=True):
+            known, digests, rest = leaf.recall(row, moment)
+            if digests:
+                intake.rely_on_files(known, digests)
+            if rest is not None:
+                incomplete.append((leaf, rest))
+        runs = [run for _, run in incomplete]
+        for (leaf, _), taken in zip(incomplete, intake.read(runs), strict=True):
+            leaf.fill(taken)
         complete, self._complete = self._complete, []
-        for below, name, rows in complete:
-            self._close(below, name, rows, keep=self._only is None)
+        pages: list[tuple[Kind, Id, bytes]] = []
+        for folder in complete:
+            self._close(folder, pages)
+        intake.add_objects(pages)
 
-    def _close(self, below: list[Row], name: bytes, rows: list[Row], *, keep: bool) -> None:
-        """Store a folder with these rows and name it in its parent's; empty ones unless `keep`."""
-        if below or keep:
-            built = build_tree(below)
-            self._add_objects([(Kind.TREE, id, payload) for id, payload in built.pages])
-            rows.append((name, TREE, built.root, built.size, 0))
+    def _close(self, folder: _Folder, pages: list[tuple[Kind, Id, bytes]]) -> None:
+        """Add the pages of a folder to `pages`, and its row to those of the folder above."""
+        if self._only is None:
+            rows = [self._page(leaf, pages) for leaf in folder.leaves]
+            root, above = join_pages(rows)
+            size = sum([row.size for row in rows])
+        else:
+            entries = [entry for leaf in folder.leaves for entry in leaf.entries()]
+            if not entries and folder.name:
+                return
+            for leaf in folder.leaves:
+                self._remember(leaf, b"")
+            root, size, above = build_tree(entries)
+        pages += [(Kind.TREE, id, payload) for id, payload in above]
+        folder.above.append((folder.name, TREE, root, size, 0))
+
+    def _page(self, leaf: Leaf, pages: list[tuple[Kind, Id, bytes]]) -> Branching:
+        row = leaf.known_page()
+        if row is not None:
+            self._intake.rely_on_page(row.id, leaf.payload)
+            return row
+        row, payload = leaf_page(leaf.entries())
+        pages.append((Kind.TREE, row.id, payload))
+        self._remember(leaf, row.id)
+        return row
+
+    def _remember(self, leaf: Leaf, page: Id) -> None:
+        remembered = leaf.remembered(page)
+        if remembered is not None:
+            self._intake.remember(leaf.key, remembered)

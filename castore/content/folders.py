@@ -12,9 +12,20 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from castore.content.sources import kind_of, opened, read_whole, refusal
+from castore.content.stamps import (
+    DEVICE,
+    INODE,
+    MODE,
+    Stamp,
+    column,
+    pack_stamps,
+    read_stamps,
+    stamp_of,
+)
 from castore.errors import CastoreError, InvalidInput, InvalidName
 from castore.model.limits import FOLDER_DEPTH, KIB
 from castore.model.names import component_problem
@@ -24,22 +35,30 @@ IGNORE_BYTES: Final = 256 * KIB
 LINKS: Final = ("refuse", "skip", "follow")
 # How many links a refusal names.
 LISTED: Final = 5
+_NAME: Final = attrgetter("name")
 _NEVER: Final = frozenset((".git", ".cas"))
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Found(NamedTuple):
-    """One file or folder: its name, the path to open, and what stat says of it."""
+    """A folder that was found: its name, the path to open, and its stamp."""
 
     name: str
     path: str
-    stat: os.stat_result
+    stamp: Stamp
 
 
 class Listing(NamedTuple):
-    """What is taken from one folder, each sorted by name."""
+    """What is taken from one folder, sorted by name.
 
-    files: list[Found]
+    `place` is the folder itself; `stamps` those of `files`, packed; `elsewhere` has the paths of
+    the files that a link led to.
+    """
+
+    place: os.stat_result
+    files: list[str]
+    stamps: bytes
+    elsewhere: dict[str, str]
     folders: list[Found]
 
 
@@ -85,66 +104,72 @@ class FolderScan:
         """
         if depth > FOLDER_DEPTH:
             raise InvalidInput(f"{path}: folders nested deeper than {FOLDER_DEPTH}")
-        entries = self._entries(path, follow=depth == 0 or self._links == "follow")
-        if any(name == IGNORE_FILE for name, _ in entries):
+        place, names, stamps = self._entries(path, follow=depth == 0 or self._links == "follow")
+        if IGNORE_FILE in names:
             rules = (*rules, (len(prefix), _ignore_file(os.path.join(path, IGNORE_FILE))))
-        listing = Listing([], [])
-        files = listing.files
-        for name, found in entries:
-            # The lean form of `_sort_in`, for many files.
-            if stat.S_ISREG(found.st_mode) and not rules and name[0] != ".":
-                files.append(Found(name, f"{path}/{name}", found))
-            else:
-                self._sort_in(listing, path, prefix, name, found, rules)
-        _check_names(path, listing)
+        joined = "\0".join(names)
+        hidden = joined.startswith(".") or "\0." in joined
+        if rules or hidden or any(not stat.S_ISREG(mode) for mode in set(column(stamps, MODE))):
+            listing = self._sorted_out(path, prefix, rules, (place, names, stamps))
+        else:
+            listing = Listing(place, names, stamps, {}, [])
+        if not joined.isascii():
+            _check_names(path, listing)
         return listing, rules
 
-    def _entries(self, path: str, *, follow: bool) -> list[tuple[str, os.stat_result]]:
+    def _entries(self, path: str, *, follow: bool) -> tuple[os.stat_result, list[str], bytes]:
+        """The folder itself, the names in it, sorted, and their stamps."""
         try:
             descriptor = os.open(path, _FOLDER if follow else _FOLDER | os.O_NOFOLLOW)
         except (OSError, ValueError) as error:
             raise refusal(error, path) from None
         try:
-            with os.scandir(descriptor) as entries:
-                rows = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+            place = os.fstat(descriptor)
+            with os.scandir(descriptor) as found:
+                entries = sorted(found, key=_NAME)
+            # As one list: what each of them says is dropped as soon as its stamp is taken.
+            stamps = pack_stamps([stamp_of(entry.stat(follow_symlinks=False)) for entry in entries])
         except OSError as error:
             raise refusal(error, path) from None
         finally:
             os.close(descriptor)
-        rows.sort(key=lambda row: row[0])
-        return rows
+        return place, [entry.name for entry in entries], stamps
 
-    def _sort_in(
+    def _sorted_out(
         self,
-        listing: Listing,
         folder: str,
         prefix: str,
-        name: str,
-        found: os.stat_result,
         rules: Rules,
-    ) -> None:
-        path = f"{folder}/{name}"
-        kind = stat.S_IFMT(found.st_mode)
-        if name[0] == "." and name.casefold() in _NEVER:
-            return
-        if rules and _ignored(rules, prefix + name, kind == stat.S_IFDIR):
-            return
-        if kind == stat.S_IFLNK:
-            if self._links == "skip":
-                if len(self.skipped) < LISTED:
-                    self.skipped.append(path)
-                return
-            path, found = self._linked(path)
-            kind = stat.S_IFMT(found.st_mode)
-        if kind == stat.S_IFREG:
-            listing.files.append(Found(name, path, found))
-        elif kind == stat.S_IFDIR:
-            listing.folders.append(Found(name, path, found))
-        else:
-            raise InvalidInput(
-                f"{path}: {kind_of(found.st_mode)}; only files and folders can be stored",
-                fix=f"name it in {IGNORE_FILE}",
-            )
+        entries: tuple[os.stat_result, list[str], bytes],
+    ) -> Listing:
+        """What is taken of these entries; raises InvalidInput for what is neither nor ignored."""
+        listing = Listing(entries[0], [], b"", {}, [])
+        taken: list[Stamp] = []
+        for name, stamp in zip(entries[1], read_stamps(entries[2]), strict=True):
+            path, mode = f"{folder}/{name}", stamp[MODE]
+            if name[0] == "." and name.casefold() in _NEVER:
+                continue
+            if rules and _ignored(rules, prefix + name, stat.S_ISDIR(mode)):
+                continue
+            if stat.S_ISLNK(mode):
+                if self._links == "skip":
+                    if len(self.skipped) < LISTED:
+                        self.skipped.append(path)
+                    continue
+                path, stamp = self._linked(path)
+                mode = stamp[MODE]
+                listing.elsewhere[name] = path
+            if stat.S_ISREG(mode):
+                listing.files.append(name)
+                taken.append(stamp)
+            elif stat.S_ISDIR(mode):
+                listing.folders.append(Found(name, path, stamp))
+            else:
+                raise InvalidInput(
+                    f"{path}: {kind_of(mode)}; only files and folders can be stored",
+                    fix=f"name it in {IGNORE_FILE}",
+                )
+        return listing._replace(stamps=pack_stamps(taken))
 
     def _refused_links(self, path: str) -> InvalidInput:
         scan = FolderScan(self.root, "skip", self._ignore)
@@ -157,7 +182,7 @@ class FolderScan:
             fix=f"--links skip, --links follow, or name them in {IGNORE_FILE}",
         )
 
-    def _linked(self, path: str) -> tuple[str, os.stat_result]:
+    def _linked(self, path: str) -> tuple[str, Stamp]:
         """Where a link leads, which must be inside the root, and what is there."""
         if self._links == "refuse":
             raise self._refused_links(path)
@@ -167,7 +192,7 @@ class FolderScan:
         if any(part.casefold() in _NEVER for part in real[len(self._real_root) :].split("/")):
             raise InvalidInput(f"{path}: a link into {real}, which is never taken")
         try:
-            return real, os.stat(real)
+            return real, stamp_of(os.stat(real))
         except OSError as error:
             raise refusal(error, path) from None
 
@@ -189,13 +214,18 @@ def list_folder(folder: str | os.PathLike[str], links: str = "refuse") -> list[s
     root = os.path.abspath(os.fspath(folder))
     scan = FolderScan(root, links)
     listing, _ = scan.take(root, "", scan.rules, 0)
-    return sorted(found.name for found in (*listing.files, *listing.folders))
+    return listed_names(listing)
+
+
+def listed_names(listing: Listing) -> list[str]:
+    """The names of the files and folders taken, sorted."""
+    return sorted([*listing.files, *(found.name for found in listing.folders)])
 
 
 def _check_names(path: str, listing: Listing) -> None:
-    for found in (*listing.files, *listing.folders):
-        if not found.name.isascii():
-            problem = component_problem(os.fsencode(found.name))
+    for name in listed_names(listing):
+        if not name.isascii():
+            problem = component_problem(os.fsencode(name))
             if problem:
                 raise InvalidName(f"{path}: {problem}")
 
@@ -220,9 +250,9 @@ def _ignore_file(path: str) -> Ignore:
         raise InvalidInput(f"{path}: not UTF-8") from None
 
 
-def no_loop(path: str, found: os.stat_result, above: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def no_loop(found: Found, above: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Which folder this is, as (device, inode); raises InvalidInput if it lies in itself."""
-    place = (found.st_dev, found.st_ino)
+    place = (found.stamp[DEVICE], found.stamp[INODE])
     if place in above:
-        raise InvalidInput(f"{path}: a link to a folder it lies in")
+        raise InvalidInput(f"{found.path}: a link to a folder it lies in")
     return place

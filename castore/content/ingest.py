@@ -16,8 +16,9 @@ from typing import Final, TypeAlias
 from blake3 import blake3
 
 from castore.content.chunker import Chunker
-from castore.content.folder_walk import FolderWalk, Stored
-from castore.content.folders import LISTED, FolderScan, Found, Ignore
+from castore.content.folder_walk import FolderWalk
+from castore.content.folders import LISTED, FolderScan, Ignore
+from castore.content.intake import WHOLE_BYTES, FileMemory, StoringIntake
 from castore.content.layouts import build_layout
 from castore.content.packer import Packer, Relied, Tally
 from castore.content.segments import (
@@ -30,20 +31,17 @@ from castore.content.segments import (
     reader_of,
     reader_of_file,
 )
-from castore.content.sink import Batch, FileCache, FileStamp, Sink
-from castore.content.sources import changed, opened, read_small, read_whole, same, settled, stamp_of
+from castore.content.sink import Batch, FileCache, Sink
+from castore.content.sources import changed, opened, read_whole, same
+from castore.content.stamps import Remembered, Stamp, cache_key, pack_stamps, stamp_of
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id, Kind, content_id, object_id
-from castore.model.limits import CHUNK_MAX, CHUNK_MIN, KIB, MIB, SMALL_OBJECT_BYTES
+from castore.model.limits import CHUNK_MAX, CHUNK_MIN, MIB, SMALL_OBJECT_BYTES
 from castore.model.pages import Part
 
 __all__ = ["Ingestor", "Tally"]
 
-# Files up to this size are read in one piece.
-WHOLE_BYTES: Final = 4 * MIB
-_GROUP_BYTES: Final = 4 * MIB
 _SAMPLE_BYTES: Final = 1 * MIB
-_REMEMBERED: Final = 16 * KIB
 _NOTHING: Final[frozenset[Id]] = frozenset()
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -68,7 +66,7 @@ class Ingestor:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._sink = sink
-        self._cache = cache
+        self._memory = FileMemory(cache)
         self._progress = progress or _silent
         self._now_ns = now_ns
         self._threads = workers != 0
@@ -76,7 +74,6 @@ class Ingestor:
         self._buffers = Buffers()
         self._cutter: Chunker | None = None
         self.notices: list[str] = []
-        self._remembered: list[tuple[FileStamp, Id]] = []
 
     @property
     def tally(self) -> Tally:
@@ -143,7 +140,15 @@ class Ingestor:
         """
         root = os.path.abspath(os.fspath(folder))
         scan = FolderScan(root, links, ignore)
-        content = FolderWalk(scan, only, self._add_files, self._packer.add_objects).run()
+        intake = StoringIntake(
+            self._packer,
+            self._memory,
+            add_file=self._add_found,
+            store=self._store_whole,
+            progress=self._progress,
+            now=self._now_ns,
+        )
+        content = FolderWalk(scan, only, intake).run()
         if scan.skipped:
             more = " and perhaps more" if len(scan.skipped) == LISTED else ""
             self.notices.append(f"links skipped: {', '.join(scan.skipped)}{more}")
@@ -157,73 +162,42 @@ class Ingestor:
 
     def flush(self) -> None:
         """Make everything added so far durable."""
-        self._remember_now()
         self._packer.flush()
 
     def pending(self) -> Batch:
         """What is not durable yet, as one batch that the caller writes, and then calls `settle`."""
-        self._remember_now()
         return self._packer.pending()
 
     def settle(self) -> None:
         """Take note that the batch that `pending` gave was written."""
         self._packer.settle()
 
-    def _add_files(self, files: Sequence[Found]) -> list[Stored]:
-        """Store many files found by a scan, in order."""
-        started = self._now_ns()
-        cached: list[Id | None] = [None] * len(files)
-        stamps: list[FileStamp] = []
-        if self._cache is not None:
-            stamps = [stamp_of(path, found) for _, path, found in files]
-            cached = self._cache.lookup(stamps)
-        stored: list[Stored] = []
-        hits: list[tuple[Id, str]] = []
-        hit_bytes = 0
-        group: list[tuple[Id, bytes]] = []
-        group_bytes = read_bytes = 0
-        for index, (_, path, found) in enumerate(files):
-            digest = cached[index]
-            if digest is not None:
-                size = found.st_size
-                hits.append((digest, path))
-                hit_bytes += size
-                stored.append((digest, size, found.st_mode >> 6 & 1))
-                continue
-            data = read_small(path, found) if found.st_size <= WHOLE_BYTES else None
-            if data is None:
-                again = self._add_file(path, follow=False)
-                stored.append((again.digest, again.size, again.mode))
-                continue
-            digest = content_id(data)
-            stored.append((digest, found.st_size, found.st_mode >> 6 & 1))
-            group.append((digest, data))
-            group_bytes += len(data)
-            if group_bytes >= _GROUP_BYTES:
-                self._store_whole(group)
-                read_bytes += group_bytes
-                group, group_bytes = [], 0
-            if stamps:
-                self._remember(stamps[index], digest, started)
-        self._store_whole(group)
-        self._take_cached(hits, hit_bytes)
-        self._progress(hit_bytes + read_bytes + group_bytes)
-        return stored
-
     def _add_file(self, path: str, *, follow: bool) -> FileContent:
+        """Store a file given by itself, unless it is remembered."""
         started = self._now_ns()
         with opened(path, follow=follow) as (descriptor, found):
-            stamp = stamp_of(path, found)
-            digest = self._cache.lookup((stamp,))[0] if self._cache is not None else None
+            key, stamp = cache_key(found, path), pack_stamps([stamp_of(found)])
+            digest = self._memory.recall_file(key, stamp)
             if digest is not None:
-                self._take_cached([(digest, path)], found.st_size)
+                again = Relied(digest, Kind.CHUNK, b"", path)
+                self._packer.rely_on((digest,), found.st_size, lambda: (again,))
+                self.tally.files += 1
+                self.tally.cached_files += 1
                 self._progress(found.st_size)
             else:
                 digest = self._read_open(descriptor, path, found)
                 if not same(found, os.fstat(descriptor)):
                     raise changed(path)
-                self._remember(stamp, digest, started)
+                self._memory.remember(key, Remembered(started, b"", stamp, digest))
         return FileContent(digest, found.st_size, found.st_mode >> 6 & 1)
+
+    def _add_found(self, path: str) -> tuple[FileContent, Stamp]:
+        """Store a file that a walk found and could not read in one piece."""
+        with opened(path, follow=False) as (descriptor, found):
+            digest = self._read_open(descriptor, path, found)
+            if not same(found, os.fstat(descriptor)):
+                raise changed(path)
+        return FileContent(digest, found.st_size, found.st_mode >> 6 & 1), stamp_of(found)
 
     def _read_open(self, descriptor: int, path: str, found: os.stat_result) -> Id:
         size = found.st_size
@@ -236,7 +210,8 @@ class Ingestor:
         if self._looks_known(descriptor, size):
             digest, read = self._hash(descriptor, size)
             if read == size and self._packer.known((digest,)):
-                self._packer.rely_on_files([(digest, path)], size)
+                again = Relied(digest, Kind.CHUNK, b"", path)
+                self._packer.rely_on((digest,), size, lambda: (again,))
                 self.tally.files += 1
                 self._progress(size)
                 return digest
@@ -308,11 +283,6 @@ class Ingestor:
                 packer.add_chunks(chunks, packer.known([id for id, _ in chunks]))
                 self._add_layout(digest, [Part(id, len(piece)) for id, piece in chunks])
 
-    def _take_cached(self, files: Sequence[tuple[Id, str]], size: int) -> None:
-        self._packer.rely_on_files(files, size)
-        self.tally.files += len(files)
-        self.tally.cached_files += len(files)
-
     def _looks_known(self, descriptor: int, size: int) -> bool:
         """Whether the first and the last chunk are stored: then hashing the file first may pay."""
         ends = self._chunker.ends
@@ -338,17 +308,6 @@ class Ingestor:
             total += count
         self._buffers.give(buffer)
         return hasher.digest(), total
-
-    def _remember(self, stamp: FileStamp, digest: Id, started: int) -> None:
-        if self._cache is not None and settled(stamp, started):
-            self._remembered.append((stamp, digest))
-            if len(self._remembered) >= _REMEMBERED:
-                self._remember_now()
-
-    def _remember_now(self) -> None:
-        if self._cache is not None and self._remembered:
-            rows, self._remembered = self._remembered, []
-            self._cache.remember(rows)
 
     def _restore(self, vanished: list[Relied]) -> None:
         """Store again what was removed after it was found, from memory or from its file."""

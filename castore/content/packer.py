@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
@@ -33,7 +34,7 @@ Chunk: TypeAlias = tuple[Id, bytes | memoryview]
 THREADS_ABOVE: Final = 4 * MIB
 IN_FLIGHT_BYTES: Final = 8 * MIB
 _METADATA_BLOCK_BYTES: Final = 64 * KIB
-_RELIED_IDS: Final = 64 * KIB
+_RELIED_IDS: Final = 128 * KIB
 _ATTEMPTS: Final = 8
 _INDEXED: Final = frozenset((Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE))
 _PAGES: Final = frozenset((Kind.TREE, Kind.LAYOUT))
@@ -74,19 +75,19 @@ class _Job(NamedTuple):
 
 
 class _Gathered(NamedTuple):
-    """A batch, and how to make again what it relies on."""
+    """A batch, and how to make again what it relies on: by id, or by looking through `more`."""
 
     batch: Batch
     relied: dict[Id, Relied]
-    relied_files: dict[Id, str]
+    more: list[Callable[[], Iterable[Relied]]]
 
     def again(self, vanished: set[Id]) -> list[Relied]:
-        """How to make these again."""
-        found = self.relied.get
-        return [
-            found(id) or Relied(id, Kind.CHUNK, b"", self.relied_files[id])
-            for id in sorted(vanished)
-        ]
+        """How to make these again, content before pages."""
+        found = {id: self.relied[id] for id in vanished if id in self.relied}
+        for relied in chain.from_iterable(again() for again in self.more):
+            if relied.id in vanished:
+                found.setdefault(relied.id, relied)
+        return sorted(found.values(), key=lambda relied: (relied.kind, relied.id))
 
 
 class Packer:
@@ -120,7 +121,7 @@ class Packer:
         self._batch = Batch()
         self._batch_bytes = 0
         self._relied: dict[Id, Relied] = {}
-        self._relied_files: dict[Id, str] = {}
+        self._again: list[Callable[[], Iterable[Relied]]] = []
 
     def known(self, ids: Sequence[Id]) -> set[Id]:
         """Those of `ids` that the sink has; the ones under way here are not looked up."""
@@ -186,16 +187,17 @@ class Packer:
             if self._metadata_bytes[pages] >= _METADATA_BLOCK_BYTES:
                 self._close_metadata(pages)
 
-    def rely_on_files(self, files: Sequence[tuple[Id, str]], size: int) -> None:
-        """Take these (digest, path) as stored, `size` bytes in all.
+    def rely_on(self, ids: Sequence[Id], size: int, again: Callable[[], Iterable[Relied]]) -> None:
+        """Take these as stored, `size` bytes of content in all.
 
-        A file is read again if, when the batch is written, it turns out not to be stored.
+        If some turn out not to be when the batch is written, `again` tells how to make them.
         """
         self.tally.known_bytes += size
-        pending = self._pending
-        new = {digest: path for digest, path in files if digest not in pending}
-        self._relied_files.update(new)
-        self._batch.relied.update(new)
+        new = set(ids)
+        if self._pending:
+            new = new.difference(self._pending)
+        self._batch.relied |= new
+        self._again.append(again)
         if len(self._batch.relied) >= _RELIED_IDS:
             self._write()
 
@@ -340,7 +342,7 @@ class Packer:
         if not (self._batch.blocks or self._batch.relied):
             return
         if not self._beside:
-            gathered = _Gathered(self._batch, self._relied, self._relied_files)
+            gathered = _Gathered(self._batch, self._relied, self._again)
             self._write_again(gathered, self._sink.write(gathered.batch))
             self.settle()
             return
@@ -365,9 +367,9 @@ class Packer:
 
     def _hand_over(self) -> _Gathered:
         """The batch, for whoever writes it; another is begun."""
-        gathered = _Gathered(self._batch, self._relied, self._relied_files)
+        gathered = _Gathered(self._batch, self._relied, self._again)
         self._batch, self._batch_bytes = Batch(), 0
-        self._relied, self._relied_files = {}, {}
+        self._relied, self._again = {}, []
         return gathered
 
     def _take_back(self, gathered: _Gathered) -> None:
@@ -378,7 +380,7 @@ class Packer:
         batch.relied |= later.relied
         self._batch, self._batch_bytes = batch, self._batch_bytes + BATCH_BYTES
         self._relied = gathered.relied | self._relied
-        self._relied_files = gathered.relied_files | self._relied_files
+        self._again = gathered.more + self._again
 
     def _settle(self, batch: Batch) -> None:
         """Take note that a batch was written."""

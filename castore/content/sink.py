@@ -52,25 +52,16 @@ class Sink(Protocol):
         ...
 
 
-class FileStamp(NamedTuple):
-    """What stat says about a file; `key` is 16 bytes of BLAKE3 over device, inode and path."""
-
-    key: bytes
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
 class FileCache(Protocol):
-    """Digests of files by their stamps, so that an unchanged file is not read again.
+    """Rows by key, so that an unchanged file is not read again; see castore.content.stamps.
 
-    It may forget anything at any time, and may name digests that are no longer stored.
+    It may forget anything at any time, and its rows may name digests that are no longer stored.
     """
 
-    def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
-        """For each row the digest remembered under exactly this stamp, or None."""
+    def lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """For each key the row remembered, or None."""
         ...
 
-    def remember(self, rows: Sequence[tuple[FileStamp, Id]]) -> None:
-        """Keep these digests, replacing older ones of the same keys."""
+    def remember(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep these (key, row), replacing older ones of the same keys."""
         ...

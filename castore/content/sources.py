@@ -9,17 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from blake3 import blake3
-
-from castore.content.sink import FileStamp
+from castore.content.stamps import Stamp
 from castore.errors import CastoreError, InvalidInput, InvalidName, NotFound
 
 # O_NONBLOCK: opening a fifo that nobody writes to must not wait.
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-# How old the last change of a file must be for its stamp to tell it from a later change: more
-# than a tick of the kernel's clock, or the two seconds of FAT where times are that coarse.
-_SETTLED_NS: Final = 50_000_000
-_SETTLED_COARSE_NS: Final = 2_100_000_000
 
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
@@ -65,21 +59,22 @@ def read_whole(descriptor: int, path: str, size: int) -> bytes:
     return data
 
 
-def read_small(path: str, found: os.stat_result) -> bytes | None:
+def read_small(path: str, stamp: Stamp) -> bytes | None:
     """The bytes of a file found before, or None if it is not as it was, or not to be had.
 
     The lean form of `opened`, `read_whole` and `same`, for many files.
     """
+    _, _, inode, size, mtime, _ = stamp
     try:
         descriptor = os.open(path, _READ | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        data = os.read(descriptor, found.st_size + 1)
+        data = os.read(descriptor, size + 1)
         now = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    if len(data) != found.st_size or not same(found, now) or found.st_ino != now.st_ino:
+    if len(data) != size or now.st_mtime_ns != mtime or now.st_ino != inode or now.st_size != size:
         return None
     return data
 
@@ -87,21 +82,6 @@ def read_small(path: str, found: os.stat_result) -> bytes | None:
 def same(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether a file was not written to between two looks at it."""
     return before.st_mtime_ns == after.st_mtime_ns and before.st_size == after.st_size
-
-
-def stamp_of(path: str, found: os.stat_result) -> FileStamp:
-    """The stamp of a file at an absolute path."""
-    name = f"{found.st_dev} {found.st_ino} {path}".encode("utf-8", "surrogateescape")
-    return FileStamp(blake3(name).digest(16), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def settled(stamp: FileStamp, now_ns: int) -> bool:
-    """Whether a change after `now_ns` would show in the stamp of a file seen with `stamp` then."""
-    _, _, mtime, ctime = stamp
-    latest = mtime if mtime > ctime else ctime
-    if latest + _SETTLED_COARSE_NS < now_ns:
-        return True
-    return mtime % 1_000_000_000 != 0 and latest + _SETTLED_NS < now_ns
 
 
 def kind_of(mode: int) -> str:

@@ -8,7 +8,7 @@ cut alike by their first names, level by level, until one page is left.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -52,27 +52,47 @@ def build_tree(entries: Iterable[Row]) -> BuiltTree:
 
     Raises InvalidInput for a name given twice.
     """
-    ordered = sorted(cast("Iterable[Entry]", entries))
+    ordered = sorted(entries)
     for one, next_one in pairwise(ordered):
         if one[0] == next_one[0]:
             raise InvalidInput(f"{one[0]!r} is in one folder twice")
-    size = sum([entry[3] for entry in ordered])
     pages: list[tuple[Id, bytes]] = []
     rows: list[Branching] = []
-    for page in cut_rows(ordered, _ends, TREE_ENTRIES, 1):
-        first = page[0][0] if page else b""
-        pages.append(_stored(encode_tree(0, page)))
-        rows.append(Branching(first, pages[-1][0], len(page), sum([entry[3] for entry in page])))
+    for entries_of_page in cut_rows(ordered, _ends, TREE_ENTRIES, 1):
+        row, payload = leaf_page(entries_of_page)
+        rows.append(row)
+        pages.append((row.id, payload))
+    root, above = join_pages(rows)
+    return BuiltTree(root, sum([row.size for row in rows]), pages + above)
+
+
+def leaf_page(entries: Sequence[Row]) -> tuple[Branching, bytes]:
+    """The page of these entries, sorted by name, and the row that points to it."""
+    payload = encode_tree(0, cast("Sequence[Entry]", entries))
+    first = entries[0][0] if entries else b""
+    size = sum([entry[3] for entry in entries])
+    return Branching(first, tree_id(payload), len(entries), size), payload
+
+
+def join_pages(rows: list[Branching]) -> tuple[Id, list[tuple[Id, bytes]]]:
+    """The root above the pages of level 0 with these rows, and the pages of the levels above."""
+    pages: list[tuple[Id, bytes]] = []
     level = 0
     while len(rows) > 1:
         level += 1
         below, rows = rows, []
         for group in cut_rows(below, _ends, TREE_ENTRIES, 2):
-            pages.append(_stored(encode_tree(level, group)))
+            payload = encode_tree(level, group)
+            pages.append((tree_id(payload), payload))
             entries_below = sum(row.entries for row in group)
             bytes_below = sum(row.size for row in group)
             rows.append(Branching(group[0].name, pages[-1][0], entries_below, bytes_below))
-    return BuiltTree(rows[0].id, size, pages)
+    return rows[0].id, pages
+
+
+def cut_names(names: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """The sorted names of a folder as they are divided among its pages of level 0."""
+    return cut_rows(names, _name_ends, TREE_ENTRIES, 1)
 
 
 def iter_tree(read_page: ReadPage, root: Id) -> Iterator[Entry]:
@@ -158,12 +178,12 @@ def look_up(read_page: ReadPage, root: Id, path: str) -> Entry | None:
     return entry
 
 
-def _ends(row: Entry | Branching) -> bool:
-    return blake3(row[0]).digest(1) == b"\0"
+def _ends(row: Row | Branching) -> bool:
+    return _name_ends(row[0])
 
 
-def _stored(payload: bytes) -> tuple[Id, bytes]:
-    return tree_id(payload), payload
+def _name_ends(name: bytes) -> bool:
+    return blake3(name).digest(1) == b"\0"
 
 
 def _page(read_page: ReadPage, id: Id) -> TreePage:

@@ -10,7 +10,6 @@ from typing import Any, Final
 import lmdb
 
 from castore.content.deltas import StoredObject
-from castore.content.sink import FileStamp
 from castore.database import ancestry, derive, tables
 from castore.database.ancestry import Step
 from castore.database.derive import CONTAINERS, Index, Value
@@ -125,12 +124,11 @@ class Reading:
         """Those of `ids` whose bytes are here."""
         self._check()
         get, objects = self._txn.get, self._tables.objects
-        found = set()
-        for id in ids:
-            value = get(id, None, objects)
-            if value is not None and value[_STATE_AT:] == _STORED:
-                found.add(id)
-        return found
+        return {
+            id
+            for id in ids
+            if (value := get(id, None, objects)) is not None and value[_STATE_AT:] == _STORED
+        }
 
     def ids_with_prefix(self, hex_prefix: str, limit: int) -> list[tuple[Id, Kind]]:
         """At most `limit` known ids that begin with these hex digits, in order."""
@@ -357,17 +355,15 @@ class Reading:
         """What was noted about the unfinished upload to a remote."""
         return self._get(self._tables.uploads, remote.encode())
 
-    def files(self, stamps: Iterable[FileStamp]) -> list[FileRow | None]:
-        """What is cached about each file, if it still has this size and these times."""
+    def files(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """The rows cached under these keys."""
         self._check()
-        get, table, read = self._txn.get, self._tables.files, tables.read_file
-        return [
-            read(get(key, None, table), size, mtime, ctime) for key, size, mtime, ctime in stamps
-        ]
+        get, table = self._txn.get, self._tables.files
+        return [get(key, None, table) for key in keys]
 
-    def file_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, FileRow | None]]:
-        """Every row of the cache of files from this key on, None for a malformed one."""
-        return ((k, tables.any_file(row)) for k, row in self._walk(self._tables.files, start))
+    def file_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, FileRow]]:
+        """What is known of every row of the cache of files from this key on."""
+        return ((k, tables.read_file(row)) for k, row in self._walk(self._tables.files, start))
 
     def integer(self, name: str) -> int:
         """A counter: `generation` grows with every publication, `gc_epoch` with every sweep."""

@@ -8,10 +8,9 @@ from typing import Any
 
 import lmdb
 
-from castore.content.sink import FileStamp
 from castore.database import tables
 from castore.database.reading import Reading
-from castore.database.tables import FileRow, Removal, Tables
+from castore.database.tables import Removal, Tables
 from castore.model.ids import Id
 
 
@@ -62,7 +61,7 @@ class RecordWriting(Reading):
 
     def add_stage_batch(self, session: bytes, ids: Iterable[Id]) -> None:
         """Keep these ids from the collector until the session ends."""
-        value = b"".join(sorted(set(ids)))
+        value = b"".join(set(ids))
         if not value:
             return
         self.bump_generation()
@@ -139,10 +138,6 @@ class RecordWriting(Reading):
         for key in keys:
             self._delete(self._tables.files, key)
 
-    def put_files(self, rows: Iterable[tuple[FileStamp, int, Id]]) -> None:
-        """Cache digests of files: stamp, the moment it was taken (ns), digest."""
-        packed = (
-            (stamp.key, tables.pack_file(FileRow(*stamp[1:], moment, digest)))
-            for stamp, moment, digest in rows
-        )
-        self._put_sorted(self._tables.files, packed)
+    def put_files(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Cache rows about files, by key."""
+        self._put_sorted(self._tables.files, rows)

@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from castore.content.sink import Batch, FileStamp
+from castore.content.sink import Batch
 from castore.database.environment import Database
 from castore.database.reading import Reading
-from castore.database.tables import FileRow
 from castore.database.writing import Writing
 from castore.errors import Conflict
 from castore.model.ids import Id
+from castore.model.limits import MIB
 
-_CACHE_ROWS: Final = 20_000
-# How far the clock of a file system may lag behind ours: a tick, or a whole second where it
-# keeps no fractions.
-_TICK_NS: Final = 20_000_000
-_COARSE_NS: Final = 2_000_000_000
-_SECOND_NS: Final = 1_000_000_000
+_CACHE_BYTES: Final = 16 * MIB
 
 
 class StatCache:
-    """Digests of files by device, inode, path, size and times, so that they are not read again.
+    """Rows about files, so that those that did not change are not read again.
 
-    Git's rule for racy files: a file that changed right after it was read may keep its times, so a
-    row counts only if both times are older than the moment before the file was read. Rows are
-    written with the next batch of the `StageSink` it was given to, or by `flush`.
+    Rows are written with the next batch of the `StageSink` it was given to, or by `flush`.
     """
 
-    def __init__(self, database: Database, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._now_ns = now_ns
-        self._made_ns = now_ns()
-        self._moments: dict[bytes, int] = {}
-        self._pending: dict[bytes, tuple[FileStamp, int, Id]] = {}
+        self._pending: dict[bytes, bytes] = {}
+        self._bytes = 0
 
-    def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
-        """For each stamp the digest the file had under exactly this stamp, or None."""
-        moment = self._now_ns()
-        found = self._database.read(lambda tables: tables.files(rows))
-        digests = [row.digest if row and _trusted(row) else None for row in found]
-        for stamp, digest in zip(rows, digests, strict=True):
-            if digest is None:
-                self._moments[stamp.key] = moment
-        return digests
+    def lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """For each key the row remembered, or None."""
+        return self._database.read(lambda tables: tables.files(keys))
 
-    def remember(self, rows: Sequence[tuple[FileStamp, Id]]) -> None:
-        """Keep the digests of files that were read."""
-        for stamp, digest in rows:
-            moment = self._moments.pop(stamp.key, self._made_ns)
-            self._pending[stamp.key] = (stamp, moment, digest)
-        if len(self._pending) >= _CACHE_ROWS:
+    def remember(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep these (key, row)."""
+        self._pending.update(rows)
+        self._bytes += sum([len(row) for _, row in rows])
+        if self._bytes >= _CACHE_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -64,11 +47,11 @@ class StatCache:
     def put_pending(self, tables: Writing) -> None:
         """Add what is pending to a transaction; call `written` when that is durable."""
         if self._pending:
-            tables.put_files(self._pending.values())
+            tables.put_files(self._pending.items())
 
     def written(self) -> None:
         """What was pending is stored."""
-        self._pending = {}
+        self._pending, self._bytes = {}, 0
 
 
 class StageSink:
@@ -176,12 +159,3 @@ class StageSink:
         self._entries = {}
         if self._cache is not None:
             self._cache.written()
-
-
-def _trusted(row: FileRow) -> bool:
-    _, mtime, ctime, moment, _ = row
-    latest = mtime if mtime > ctime else ctime
-    if latest + _COARSE_NS < moment:
-        return True
-    whole = mtime % _SECOND_NS == 0 or ctime % _SECOND_NS == 0
-    return not whole and latest + _TICK_NS < moment

@@ -20,7 +20,6 @@ from castore.model.limits import ID_BYTES, KIB
 INTEGER_KEYED: Final = frozenset({"blocks", "blockinfo", "ops"})
 SESSION_BYTES: Final = 16
 UUID_BYTES: Final = 16
-FILE_KEY_BYTES: Final = 16
 
 # Keys of table `meta`; numbers are u64 little endian, uuids 16 bytes, features a canonical map.
 FORMAT_KEY: Final = b"format"
@@ -36,8 +35,8 @@ GC_EPOCH: Final = "gc_epoch"
 _OBJECT: Final = struct.Struct("<QHBB")
 # blockinfo: stored, raw and live bytes, 1 for metadata; then the block numbers of the bases.
 _BLOCK_INFO: Final = struct.Struct("<IIIB")
-# files: size, mtime, ctime, the moment of the entry (all nanoseconds), digest.
-_FILE: Final = struct.Struct("<QqqQ32s")
+# files: the moment of the row (nanoseconds) and how many files it is about; the rest is content's.
+_FILE: Final = struct.Struct("<QI")
 _NUMBER: Final = struct.Struct("=Q")
 _INTEGER: Final = struct.Struct("<Q")
 _BIG: Final = struct.Struct(">Q")
@@ -96,13 +95,10 @@ class BlockInfo(NamedTuple):
 
 
 class FileRow(NamedTuple):
-    """What a file was when its digest was taken; times in nanoseconds."""
+    """When the files of a row were looked at, in nanoseconds, and how many they are."""
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
     moment_ns: int
-    digest: Id
+    files: int
 
 
 class Stage(NamedTuple):
@@ -186,24 +182,9 @@ def read_block_info(value: bytes, number: int) -> BlockInfo:
     return BlockInfo(stored, raw, live, bool(metadata), bases)
 
 
-def pack_file(row: FileRow) -> bytes:
-    """The bytes of a files row."""
-    return _FILE.pack(*row)
-
-
-def read_file(value: bytes | None, size: int, mtime_ns: int, ctime_ns: int) -> FileRow | None:
-    """The files row if it has this size and these times: the table is only a cache."""
-    if value is None or len(value) != _FILE.size:
-        return None
-    row = _FILE.unpack(value)
-    if row[0] != size or row[1] != mtime_ns or row[2] != ctime_ns:
-        return None
-    return FileRow(*row)
-
-
-def any_file(value: bytes) -> FileRow | None:
-    """The files row whatever it says, None if it is malformed."""
-    return FileRow(*_FILE.unpack(value)) if len(value) == _FILE.size else None
+def read_file(value: bytes) -> FileRow:
+    """What the table knows of a files row; a malformed one is as old as can be."""
+    return FileRow(*_FILE.unpack_from(value)) if len(value) >= _FILE.size else FileRow(0, 1)
 
 
 def stage_key(part: bytes, session: bytes, rest: bytes = b"") -> bytes:

@@ -17,7 +17,7 @@ from castore.database.tables import NEXT_BLOCK_KEY
 from castore.database.writing import Writing
 from castore.errors import Locked
 from castore.model.ids import Id
-from castore.store.collect_cache import CACHE_ROWS, trim_files
+from castore.store.collect_cache import CACHE_FILES, trim_files
 from castore.store.collect_census import Census
 from castore.store.collect_expire import Expired, expire, expired_partials
 from castore.store.collect_map import LiveMap, Places
@@ -47,13 +47,13 @@ class CollectRequest:
 
     What the operation log names within `grace` stays; 0 keeps nothing for its sake. Incomplete sets
     that are older than `expire_partials` and that nobody works on are given up first; None: none.
-    `cache_rows` of the cache of files stay, the newest. `by` is for the operation log.
+    The cache of files keeps about `cache_files` files, the newest. `by` is for the operation log.
     """
 
     grace: int = GRACE
     expire_partials: int | None = None
     dry_run: bool = False
-    cache_rows: int = CACHE_ROWS
+    cache_files: int = CACHE_FILES
     by: str = ""
 
 
@@ -101,7 +101,7 @@ class _Collection:
         else:
             sweep.run()
         trimmed = trim_files(
-            self._database, self._request.cache_rows, dry_run=self._request.dry_run
+            self._database, self._request.cache_files, dry_run=self._request.dry_run
         )
         report = self._report(tally, live.count, trimmed)
         if not self._request.dry_run and tally.slices:

@@ -9,51 +9,55 @@ from typing import Final
 
 from castore.database.environment import Database
 from castore.database.reading import Reading
+from castore.database.tables import FileRow
 from castore.database.writing import Writing
 
-CACHE_ROWS: Final = 1_000_000
-"""Rows of the cache of files that a collection leaves."""
+CACHE_FILES: Final = 1_000_000
+"""Files that the cache of files knows after a collection."""
 _SLICE_ROWS: Final = 10_000
 _DIGIT: Final = 16
 
 
 def trim_files(database: Database, limit: int, *, dry_run: bool = False) -> int:
-    """Drop the oldest rows of the cache beyond `limit`; how many. Memory is bounded."""
-    excess = database.read(lambda tables: tables.counts()["files"]) - limit
+    """Drop the oldest rows until at most `limit` files are known; how many files were dropped.
+
+    Memory is bounded. `dry_run` tells how many are too many; a row that holds more goes as a whole.
+    """
+    excess = sum(row.files for _, row in _all_rows(database)) - limit
     if excess <= 0 or dry_run:
         return max(0, excess)
     bound, spare = _bound(database, excess)
-    left = excess
+    dropped = 0
     start: bytes | None = b""
-    while start is not None and left > 0:
+    while start is not None:
         rows, start = database.read(partial(_rows, start=start))
         keys = []
-        for key, moment in rows:
-            if moment > bound or left <= 0:
+        for key, row in rows:
+            if row.moment_ns > bound:
                 continue
-            if moment == bound:
+            if row.moment_ns == bound:
                 # Of those of one moment only as many as are too many.
                 if spare <= 0:
                     continue
-                spare -= 1
+                spare -= row.files
             keys.append(key)
-            left -= 1
+            dropped += row.files
         if keys:
             database.write(partial(_drop, keys=keys), urgent=True)
-    return excess - left
+    return dropped
 
 
 def _bound(database: Database, excess: int) -> tuple[int, int]:
-    """The moment of row number `excess` from the oldest, and how many of that moment go.
+    """The moment of file number `excess` from the oldest, and how many of that moment go.
 
     By counting digits of 16 bits, the highest first.
     """
     prefix = 0
     for shift in range(64 - _DIGIT, -1, -_DIGIT):
         counts = [0] * (1 << _DIGIT)
-        for _, moment in _all_rows(database):
+        for _, (moment, files) in _all_rows(database):
             if moment >> shift + _DIGIT == prefix:
-                counts[moment >> shift & (1 << _DIGIT) - 1] += 1
+                counts[moment >> shift & (1 << _DIGIT) - 1] += files
         digit = 0
         while digit < len(counts) - 1 and counts[digit] < excess:
             excess -= counts[digit]
@@ -62,18 +66,18 @@ def _bound(database: Database, excess: int) -> tuple[int, int]:
     return prefix, excess
 
 
-def _all_rows(database: Database) -> Iterator[tuple[bytes, int]]:
+def _all_rows(database: Database) -> Iterator[tuple[bytes, FileRow]]:
     start: bytes | None = b""
     while start is not None:
         rows, start = database.read(partial(_rows, start=start))
         yield from rows
 
 
-def _rows(tables: Reading, start: bytes) -> tuple[list[tuple[bytes, int]], bytes | None]:
-    """(key, moment) of a slice of rows, and where the next begins."""
+def _rows(tables: Reading, start: bytes) -> tuple[list[tuple[bytes, FileRow]], bytes | None]:
+    """A slice of rows by key, and where the next begins."""
     rows = list(islice(tables.file_rows(start), _SLICE_ROWS + 1))
     after = rows.pop()[0] if len(rows) > _SLICE_ROWS else None
-    return [(key, row.moment_ns if row else 0) for key, row in rows], after
+    return rows, after
 
 
 def _drop(tables: Writing, keys: list[bytes]) -> None:

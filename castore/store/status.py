@@ -295,7 +295,7 @@ def _remember(store: Store, hasher: WorkHasher, cache: StatCache) -> None:
     Others are left out: a commit would take a cached digest for stored, and find it is not.
     """
     try:
-        hasher.remember(lambda ids: store.database.read(lambda tables: tables.present(ids)))
+        hasher.keep_stored(lambda ids: store.database.read(lambda tables: tables.present(ids)))
         cache.flush()
     except Unavailable:
         # A cache that cannot be written now is no reason not to answer.

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from castore.content.folder_walk import FolderWalk, Stored
-from castore.content.folders import FolderScan, Found
+from castore.content.folder_walk import FolderWalk
+from castore.content.folders import FolderScan, listed_names
 from castore.content.globs import match_glob, split_glob
+from castore.content.intake import FileMemory
+from castore.content.leaves import Run, Taken
 from castore.content.segments import reader_of_file
-from castore.content.sink import FileCache, FileStamp
-from castore.content.sources import changed, opened, refusal, same, stamp_of
+from castore.content.sink import FileCache
+from castore.content.sources import changed, opened, refusal, same
+from castore.content.stamps import (
+    Remembered,
+    cache_key,
+    choose,
+    each_id,
+    each_stamp,
+    pack_stamps,
+    stamp_of,
+)
 from castore.content.trees import build_tree
 from castore.errors import NotFound
 from castore.model.artifact_set import Content, FileContent, TreeContent
@@ -35,11 +48,15 @@ class WorkHasher:
         links: str = "refuse",
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._cache = cache
+        memory = FileMemory(cache)
+        self.now = time.time_ns
+        self.recall = memory.recall
+        self._memory = memory
         self._links = links
         self._progress = progress
-        self._pages: dict[Id, bytes] = {}
-        self._read: list[tuple[FileStamp, Id]] = []
+        self._pages: dict[Id, Callable[[], bytes]] = {}
+        self._rows: list[tuple[bytes, Remembered]] = []
+        self._hashed: set[Id] = set()
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
     def content(self, given: Input) -> Content:
@@ -55,64 +72,101 @@ class WorkHasher:
             return self._folder(root, match_glob(pattern))
         if given.path.is_dir():
             return self._folder(given.path, None)
-        path = os.path.abspath(given.path)
-        try:
-            found = Found(given.path.name, path, os.stat(path))
-        except OSError as error:
-            raise refusal(error, path) from None
-        digest, size, mode = self._add_files([found])[0]
-        return FileContent(digest, size, mode)
+        return self._file(os.path.abspath(given.path))
 
     def page_reader(self, read_page: Callable[[Id], bytes]) -> Callable[[Id], bytes]:
         """Pages of hashed folders from memory, others by `read_page`."""
 
         def read(id: Id) -> bytes:
             page = self._pages.get(id)
-            return page if page is not None else read_page(id)
+            return page() if page is not None else read_page(id)
 
         return read
 
-    def remember(self, keep: Callable[[Iterable[Id]], set[Id]]) -> None:
-        """Put what was read into the cache, of the digests that `keep` gives back."""
-        kept = keep({digest for _, digest in self._read})
-        rows = [row for row in self._read if row[1] in kept]
-        self._read = []
-        if rows:
-            self._cache.remember(rows)
+    def keep_stored(self, keep: Callable[[Iterable[Id]], set[Id]]) -> None:
+        """Put what was hashed into the cache, of the digests that `keep` gives back.
+
+        Without pages of trees, which may not be stored.
+        """
+        hashed = keep(self._hashed)
+        for key, row in self._rows:
+            digests = each_id(row.digests)
+            if not hashed.isdisjoint(digests):
+                stored = keep(digests)
+                self._memory.remember(key, choose(row, [id in stored for id in digests]))
+        self._rows, self._hashed = [], set()
 
     def _folder(self, root: Path, only: Callable[[str], bool] | None) -> TreeContent:
         scan = FolderScan(os.path.abspath(root), self._links)
-        return FolderWalk(scan, only, self._add_files, self._add_objects).run()
+        return FolderWalk(scan, only, self).run()
 
     def empty(self) -> TreeContent:
         """The folder without any files."""
         built = build_tree([])
-        self._pages.update(built.pages)
+        self.add_objects([(Kind.TREE, id, payload) for id, payload in built.pages])
         return TreeContent(built.root, 0)
 
-    def _add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
-        self._pages.update((id, payload) for _, id, payload in objects)
+    def add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
+        """Keep these pages in memory."""
+        self._pages.update((id, partial(bytes, payload)) for _, id, payload in objects)
 
-    def _add_files(self, files: Sequence[Found]) -> list[Stored]:
-        stamps = [stamp_of(found.path, found.stat) for found in files]
-        stored: list[Stored] = []
-        for found, stamp, known in zip(files, stamps, self._cache.lookup(stamps), strict=True):
-            digest, size = known, found.stat.st_size
-            if digest is None:
-                digest, size = self._hash(found.path)
-                if size == stamp.size:
-                    self._read.append((stamp, digest))
-            stored.append((digest, size, found.stat.st_mode >> 6 & 1))
+    def rely_on_page(self, id: Id, payload: Callable[[], bytes]) -> None:
+        """Keep a page that need not be made unless it is asked for."""
+        self._pages[id] = payload
+
+    def rely_on_files(self, run: Run, digests: list[Id]) -> None:  # noqa: ARG002
+        """Take the digests that are remembered."""
+        self._tell(run.size())
+
+    def read(self, runs: Sequence[Run]) -> list[Taken]:
+        """Hash the files of these runs."""
+        taken = []
+        for run in runs:
+            digests: list[Id] = []
+            changed: dict[int, tuple[int, int]] = {}
+            for path, stamp in zip(run.paths(), each_stamp(run.stamps), strict=True):
+                content, now = self._hash(path)
+                if now != stamp:
+                    changed[len(digests)] = (content.size, content.mode)
+                digests.append(content.digest)
+                self._tell(content.size)
+            taken.append(Taken(digests, changed))
+        return taken
+
+    def remember(self, key: bytes, row: Remembered) -> None:
+        """Keep what was hashed until it is known which of it is stored."""
+        self._rows.append((key, row))
+
+    def _file(self, path: str) -> FileContent:
+        started = self.now()
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise refusal(error, path) from None
+        key, stamp = cache_key(found, path), pack_stamps([stamp_of(found)])
+        digest = self._memory.recall_file(key, stamp)
+        if digest is not None:
+            self._tell(found.st_size)
+            return FileContent(digest, found.st_size, found.st_mode >> 6 & 1)
+        content, now = self._hash(path)
+        if now == stamp:
+            self.remember(key, Remembered(started, b"", stamp, content.digest))
+        self._tell(content.size)
+        return content
+
+    def _tell(self, size: int) -> None:
         if self._progress is not None:
-            self._progress(sum(size for _, size, _ in stored))
-        return stored
+            self._progress(size)
 
-    def _hash(self, path: str) -> tuple[Id, int]:
+    def _hash(self, path: str) -> tuple[FileContent, bytes]:
+        """The content of a file, and its stamp when it was opened."""
         with opened(path) as (descriptor, found):
             digest, size = content_id_of(self._pieces(descriptor, found.st_size + 1))
             if size != found.st_size or not same(found, os.fstat(descriptor)):
                 raise changed(path)
-        return digest, size
+        self._hashed.add(digest)
+        stamp = pack_stamps([stamp_of(found)])
+        return FileContent(digest, size, found.st_mode >> 6 & 1), stamp
 
     def _pieces(self, descriptor: int, limit: int) -> Iterator[memoryview]:
         read = reader_of_file(descriptor, limit)
@@ -129,4 +183,4 @@ def folder_names(folder: Path) -> list[str]:
         raise NotFound(f"{str(folder)!r} is no folder")
     scan = FolderScan(os.path.abspath(folder), "skip")
     listing, _ = scan.take(scan.root, "", scan.rules, 0)
-    return sorted(found.name for found in (*listing.files, *listing.folders))
+    return listed_names(listing)

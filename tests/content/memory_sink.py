@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from castore.content.blocks import decode_block
 from castore.content.reader import ObjectReader, StoredObject
-from castore.content.sink import Batch, FileStamp
+from castore.content.sink import Batch
+from castore.content.stamps import (
+    cache_key,
+    each_id,
+    pack_stamps,
+    read_remembered,
+    stamp_of,
+)
 from castore.errors import ObjectNotFound
 from castore.model.edges import edges
 from castore.model.ids import Id, Kind
@@ -93,10 +101,25 @@ class MemoryCache:
     """Remembers everything."""
 
     def __init__(self) -> None:
-        self.rows: dict[FileStamp, Id] = {}
+        self.rows: dict[bytes, bytes] = {}
 
-    def lookup(self, rows: Sequence[FileStamp]) -> list[Id | None]:
-        return [self.rows.get(row) for row in rows]
+    def lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.rows.get(key) for key in keys]
 
-    def remember(self, rows: Sequence[tuple[FileStamp, Id]]) -> None:
+    def remember(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
         self.rows.update(rows)
+
+    def digests(self) -> set[Id]:
+        """Every digest in a row."""
+        rows = [read_remembered(row) for row in self.rows.values()]
+        return {digest for row in rows if row for digest in each_id(row.digests)}
+
+    def restamp(self, folder: Path) -> None:
+        """Make the rows say that all below is as it was, whatever became of it."""
+        for path in (folder, *folder.rglob("*")):
+            key = cache_key(path.stat(), str(path))
+            row = read_remembered(self.rows.get(key, b""))
+            if row is not None:
+                names = row.names.decode().split("\0") if path.is_dir() else [""]
+                stamps = pack_stamps(stamp_of((path / name).stat()) for name in names)
+                self.rows[key] = row._replace(stamps=stamps).pack()

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from castore.content import encoder, ingest, packer, segments
+from castore.content import encoder, intake, packer, segments
 from castore.content.ingest import Ingestor
 from castore.content.segments import ReadAhead
+from castore.content.stamps import Stamp
 from castore.errors import CastoreError, CorruptObject, InvalidInput, NotFound, StoreFull
 from castore.model.ids import content_id
 from castore.model.limits import MIB
-from tests.content.memory_sink import MemorySink
+from tests.content.memory_sink import MemoryCache, MemorySink
 from tests.content.samples import noise, prose
 
 BIG = noise(24 * MIB)
@@ -230,18 +231,20 @@ def test_a_file_that_changed_between_scan_and_reading_is_read_as_it_is(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"scanned")
-    real = ingest.read_small
+    real = intake.read_small
 
-    def late(name: str, found: os.stat_result) -> bytes | None:
+    def late(name: str, stamp: Stamp) -> bytes | None:
         path.write_bytes(b"as it is now")
-        return real(name, found)
+        return real(name, stamp)
 
-    monkeypatch.setattr(ingest, "read_small", late)
-    sink = MemorySink()
-    with Ingestor(sink) as ingestor:
+    monkeypatch.setattr(intake, "read_small", late)
+    sink, cache = MemorySink(), MemoryCache()
+    with Ingestor(sink, cache=cache, now_ns=lambda: 1 << 62) as ingestor:
         tree = ingestor.add_folder(tmp_path)
     assert tree.size == 12
     assert sink.known([content_id(b"as it is now")])
+    # The stamp that was seen is not the one of these bytes.
+    assert cache.rows == {}
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
-from castore.content.sink import Batch, FileStamp
+from castore.content.sink import Batch
 from castore.database.environment import Database
 from castore.database.sink import StageSink, StatCache
 from castore.errors import Conflict
 from castore.model.ids import Kind, content_id
-from tests.database.material import block_of, chunks, payload_of, tree
+from castore.model.limits import MIB
+from tests.database.material import block_of, chunks, edit, payload_of, tree
 
 SESSION = b"s" * 16
 SECOND = 1_000_000_000
@@ -99,7 +100,7 @@ def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
     def later() -> int:
         return time.time_ns() + 10 * SECOND
 
-    cache = StatCache(database, later)
+    cache = StatCache(database)
     sink = StageSink(database, SESSION, header=b"h", cache=cache)
     with Ingestor(sink, cache=cache, now_ns=later) as ingestor:
         first = ingestor.add_folder(work)
@@ -107,7 +108,7 @@ def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
     reader = ObjectReader(database.load)
     assert b"".join(reader.stream(content_id(big), len(big))) == big
     cache.flush()
-    assert database.read(lambda r: r.counts())["files"] == 51
+    assert [row.files for _, row in database.read(lambda r: list(r.file_rows()))] == [51]
     with Ingestor(sink, cache=StatCache(database)) as ingestor:
         assert ingestor.add_folder(work) == first
         ingestor.flush()
@@ -117,68 +118,44 @@ def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
 # The stat cache.
 
 
-def stamp(mtime: int, ctime: int | None = None, key: bytes = b"k" * 16) -> FileStamp:
-    """A file of 3 bytes."""
-    return FileStamp(key, 3, mtime, mtime if ctime is None else ctime)
-
-
-def remembered(database: Database, row: FileStamp, *, at: int) -> bytes | None:
-    """What a later look-up says about a file that was read at this moment."""
-    cache = StatCache(database, now_ns=lambda: at)
-    assert cache.lookup([row]) == [None]
-    cache.remember([(row, b"d" * 32)])
-    cache.flush()
-    return StatCache(database).lookup([row])[0]
-
-
-@pytest.mark.parametrize(
-    ("mtime", "ctime", "moment", "trusted"),
-    [
-        (10 * SECOND + 5, 10 * SECOND + 5, 11 * SECOND, True),
-        (10 * SECOND + 5, 10 * SECOND + 5, 10 * SECOND + 5, False),
-        (10 * SECOND + 5, 10 * SECOND + 5, 10 * SECOND + 6, False),
-        (10 * SECOND + 5, 12 * SECOND + 5, 11 * SECOND, False),
-        (12 * SECOND + 5, 10 * SECOND + 5, 11 * SECOND, False),
-        (10 * SECOND, 10 * SECOND, 11 * SECOND, False),
-        (10 * SECOND, 10 * SECOND, 13 * SECOND, True),
-        (-5, 10 * SECOND + 5, 11 * SECOND, True),
-    ],
-)
-def test_a_row_counts_only_if_the_file_was_older(
-    database: Database, mtime: int, ctime: int, moment: int, trusted: bool
-) -> None:
-    found = remembered(database, stamp(mtime, ctime), at=moment)
-    assert found == (b"d" * 32 if trusted else None)
-
-
-def test_any_other_stamp_is_unknown(database: Database) -> None:
-    row = stamp(10 * SECOND + 5)
-    assert remembered(database, row, at=20 * SECOND) == b"d" * 32
+def test_rows_are_kept_by_key_and_replaced(database: Database) -> None:
     cache = StatCache(database)
-    others = [
-        row._replace(size=4),
-        row._replace(mtime_ns=row.mtime_ns + 1),
-        row._replace(ctime_ns=row.ctime_ns - 1),
-        row._replace(key=b"j" * 16),
-    ]
-    assert cache.lookup([*others, row]) == [None] * 4 + [b"d" * 32]
-
-
-def test_the_moment_is_the_look_up_not_the_writing(database: Database) -> None:
-    """A file that changed after it was read, within the tick of its time, is read again."""
-    row = stamp(10 * SECOND + 5)
-    times = iter([1, 10 * SECOND + 6])
-    cache = StatCache(database, now_ns=lambda: next(times))
-    cache.lookup([row])
-    cache.remember([(row, b"d" * 32)])
+    cache.remember([(b"a" * 16, b"one"), (b"b" * 16, b"two")])
+    assert StatCache(database).lookup([b"a" * 16]) == [None]
     cache.flush()
-    assert StatCache(database).lookup([row]) == [None]
+    assert StatCache(database).lookup([b"b" * 16, b"c" * 16, b"a" * 16]) == [b"two", None, b"one"]
+    cache.remember([(b"a" * 16, b"three")])
+    cache.flush()
+    assert StatCache(database).lookup([b"a" * 16]) == [b"three"]
 
 
-def test_damaged_rows_are_only_a_miss(database: Database) -> None:
-    from tests.database.material import edit
+def test_rows_do_not_pile_up_in_memory(database: Database) -> None:
+    cache = StatCache(database)
+    for number in range(40):
+        cache.remember([(number.to_bytes(16, "big"), bytes(MIB))])
+    assert database.read(lambda r: r.counts())["files"] >= 24
 
-    row = stamp(10 * SECOND + 5)
-    remembered(database, row, at=20 * SECOND)
-    edit(database, "files", lambda rows: rows.update({row.key: b"short"}))
-    assert StatCache(database).lookup([row]) == [None]
+
+def test_a_folder_is_read_again_when_its_rows_are_damaged(
+    database: Database, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    for number in range(3):
+        (work / f"f{number}").write_bytes(b"%d" % number)
+
+    def later() -> int:
+        return time.time_ns() + 10 * SECOND
+
+    def cached() -> int:
+        cache = StatCache(database)
+        sink = StageSink(database, SESSION, header=b"h", cache=cache)
+        with Ingestor(sink, cache=cache, now_ns=later) as ingestor:
+            ingestor.add_folder(work)
+        cache.flush()
+        return ingestor.tally.cached_files
+
+    assert [cached(), cached()] == [0, 3]
+    for damage in (b"", b"short", bytes(80), b"\xff" * 500):
+        edit(database, "files", lambda rows, d=damage: rows.update(dict.fromkeys(rows, d)))
+        assert [cached(), cached()] == [0, 3]

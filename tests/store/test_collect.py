@@ -13,7 +13,7 @@ import castore
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.ingest import Ingestor
 from castore.content.layouts import build_layout
-from castore.content.sink import FileStamp
+from castore.content.stamps import remember_all
 from castore.database.operations import Operation
 from castore.database.sink import StageSink
 from castore.database.tables import Removal
@@ -454,23 +454,26 @@ def test_what_was_read_before_a_collection_cannot_be_named_after_it(store: casto
 
 
 def test_the_cache_of_files_keeps_the_newest_rows(store: castore.Store) -> None:
-    rows = [
-        (FileStamp(n.to_bytes(16, "big"), n, n, n), moment, content_id(b"x"))
-        for n, moment in enumerate([7, 1 << 60, 3, 3, 3, 1 << 40, 9, 0])
-    ]
+    rows = []
+    for n, moment in enumerate([7, 1 << 60, 3, 3, 3, 1 << 40, 9, 0]):
+        files = {b"%d" % file: (bytes(48), content_id(b"x")) for file in range(10)}
+        rows.append((n.to_bytes(16, "big"), remember_all(moment, files).pack()))
     store.database.write(lambda tables: tables.put_files(rows))
-    assert trim_files(store.database, 5, dry_run=True) == 3
-    assert trim_files(store.database, 5) == 3
-    left = store.database.read(
-        lambda tables: [row.moment_ns for _, row in tables.file_rows() if row]
-    )
-    assert sorted(left) == [3, 7, 9, 1 << 40, 1 << 60]
-    report = collect(store, CollectRequest(cache_rows=1))
-    assert report.cached_files == 4
-    left = store.database.read(
-        lambda tables: [row.moment_ns for _, row in tables.file_rows() if row]
-    )
-    assert left == [1 << 60]
+
+    def left() -> list[int]:
+        return store.database.read(
+            lambda tables: sorted(row.moment_ns for _, row in tables.file_rows())
+        )
+
+    assert trim_files(store.database, 50, dry_run=True) == 30
+    assert len(left()) == 8
+    assert trim_files(store.database, 80) == 0
+    assert trim_files(store.database, 50) == 30
+    assert left() == [3, 7, 9, 1 << 40, 1 << 60]
+    # A row goes as a whole.
+    report = collect(store, CollectRequest(cache_files=29))
+    assert report.cached_files == 30
+    assert left() == [1 << 40, 1 << 60]
 
 
 def operations(store: castore.Store) -> list[Operation]:

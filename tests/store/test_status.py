@@ -125,6 +125,26 @@ def test_unchanged_files_are_not_read_again(
     assert [Path(path).name for path in read] == ["report.md"]
 
 
+def test_a_changed_file_does_not_make_its_folder_forgotten(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    for path in out.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    time.sleep(2.2)
+    store.commit("out", cwd=tmp_path)
+
+    def rows() -> list[tuple[bytes, bytes]]:
+        return store.database.read(lambda tables: list(tables.rows("files")))
+
+    before = rows()
+    (out / "report.md").write_text("changed")
+    changed = next(path for path in out.rglob("*") if path.is_file() and path.parent != out)
+    changed.write_text("changed")
+    os.utime(changed, (1_700_000_000, 1_700_000_000))
+    assert not status(store, "out").clean
+    assert rows() == before
+
+
 def test_digests_of_what_is_not_stored_are_not_cached(
     store: castore.Store, out: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,129 @@
+"""Taking in the files a walk finds: those remembered are relied on, the others read and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final, TypeAlias
+
+from castore.content.leaves import Run, Taken
+from castore.content.packer import Packer, Relied
+from castore.content.sink import FileCache
+from castore.content.sources import read_small
+from castore.content.stamps import (
+    Remembered,
+    Stamp,
+    keep_settled,
+    read_remembered,
+    read_stamps,
+)
+from castore.model.artifact_set import FileContent
+from castore.model.ids import Id, Kind, content_id
+from castore.model.limits import MIB
+
+# Files up to this size are read in one piece.
+WHOLE_BYTES: Final = 4 * MIB
+_GROUP_BYTES: Final = 4 * MIB
+_SIZE: Final = 3
+
+AddFile: TypeAlias = Callable[[str], tuple[FileContent, Stamp]]
+"""Stores the file at a path in whatever way, and tells the stamp it had."""
+
+
+class FileMemory:
+    """Rows of a cache, taken apart; without a cache nothing is ever remembered."""
+
+    def __init__(self, cache: FileCache | None) -> None:
+        self._cache = cache
+
+    def recall(self, keys: Sequence[bytes]) -> list[Remembered | None]:
+        """What is remembered under each of these keys."""
+        if self._cache is None:
+            return [None] * len(keys)
+        return [read_remembered(row) if row else None for row in self._cache.lookup(keys)]
+
+    def recall_file(self, key: bytes, stamp: bytes) -> Id | None:
+        """The digest of a file given by itself, if it has this stamp still."""
+        row = self.recall((key,))[0]
+        return row.digests if row is not None and row.stamps == stamp else None
+
+    def remember(self, key: bytes, row: Remembered) -> None:
+        """Remember this under the key, but for files that may have changed unseen."""
+        if self._cache is not None:
+            kept = keep_settled(row)
+            if kept.digests:
+                self._cache.remember([(key, kept.pack())])
+
+
+class StoringIntake:
+    """Stores what a walk finds, by way of a packer."""
+
+    def __init__(
+        self,
+        packer: Packer,
+        memory: FileMemory,
+        *,
+        add_file: AddFile,
+        store: Callable[[Sequence[tuple[Id, bytes]]], None],
+        progress: Callable[[int], None],
+        now: Callable[[], int],
+    ) -> None:
+        self.now = now
+        self.recall = memory.recall
+        self.remember = memory.remember
+        self.add_objects = packer.add_objects
+        self._packer = packer
+        self._add_file = add_file
+        self._store = store
+        self._progress = progress
+
+    def rely_on_files(self, run: Run, digests: list[Id]) -> None:
+        """Take these files as stored; a file that is not after all is read when that shows."""
+        size = run.size()
+        self._packer.rely_on(digests, size, partial(_again, run, digests))
+        tally = self._packer.tally
+        tally.files += len(digests)
+        tally.cached_files += len(digests)
+        self._progress(size)
+
+    def rely_on_page(self, id: Id, payload: Callable[[], bytes]) -> None:
+        """Take a page as stored; `payload` makes it again should it not be."""
+        self._packer.rely_on((id,), 0, lambda: iter((Relied(id, Kind.TREE, payload(), ""),)))
+
+    def read(self, runs: Sequence[Run]) -> list[Taken]:
+        """Store the files of these runs, small ones together."""
+        group: list[tuple[Id, bytes]] = []
+        group_bytes = 0
+        taken = []
+        for run in runs:
+            digests: list[Id] = []
+            changed: dict[int, tuple[int, int]] = {}
+            for path, stamp in zip(run.paths(), read_stamps(run.stamps), strict=True):
+                size = stamp[_SIZE]
+                data = read_small(path, stamp) if size <= WHOLE_BYTES else None
+                if data is None:
+                    content, now = self._add_file(path)
+                    if now != stamp:
+                        changed[len(digests)] = (content.size, content.mode)
+                    digests.append(content.digest)
+                    continue
+                digest = content_id(data)
+                digests.append(digest)
+                group.append((digest, data))
+                group_bytes += size
+                if group_bytes >= _GROUP_BYTES:
+                    self._flush(group, group_bytes)
+                    group, group_bytes = [], 0
+            taken.append(Taken(digests, changed))
+        self._flush(group, group_bytes)
+        return taken
+
+    def _flush(self, group: Sequence[tuple[Id, bytes]], size: int) -> None:
+        if group:
+            self._store(group)
+            self._progress(size)
+
+
+def _again(run: Run, digests: list[Id]) -> Iterator[Relied]:
+    for path, digest in zip(run.paths(), digests, strict=True):
+        yield Relied(digest, Kind.CHUNK, b"", path)
