@@ -148,7 +148,11 @@ class Ingestor:
             progress=self._progress,
             now=self._now_ns,
         )
-        content = FolderWalk(scan, only, intake).run()
+        self._packer.begin_folder()
+        try:
+            content = FolderWalk(scan, only, intake).run()
+        finally:
+            self._packer.end_folder()
         if scan.skipped:
             more = " and perhaps more" if len(scan.skipped) == LISTED else ""
             self.notices.append(f"links skipped: {', '.join(scan.skipped)}{more}")
@@ -268,20 +272,30 @@ class Ingestor:
         packer = self._packer
         known = packer.known([digest for digest, _ in files])
         self.tally.files += len(files)
-        for digest, data in files:
-            if digest in known or packer.under_way(digest):
+        small: list[tuple[Id, bytes]] = []
+        for file in files:
+            digest, data = file
+            if digest in known:
                 packer.rely_on_bytes(digest, data)
             elif len(data) < SMALL_OBJECT_BYTES:
-                packer.add_small(digest, data)
-            elif len(data) <= CHUNK_MIN:
-                packer.add_chunks(((digest, data),), _NOTHING)
+                small.append(file)
             else:
-                chunks = cut_whole(digest, data, self._chunker)
-                if len(chunks) == 1:
-                    packer.add_chunks(chunks, _NOTHING)
-                    continue
-                packer.add_chunks(chunks, packer.known([id for id, _ in chunks]))
-                self._add_layout(digest, [Part(id, len(piece)) for id, piece in chunks])
+                self._store_medium(digest, data)
+        packer.add_small(small)
+
+    def _store_medium(self, digest: Id, data: bytes) -> None:
+        packer = self._packer
+        if packer.under_way(digest):
+            packer.rely_on_bytes(digest, data)
+            return
+        chunks = (
+            [(digest, data)] if len(data) <= CHUNK_MIN else cut_whole(digest, data, self._chunker)
+        )
+        if len(chunks) == 1:
+            packer.add_chunks(chunks, _NOTHING)
+            return
+        packer.add_chunks(chunks, packer.known([id for id, _ in chunks]))
+        self._add_layout(digest, [Part(id, len(piece)) for id, piece in chunks])
 
     def _looks_known(self, descriptor: int, size: int) -> bool:
         """Whether the first and the last chunk are stored: then hashing the file first may pay."""

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
-from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
+from castore.content.encoder import encode_chunks, encode_metadata, encode_solids
 from castore.content.sink import Batch, EncodedBlock, Sink
 from castore.errors import Unavailable
 from castore.model.ids import Id, Kind
@@ -33,6 +34,7 @@ Chunk: TypeAlias = tuple[Id, bytes | memoryview]
 # Below this much new content threads cost more than they bring.
 THREADS_ABOVE: Final = 4 * MIB
 IN_FLIGHT_BYTES: Final = 8 * MIB
+_SOLIDS_BYTES: Final = 2 * MIB
 _METADATA_BLOCK_BYTES: Final = 64 * KIB
 _RELIED_IDS: Final = 128 * KIB
 _ATTEMPTS: Final = 8
@@ -113,8 +115,11 @@ class Packer:
         self._in_flight = 0
         self._encoded = 0
         self._pending: set[Id] = set()
-        self._solid: list[Chunk] = []
+        self._folder = False
+        self._solid: list[tuple[Id, bytes]] = []
         self._solid_bytes = 0
+        self._closed: list[list[tuple[Id, bytes]]] = []
+        self._closed_bytes = 0
         self._pages: list[tuple[Kind, Id, bytes]] = []
         self._plain: list[tuple[Kind, Id, bytes]] = []
         self._metadata_bytes = {True: 0, False: 0}
@@ -162,12 +167,15 @@ class Packer:
             tally.new_bytes += size
             # An empty chunk lies alone: a copy in a solid block would show in no count of bytes.
             if 0 < size < SMALL_OBJECT_BYTES:
-                self._add_small(id, bytes(data))
+                self._solid.append((id, bytes(data)))
+                self._solid_bytes += size
+                if self._solid_bytes >= SOLID_BLOCK_BYTES or len(self._solid) >= BLOCK_MEMBERS:
+                    self._close_solid()
             else:
                 big.append(chunk)
                 raw += size
         if big:
-            self._submit(encode_chunks, big, raw, weight or raw, done)
+            self._run(partial(encode_chunks, big), raw, weight or raw, done)
         elif done is not None:
             done()
 
@@ -257,29 +265,58 @@ class Packer:
         for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def add_small(self, id: Id, data: bytes) -> None:
-        """Store a chunk below SMALL_OBJECT_BYTES that is neither stored nor under way."""
-        self._pending.add(id)
-        self.tally.new_bytes += len(data)
-        self._add_small(id, data)
+    def add_small(self, files: Sequence[tuple[Id, bytes]]) -> None:
+        """Store chunks below SMALL_OBJECT_BYTES that are not stored, each once."""
+        pending, solid, size = self._pending, self._solid, self._solid_bytes
+        new = known = 0
+        for chunk in files:
+            id, data = chunk
+            if id in pending:
+                known += len(data)
+                continue
+            pending.add(id)
+            solid.append(chunk)
+            new += len(data)
+            size += len(data)
+            if size >= SOLID_BLOCK_BYTES or len(solid) >= BLOCK_MEMBERS:
+                self._solid_bytes = size
+                self._close_solid()
+                solid, size = self._solid, 0
+        self._solid_bytes = size
+        self.tally.new_bytes += new
+        self.tally.known_bytes += known
 
-    def _add_small(self, id: Id, data: bytes) -> None:
-        self._solid.append((id, data))
-        self._solid_bytes += len(data)
-        if self._solid_bytes >= SOLID_BLOCK_BYTES or len(self._solid) >= BLOCK_MEMBERS:
-            self._close_solid()
+    def begin_folder(self) -> None:
+        """Write batches beside what is gathered next, until `end_folder`."""
+        self._folder = self._workers > 0
+
+    def end_folder(self) -> None:
+        """Wait for the batch that is being written, if any; raises as `flush`."""
+        self._folder = False
+        self.catch_up()
 
     def _close_solid(self) -> None:
+        """Put the open block of small chunks among those that are encoded together."""
         if self._solid:
-            chunks, self._solid, self._solid_bytes = self._solid, [], 0
-            # Not by a worker: reading the next small file asks for the interpreter lock at every
-            # step, and waits for whoever has it.
-            self._enqueue(_Job(encode_solid(chunks)))
+            self._closed.append(self._solid)
+            self._closed_bytes += self._solid_bytes
+            self._solid, self._solid_bytes = [], 0
+            if self._closed_bytes >= _SOLIDS_BYTES:
+                self._submit_solids()
+
+    def _submit_solids(self) -> None:
+        # Many blocks in one call: reading the next small file asks for the interpreter lock at
+        # every step, and waits for whoever has it.
+        if self._closed:
+            groups, raw = self._closed, self._closed_bytes
+            self._closed, self._closed_bytes = [], 0
+            self._run(partial(encode_solids, groups), raw, raw, None)
 
     def _close_metadata(self, pages: bool) -> None:
         """Queue the open block of pages, or of the rest, behind all that it may point to."""
         if pages:
             self._close_solid()
+            self._submit_solids()
             objects, self._pages = self._pages, []
         else:
             self._close_metadata(True)
@@ -290,22 +327,22 @@ class Packer:
             indexed = [item for item in part if item[0] in _INDEXED]
             self._enqueue(_Job(encode_metadata(part), indexed=indexed))
 
-    def _submit(
+    def _run(
         self,
-        encode: Callable[[Sequence[Chunk]], list[EncodedBlock]],
-        chunks: Sequence[Chunk],
+        encode: Callable[[], list[EncodedBlock]],
         raw: int,
         weight: int,
         done: Callable[[], None] | None,
     ) -> None:
+        """Queue what `encode` gives of `raw` bytes, called by a worker where that pays."""
         self._encoded += raw
         if self._workers == 0 or self._encoded < THREADS_ABOVE:
-            self._enqueue(_Job(encode(chunks), weight, done))
+            self._enqueue(_Job(encode(), weight, done))
             return
         self._beside = done is not None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="castore-encode")
-        self._enqueue(_Job(self._pool.submit(encode, chunks), weight, done))
+        self._enqueue(_Job(self._pool.submit(encode), weight, done))
 
     def _enqueue(self, job: _Job) -> None:
         self._queue.append(job)
@@ -341,13 +378,14 @@ class Packer:
         """Write the batch; while a big input comes, beside what is gathered next."""
         if not (self._batch.blocks or self._batch.relied):
             return
-        if not self._beside:
+        if not (self._beside or self._folder):
             gathered = _Gathered(self._batch, self._relied, self._again)
             self._write_again(gathered, self._sink.write(gathered.batch))
             self.settle()
             return
+        beside = self._beside
         self.catch_up()
-        self._beside = True
+        self._beside = beside
         if self._writer is None:
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="castore-write")
         gathered = self._hand_over()

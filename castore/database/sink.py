@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,13 +20,16 @@ _CACHE_BYTES: Final = 16 * MIB
 class StatCache:
     """Rows about files, so that those that did not change are not read again.
 
-    Rows are written with the next batch of the `StageSink` it was given to, or by `flush`.
+    Rows are written with the next batch of the `StageSink` it was given to, or by `flush`. For one
+    thread, but a batch may be written in another meanwhile.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lock = threading.Lock()
         self._pending: dict[bytes, bytes] = {}
         self._bytes = 0
+        self._put: list[tuple[bytes, bytes]] = []
 
     def lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """For each key the row remembered, or None."""
@@ -33,25 +37,41 @@ class StatCache:
 
     def remember(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep these (key, row)."""
-        self._pending.update(rows)
-        self._bytes += sum([len(row) for _, row in rows])
+        with self._lock:
+            self._pending.update(rows)
+            self._bytes += sum([len(row) for _, row in rows])
         if self._bytes >= _CACHE_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is pending in a transaction of its own."""
-        if self._pending:
-            self._database.write(self.put_pending)
-            self.written()
+        rows = self._rows()
+        if rows:
+            self._database.write(lambda tables: tables.put_files(rows))
+            self._drop(rows)
 
     def put_pending(self, tables: Writing) -> None:
         """Add what is pending to a transaction; call `written` when that is durable."""
-        if self._pending:
-            tables.put_files(self._pending.items())
+        self._put = self._rows()
+        if self._put:
+            tables.put_files(self._put)
 
     def written(self) -> None:
-        """What was pending is stored."""
-        self._pending, self._bytes = {}, 0
+        """What `put_pending` added is stored."""
+        self._drop(self._put)
+        self._put = []
+
+    def _rows(self) -> list[tuple[bytes, bytes]]:
+        with self._lock:
+            return list(self._pending.items())
+
+    def _drop(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Forget rows that are stored, unless others were given for their keys since."""
+        with self._lock:
+            for key, row in rows:
+                if self._pending.get(key) is row:
+                    del self._pending[key]
+            self._bytes = sum([len(row) for row in self._pending.values()])
 
 
 class StageSink:

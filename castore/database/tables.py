@@ -8,6 +8,7 @@ values and big endian in keys that are walked in order.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -142,6 +143,12 @@ def read_integer(value: bytes, what: str) -> int:
 def pack_object(row: tuple[int, int, Kind, State]) -> bytes:
     """The bytes of an objects row."""
     return _OBJECT.pack(*row)
+
+
+def pack_objects(block: int, kinds: Sequence[Kind]) -> list[bytes]:
+    """The objects rows of all members of a new block, of these kinds, in order."""
+    pack, stored = _OBJECT.pack, State.STORED
+    return [pack(block, slot, kind, stored) for slot, kind in enumerate(kinds)]
 
 
 def read_object(value: bytes, id: Id) -> ObjectRow:

@@ -80,21 +80,26 @@ class Writing(RecordWriting):
         self, block: EncodedBlock, number: int, rows: dict[Id, bytes]
     ) -> list[tuple[int, Member]]:
         """The members that are not stored yet, with their places; their rows go into `rows`."""
-        added = []
+        members = block.members
         get, objects, stored = self._txn.get, self._tables.objects, State.STORED
-        for slot, member in enumerate(block.members):
-            id, kind, _ = member
+        ids = [id for id, _, _ in members]
+        found = [get(id, None, objects) for id in ids]
+        packed = tables.pack_objects(number, [kind for _, kind, _ in members])
+        if rows.keys().isdisjoint(ids) and not any(found) and len(set(ids)) == len(ids):
+            rows.update(zip(ids, packed, strict=True))
+            return list(enumerate(members))
+        added = []
+        for slot, (id, value) in enumerate(zip(ids, found, strict=True)):
             if id in rows:
                 continue
-            value = get(id, None, objects)
             if value is not None:
                 state = tables.read_object(value, id).state
                 if state is stored:
                     continue
                 if state is State.PURGED:
                     raise InvalidInput(f"{id.hex()} was purged from this store, and stays so")
-            rows[id] = tables.pack_object((number, slot, kind, stored))
-            added.append((slot, member))
+            rows[id] = packed[slot]
+            added.append((slot, members[slot]))
         return added
 
     def _put_block(
