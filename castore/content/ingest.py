@@ -20,7 +20,8 @@ from castore.content.folder_walk import FolderWalk
 from castore.content.folders import LISTED, FolderScan, Ignore
 from castore.content.intake import WHOLE_BYTES, FileMemory, StoringIntake
 from castore.content.layouts import build_layout
-from castore.content.packer import Packer, Relied, Tally
+from castore.content.packer import Packer, Tally
+from castore.content.relied import Relied
 from castore.content.segments import (
     BUFFER_BYTES,
     Buffers,

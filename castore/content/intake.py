@@ -7,10 +7,12 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from castore.content.leaves import Run, Taken
-from castore.content.packer import Packer, Relied
+from castore.content.packer import Packer
+from castore.content.relied import Relied
 from castore.content.sink import FileCache
-from castore.content.sources import read_small
+from castore.content.sources import folder_of, read_small
 from castore.content.stamps import (
+    SIZE,
     Remembered,
     Stamp,
     keep_settled,
@@ -24,7 +26,6 @@ from castore.model.limits import MIB
 # Files up to this size are read in one piece.
 WHOLE_BYTES: Final = 4 * MIB
 _GROUP_BYTES: Final = 4 * MIB
-_SIZE: Final = 3
 
 AddFile: TypeAlias = Callable[[str], tuple[FileContent, Stamp]]
 """Stores the file at a path in whatever way, and tells the stamp it had."""
@@ -76,6 +77,9 @@ class StoringIntake:
         self._add_file = add_file
         self._store = store
         self._progress = progress
+        # What was read and is to be stored together, as (digest, bytes).
+        self._group: list[tuple[Id, bytes]] = []
+        self._group_bytes = 0
 
     def rely_on_files(self, run: Run, digests: list[Id]) -> None:
         """Take these files as stored; a file that is not after all is read when that shows."""
@@ -92,16 +96,21 @@ class StoringIntake:
 
     def read(self, runs: Sequence[Run]) -> list[Taken]:
         """Store the files of these runs, small ones together."""
-        group: list[tuple[Id, bytes]] = []
-        group_bytes = 0
-        taken = []
-        for run in runs:
-            digests: list[Id] = []
-            changed: dict[int, tuple[int, int]] = {}
-            for path, stamp in zip(run.paths(), read_stamps(run.stamps), strict=True):
-                size = stamp[_SIZE]
-                data = read_small(path, stamp) if size <= WHOLE_BYTES else None
+        taken = [self._read(run) for run in runs]
+        self._flush()
+        return taken
+
+    def _read(self, run: Run) -> Taken:
+        digests: list[Id] = []
+        changed: dict[int, tuple[int, int]] = {}
+        group = self._group
+        with folder_of(run.folder, len(run.names), elsewhere=bool(run.elsewhere)) as folder:
+            places = run.paths() if folder is None else run.names
+            for place, stamp in zip(places, read_stamps(run.stamps), strict=True):
+                size = stamp[SIZE]
+                data = read_small(place, stamp, folder) if size <= WHOLE_BYTES else None
                 if data is None:
+                    path = place if folder is None else f"{run.folder}/{place}"
                     content, now = self._add_file(path)
                     if now != stamp:
                         changed[len(digests)] = (content.size, content.mode)
@@ -110,15 +119,15 @@ class StoringIntake:
                 digest = content_id(data)
                 digests.append(digest)
                 group.append((digest, data))
-                group_bytes += size
-                if group_bytes >= _GROUP_BYTES:
-                    self._flush(group, group_bytes)
-                    group, group_bytes = [], 0
-            taken.append(Taken(digests, changed))
-        self._flush(group, group_bytes)
-        return taken
+                self._group_bytes += size
+                if self._group_bytes >= _GROUP_BYTES:
+                    self._flush()
+                    group = self._group
+        return Taken(digests, changed)
 
-    def _flush(self, group: Sequence[tuple[Id, bytes]], size: int) -> None:
+    def _flush(self) -> None:
+        group, size = self._group, self._group_bytes
+        self._group, self._group_bytes = [], 0
         if group:
             self._store(group)
             self._progress(size)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solids
+from castore.content.relied import Gathered, Relied
 from castore.content.sink import Batch, EncodedBlock, Sink
 from castore.errors import Unavailable
 from castore.model.ids import Id, Kind
@@ -57,39 +57,11 @@ class Tally:
     cached_files: int = 0
 
 
-class Relied(NamedTuple):
-    """A stored object that new ones rely on, and how to make it again should it vanish.
-
-    Either `payload` holds its bytes, or `path` names the file that has them.
-    """
-
-    id: Id
-    kind: Kind
-    payload: bytes
-    path: str
-
-
 class _Job(NamedTuple):
     blocks: Future[list[EncodedBlock]] | list[EncodedBlock]
     weight: int = 0
     done: Callable[[], None] | None = None
     indexed: Sequence[tuple[Kind, Id, bytes]] = ()
-
-
-class _Gathered(NamedTuple):
-    """A batch, and how to make again what it relies on: by id, or by looking through `more`."""
-
-    batch: Batch
-    relied: dict[Id, Relied]
-    more: list[Callable[[], Iterable[Relied]]]
-
-    def again(self, vanished: set[Id]) -> list[Relied]:
-        """How to make these again, content before pages."""
-        found = {id: self.relied[id] for id in vanished if id in self.relied}
-        for relied in chain.from_iterable(again() for again in self.more):
-            if relied.id in vanished:
-                found.setdefault(relied.id, relied)
-        return sorted(found.values(), key=lambda relied: (relied.kind, relied.id))
 
 
 class Packer:
@@ -109,7 +81,7 @@ class Packer:
         self._restore = restore
         self._pool: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
-        self._written: tuple[Future[set[Id]], _Gathered] | None = None
+        self._written: tuple[Future[set[Id]], Gathered] | None = None
         self._beside = False
         self._queue: deque[_Job] = deque()
         self._in_flight = 0
@@ -269,22 +241,24 @@ class Packer:
         """Store chunks below SMALL_OBJECT_BYTES that are not stored, each once."""
         pending, solid, size = self._pending, self._solid, self._solid_bytes
         new = known = 0
-        for chunk in files:
-            id, data = chunk
-            if id in pending:
-                known += len(data)
-                continue
-            pending.add(id)
-            solid.append(chunk)
-            new += len(data)
-            size += len(data)
-            if size >= SOLID_BLOCK_BYTES or len(solid) >= BLOCK_MEMBERS:
-                self._solid_bytes = size
-                self._close_solid()
-                solid, size = self._solid, 0
-        self._solid_bytes = size
-        self.tally.new_bytes += new
-        self.tally.known_bytes += known
+        try:
+            for chunk in files:
+                id, data = chunk
+                if id in pending:
+                    known += len(data)
+                    continue
+                pending.add(id)
+                solid.append(chunk)
+                new += len(data)
+                size += len(data)
+                if size >= SOLID_BLOCK_BYTES or len(solid) >= BLOCK_MEMBERS:
+                    self._solid_bytes = size
+                    self._close_solid()
+                    solid, size = self._solid, 0
+            self._solid_bytes = size
+        finally:
+            self.tally.new_bytes += new
+            self.tally.known_bytes += known
 
     def begin_folder(self) -> None:
         """Write batches beside what is gathered next, until `end_folder`."""
@@ -301,15 +275,14 @@ class Packer:
             self._closed.append(self._solid)
             self._closed_bytes += self._solid_bytes
             self._solid, self._solid_bytes = [], 0
-            if self._closed_bytes >= _SOLIDS_BYTES:
-                self._submit_solids()
+        if self._closed_bytes >= _SOLIDS_BYTES:
+            self._submit_solids()
 
     def _submit_solids(self) -> None:
-        # Many blocks in one call: reading the next small file asks for the interpreter lock at
-        # every step, and waits for whoever has it.
-        if self._closed:
-            groups, raw = self._closed, self._closed_bytes
-            self._closed, self._closed_bytes = [], 0
+        # Many in one call: each hand-over of the interpreter lock keeps the reader waiting.
+        groups, raw = self._closed, self._closed_bytes
+        self._closed, self._closed_bytes = [], 0
+        if groups:
             self._run(partial(encode_solids, groups), raw, raw, None)
 
     def _close_metadata(self, pages: bool) -> None:
@@ -379,7 +352,7 @@ class Packer:
         if not (self._batch.blocks or self._batch.relied):
             return
         if not (self._beside or self._folder):
-            gathered = _Gathered(self._batch, self._relied, self._again)
+            gathered = Gathered(self._batch, self._relied, self._again)
             self._write_again(gathered, self._sink.write(gathered.batch))
             self.settle()
             return
@@ -391,7 +364,7 @@ class Packer:
         gathered = self._hand_over()
         self._written = self._writer.submit(self._sink.write, gathered.batch), gathered
 
-    def _write_again(self, gathered: _Gathered, vanished: set[Id]) -> None:
+    def _write_again(self, gathered: Gathered, vanished: set[Id]) -> None:
         """Store what vanished, and then the batch that relies on it, until nothing did."""
         for _ in range(_ATTEMPTS):
             if not vanished:
@@ -403,14 +376,14 @@ class Packer:
             fix="try again when no collection is running",
         )
 
-    def _hand_over(self) -> _Gathered:
+    def _hand_over(self) -> Gathered:
         """The batch, for whoever writes it; another is begun."""
-        gathered = _Gathered(self._batch, self._relied, self._again)
+        gathered = Gathered(self._batch, self._relied, self._again)
         self._batch, self._batch_bytes = Batch(), 0
         self._relied, self._again = {}, []
         return gathered
 
-    def _take_back(self, gathered: _Gathered) -> None:
+    def _take_back(self, gathered: Gathered) -> None:
         """Put a batch that could not be written before what was gathered since."""
         batch, later = gathered.batch, self._batch
         batch.blocks.extend(later.blocks)

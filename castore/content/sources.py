@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from castore.content.stamps import Stamp
@@ -15,6 +15,8 @@ from castore.errors import CastoreError, InvalidInput, InvalidName, NotFound
 # O_NONBLOCK: opening a fifo that nobody writes to must not wait.
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
+# From so many files on their folder is opened, to open them by name.
+_WORTH_OPENING: Final = 8
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
     stat.S_IFLNK: "a symbolic link",
@@ -59,14 +61,15 @@ def read_whole(descriptor: int, path: str, size: int) -> bytes:
     return data
 
 
-def read_small(path: str, stamp: Stamp) -> bytes | None:
+def read_small(path: str, stamp: Stamp, folder: int | None = None) -> bytes | None:
     """The bytes of a file found before, or None if it is not as it was, or not to be had.
 
-    The lean form of `opened`, `read_whole` and `same`, for many files.
+    The lean form of `opened`, `read_whole` and `same`, for many files; with `folder`, a descriptor,
+    `path` is a name in it.
     """
     _, _, inode, size, mtime, _ = stamp
     try:
-        descriptor = os.open(path, _READ | os.O_NOFOLLOW)
+        descriptor = os.open(path, _READ | os.O_NOFOLLOW, dir_fd=folder)
     except OSError:
         return None
     try:
@@ -77,6 +80,20 @@ def read_small(path: str, stamp: Stamp) -> bytes | None:
     if len(data) != size or now.st_mtime_ns != mtime or now.st_ino != inode or now.st_size != size:
         return None
     return data
+
+
+@contextmanager
+def folder_of(path: str, files: int, *, elsewhere: bool) -> Iterator[int | None]:
+    """A descriptor of the folder of these files, None if it is not to be had, or too few pay."""
+    descriptor = None
+    if files >= _WORTH_OPENING and not elsewhere:
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def same(before: os.stat_result, after: os.stat_result) -> bool:

@@ -14,9 +14,10 @@ import pytest
 from castore.content import encoder, intake, packer, segments
 from castore.content.ingest import Ingestor
 from castore.content.segments import ReadAhead
+from castore.content.sink import Batch
 from castore.content.stamps import Stamp
 from castore.errors import CastoreError, CorruptObject, InvalidInput, NotFound, StoreFull
-from castore.model.ids import content_id
+from castore.model.ids import Id, content_id
 from castore.model.limits import MIB
 from tests.content.memory_sink import MemoryCache, MemorySink
 from tests.content.samples import noise, prose
@@ -233,9 +234,9 @@ def test_a_file_that_changed_between_scan_and_reading_is_read_as_it_is(
     path.write_bytes(b"scanned")
     real = intake.read_small
 
-    def late(name: str, stamp: Stamp) -> bytes | None:
+    def late(name: str, stamp: Stamp, folder: int | None) -> bytes | None:
         path.write_bytes(b"as it is now")
-        return real(name, stamp)
+        return real(name, stamp, folder)
 
     monkeypatch.setattr(intake, "read_small", late)
     sink, cache = MemorySink(), MemoryCache()
@@ -263,3 +264,60 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="link"):
             ingestor.add_path(tmp_path / "link", follow=False)
         assert ingestor.add_path(tmp_path / "link").size == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_a_folder_that_cannot_be_written_is_told_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(packer, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(packer, "_SOLIDS_BYTES", 100_000)
+    monkeypatch.setattr(packer, "IN_FLIGHT_BYTES", 200_000)
+    monkeypatch.setattr(packer, "THREADS_ABOVE", 0)
+    for number in range(300):
+        (tmp_path / f"{number:03}").write_bytes(noise(2_000, str(number)))
+
+    class Full(MemorySink):
+        full = True
+
+        def write(self, batch: Batch) -> set[Id]:
+            if self.full:
+                raise StoreFull("no space left")
+            return super().write(batch)
+
+    sink = Full()
+    ingestor = Ingestor(sink, workers=workers)
+    with pytest.raises(StoreFull):
+        ingestor.add_folder(tmp_path)
+    assert not sink.blocks
+    sink.full = False
+    tree = ingestor.add_folder(tmp_path)
+    ingestor.flush()
+    ingestor.close()
+    assert len(sink.closure([tree.id])) == 301
+    assert ingestor.tally.new_bytes == 600_000
+    assert len(sink.batches) > 1
+
+
+def test_small_files_are_verified_wherever_they_are_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(900):
+        (tmp_path / f"{number:03}").write_bytes(prose(8_000, number))
+    real = encoder.compress
+    calls = 0
+
+    def wrong(data: bytes) -> bytes:
+        nonlocal calls
+        calls += 1
+        return real(bytes(data)[::-1] if calls == 40 else data)
+
+    monkeypatch.setattr(encoder, "compress", wrong)
+    sink = MemorySink()
+    with (
+        pytest.raises(CorruptObject, match="did not survive"),
+        Ingestor(sink, workers=2) as ingestor,
+    ):
+        ingestor.add_folder(tmp_path)
+    assert calls >= 40
+    assert not sink.blocks

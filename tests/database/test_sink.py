@@ -129,6 +129,22 @@ def test_rows_are_kept_by_key_and_replaced(database: Database) -> None:
     assert StatCache(database).lookup([b"a" * 16]) == [b"three"]
 
 
+def test_rows_given_while_others_are_written_are_not_lost(database: Database) -> None:
+    cache = StatCache(database)
+    cache.remember([(b"a" * 16, b"one"), (b"b" * 16, b"two")])
+    database.write(cache.put_pending)
+    cache.remember([(b"a" * 16, b"newer"), (b"c" * 16, b"three")])
+    cache.written()
+    keys = [b"a" * 16, b"b" * 16, b"c" * 16]
+    assert cache.lookup(keys) == [b"one", b"two", None]
+    database.write(cache.put_pending)
+    cache.written()
+    assert cache.lookup(keys) == [b"newer", b"two", b"three"]
+    counts = database.read(lambda r: r.counts())
+    database.write(cache.put_pending)
+    assert database.read(lambda r: r.counts()) == counts
+
+
 def test_rows_do_not_pile_up_in_memory(database: Database) -> None:
     cache = StatCache(database)
     for number in range(40):

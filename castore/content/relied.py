@@ -1,0 +1,38 @@
+"""What a batch relies on: stored objects, and how to make them again should they vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import NamedTuple
+
+from castore.content.sink import Batch
+from castore.model.ids import Id, Kind
+
+
+class Relied(NamedTuple):
+    """A stored object that new ones rely on, and how to make it again should it vanish.
+
+    Either `payload` holds its bytes, or `path` names the file that has them.
+    """
+
+    id: Id
+    kind: Kind
+    payload: bytes
+    path: str
+
+
+class Gathered(NamedTuple):
+    """A batch, and how to make again what it relies on: by id, or by looking through `more`."""
+
+    batch: Batch
+    relied: dict[Id, Relied]
+    more: list[Callable[[], Iterable[Relied]]]
+
+    def again(self, vanished: set[Id]) -> list[Relied]:
+        """How to make these again, content before pages."""
+        found = {id: self.relied[id] for id in vanished if id in self.relied}
+        for relied in chain.from_iterable(again() for again in self.more):
+            if relied.id in vanished:
+                found.setdefault(relied.id, relied)
+        return sorted(found.values(), key=lambda relied: (relied.kind, relied.id))
