@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
-from castore.database import ancestry, derive
-from castore.database.derive import Index
+from castore.database import ancestry, derive, indexes
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
+from castore.database.indexes import Index
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.rebuild import block_info, live_payloads
@@ -250,14 +250,14 @@ def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
 def _is_judged(reading: Reading, run: _Pass, key: bytes) -> bool:
     """Whether a row is about something that was there when the check began."""
     if key[0] == Index.LOGGED:
-        return derive.read_sequence(key[-8:]) <= run.last_sequence
+        return indexes.read_sequence(key[-8:]) <= run.last_sequence
     row = reading.object_row(key[-ID_BYTES:])
     return row is None or row.state is not State.STORED or row.block < run.next_block
 
 
 def _is_derived(reading: Reading, key: bytes) -> bool:
     if key[0] == Index.LOGGED:
-        operation = reading.operation(derive.read_sequence(key[-8:]))
+        operation = reading.operation(indexes.read_sequence(key[-8:]))
         return operation is not None and key == _operation_key(operation)
     id = key[-ID_BYTES:]
     row = reading.object_row(id)
@@ -268,7 +268,7 @@ def _is_derived(reading: Reading, key: bytes) -> bool:
         block = decode_block(stored.block, block_place(row.block))
         for kind, member, payload in live_payloads(reading, row.block, block):
             if member == id:
-                jump = kind is Kind.MANIFEST and key == derive.lookup_jump(id)
+                jump = kind is Kind.MANIFEST and key == indexes.lookup_jump(id)
                 return jump or key in derive.lookup_keys(kind, id, payload)
     except CastoreError:
         return True  # Reported with its block already.
@@ -279,7 +279,7 @@ def _is_derived(reading: Reading, key: bytes) -> bool:
 
 
 def _operation_key(operation: Operation) -> bytes:
-    return derive.operation_key(operation.op_id, operation.at, operation.sequence)
+    return indexes.operation_key(operation.op_id, operation.at, operation.sequence)
 
 
 def _check_operations(database: Database, run: _Pass) -> Iterator[Problem]:

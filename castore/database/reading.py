@@ -10,9 +10,9 @@ from typing import Any, Final
 import lmdb
 
 from castore.content.deltas import StoredObject
-from castore.database import ancestry, derive, tables
+from castore.database import ancestry, indexes, tables
 from castore.database.ancestry import Step
-from castore.database.derive import CONTAINERS, Index, Value
+from castore.database.indexes import CONTAINERS, Index, Value
 from castore.database.operations import Operation, decode_operation
 from castore.database.tables import BlockInfo, FileRow, ObjectRow, Removal, Stage, State, Tables
 from castore.errors import CorruptObject, ForkedProcess, InvalidInput, ObjectNotFound
@@ -244,8 +244,8 @@ class Reading:
 
     def operations_by_id(self, op_id: str) -> Iterator[Operation]:
         """Every entry with this operation id, newest first."""
-        for _, tail in self._lookup(derive.lookup_prefix(Index.LOGGED, op_id)):
-            found = self.operation(derive.read_sequence(tail))
+        for _, tail in self._lookup(indexes.lookup_prefix(Index.LOGGED, op_id)):
+            found = self.operation(indexes.read_sequence(tail))
             if found is not None and found.op_id == op_id:
                 yield found
 
@@ -258,18 +258,18 @@ class Reading:
 
         Times are microseconds UTC, `since` included, `until` not. Sets and trees have time 0.
         """
-        prefix = derive.lookup_prefix(index, value)
+        prefix = indexes.lookup_prefix(index, value)
         for at, id in self._lookup(prefix, until):
             if at < since:
                 return
             yield at, id
 
     def _lookup(self, prefix: bytes, until: int | None = None) -> Iterator[tuple[int, bytes]]:
-        end = prefix + (_LAST if until is None else derive.time_bytes(until))
+        end = prefix + (_LAST if until is None else indexes.time_bytes(until))
         for key, _ in self._walk(self._tables.lookup, end, backwards=True):
             if not key.startswith(prefix):
                 return
-            yield derive.split_key(key, prefix)
+            yield indexes.split_key(key, prefix)
 
     def containers(self, id: Id) -> Iterator[tuple[Id, Kind]]:
         """What holds this content, tree or set directly: trees, then sets, then manifests."""
@@ -279,7 +279,7 @@ class Reading:
 
     def step(self, id: Id) -> Step | None:
         """Number, first parent and jump pointer of a version, without reading its manifest."""
-        value = self._get(self._tables.lookup, derive.lookup_jump(id))
+        value = self._get(self._tables.lookup, indexes.lookup_jump(id))
         return None if value is None else ancestry.read_step(value, id)
 
     def ancestor(self, id: Id, number: int) -> Id | None:

@@ -11,9 +11,10 @@ import lmdb
 from castore.content.blocks import Codec, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.sink import EncodedBlock
-from castore.database import ancestry, derive, tables
+from castore.database import ancestry, derive, indexes, tables
 from castore.database.ancestry import Step
-from castore.database.derive import INDEXED, Index
+from castore.database.derive import INDEXED
+from castore.database.indexes import Index
 from castore.database.operations import (
     Operation,
     RefMove,
@@ -146,7 +147,7 @@ class Writing(RecordWriting):
             self._put_step(id, ancestry.make_step(number, parent, self.step))
 
     def _put_step(self, id: Id, step: Step) -> None:
-        self._put(self._tables.lookup, derive.lookup_jump(id), ancestry.pack_step(step))
+        self._put(self._tables.lookup, indexes.lookup_jump(id), ancestry.pack_step(step))
         self._refresh_below(id)
 
     def _refresh_below(self, id: Id) -> None:
@@ -161,7 +162,7 @@ class Writing(RecordWriting):
                 step = ancestry.make_step(known.number, parent, self.step)
                 if step != known:
                     self._put(
-                        self._tables.lookup, derive.lookup_jump(child), ancestry.pack_step(step)
+                        self._tables.lookup, indexes.lookup_jump(child), ancestry.pack_step(step)
                     )
                 above.append(child)
 
@@ -214,7 +215,7 @@ class Writing(RecordWriting):
         for key in sorted(derive.lookup_keys(kind, id, payload)):
             self._delete(self._tables.lookup, key)
         if kind is Kind.MANIFEST:
-            self._delete(self._tables.lookup, derive.lookup_jump(id))
+            self._delete(self._tables.lookup, indexes.lookup_jump(id))
             self._refresh_below(id)
 
     def clear(self, table: str) -> None:
@@ -309,7 +310,7 @@ class Writing(RecordWriting):
     def index_operation(self, operation: Operation) -> None:
         """Write what `lookup` holds about an entry of the log."""
         if operation.op_id:
-            key = derive.operation_key(operation.op_id, operation.at, operation.sequence)
+            key = indexes.operation_key(operation.op_id, operation.at, operation.sequence)
             self._put(self._tables.lookup, key, b"")
 
 

@@ -10,7 +10,8 @@ from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.sink import EncodedBlock
-from castore.database.derive import INDEXED, Index
+from castore.database.derive import INDEXED
+from castore.database.indexes import Index
 from castore.database.reading import Reading
 from castore.database.tables import ObjectRow, State
 from castore.errors import CorruptObject

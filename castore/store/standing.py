@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from castore.database.derive import Index
+from castore.database.indexes import Index
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import Status, fold

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from castore.database.check import check_structure
-from castore.database.derive import Index
 from castore.database.environment import Database
+from castore.database.indexes import Index
 from castore.database.pages import check_pages
 from castore.database.tables import ObjectRow, State, number_key, pack_object
 from castore.errors import CastoreError

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from castore.database import ancestry
 from castore.database.ancestry import Step, find_ancestor, make_step
-from castore.database.derive import Index
 from castore.database.environment import Database
+from castore.database.indexes import Index
 from castore.database.rebuild import rebuild
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, content_id, object_id

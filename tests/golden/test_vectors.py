@@ -15,8 +15,8 @@ from castore.content.blocks import Codec, decode_block, encode_block
 from castore.content.codecs import decompress
 from castore.content.trees import build_tree
 from castore.database import tables
-from castore.database.derive import Index
 from castore.database.headslog import append_head, read_heads
+from castore.database.indexes import Index
 from castore.database.operations import decode_operation, encode_operation
 from castore.database.tables import State, Tables
 from castore.model.encoding import decode, encode

@@ -1,0 +1,101 @@
+"""The keys of table `lookup`; values are empty but for JUMP.
+
+    index 1 byte | 16 bytes standing for the value | time u64 big endian | id 32 bytes
+    TIME 1 byte                                    | time u64 big endian | id 32 bytes
+    JUMP 1 byte  | id of a manifest                                   -> number, parent, jump
+
+An id stands for itself by its first 16 bytes, any other value by 16 bytes of BLAKE3, so that keys
+stay below the 511 bytes of LMDB. Rows are hints: two values may share 16 bytes by a crafted
+collision, so whoever shows a result compares the object itself.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+from castore.model.encoding import encode_item
+from castore.model.ids import Id, Kind, content_id
+from castore.model.limits import ID_BYTES
+
+Value: TypeAlias = str | bytes | tuple[str, str]
+
+_TIME: Final = struct.Struct(">Q")
+VALUE_BYTES: Final = 16
+"""How many bytes of a key stand for a value."""
+
+
+class Index(IntEnum):
+    """The first byte of a lookup key, and what its rows lead from; to manifests unless said."""
+
+    TIME = 1
+    AGENT = 2
+    AGENT_VERSION = 3  # (agent id, agent version)
+    SPEC = 4
+    SPEC_VERSION = 5  # (spec id, spec version)
+    RUN = 6
+    TRACE = 7
+    AUTHOR = 8
+    TYPE = 9  # artifact type, to sets
+    SOURCE = 10  # the target of a source (an id), its digest (an id) or its uri
+    TARGET = 11  # an id, to the notes about it
+    SUBJECT = 12  # (subject, value), to notes
+    OPERATION = 13  # operation id
+    IN_TREE = 14  # content or page, to tree pages
+    IN_SET = 15  # content or tree, to sets
+    IN_MANIFEST = 16  # set, spec source, file of a spec, attachment
+    CHILD = 17  # any parent
+    LOGGED = 18  # operation id, to sequences of `ops`
+    JUMP = 19
+
+
+CONTAINERS: Final = {
+    Index.IN_TREE: Kind.TREE,
+    Index.IN_SET: Kind.SET,
+    Index.IN_MANIFEST: Kind.MANIFEST,
+}
+
+
+def lookup_prefix(index: Index, value: Value = b"") -> bytes:
+    """The beginning of all keys of `index` for `value`, which is left out for TIME."""
+    if index is Index.TIME:
+        return bytes((index,))
+    if isinstance(value, bytes) and len(value) == ID_BYTES:
+        return bytes((index,)) + value[:VALUE_BYTES]
+    if isinstance(value, tuple):
+        data = encode_item(list(value))
+    else:
+        data = value.encode() if isinstance(value, str) else value
+    return bytes((index,)) + content_id(data)[:VALUE_BYTES]
+
+
+def lookup_key(index: Index, value: Value, at: int, tail: bytes) -> bytes:
+    """The key that leads from `value` to the object, or for LOGGED the sequence, in `tail`."""
+    return lookup_prefix(index, value) + _TIME.pack(at) + tail
+
+
+def lookup_jump(id: Id) -> bytes:
+    """The key of a manifest's jump row."""
+    return bytes((Index.JUMP,)) + id
+
+
+def time_bytes(at: int) -> bytes:
+    """Microseconds UTC as they stand in a key."""
+    return _TIME.pack(at)
+
+
+def split_key(key: bytes, prefix: bytes) -> tuple[int, bytes]:
+    """The (time, id) behind the prefix of a key."""
+    start = len(prefix)
+    return int(_TIME.unpack_from(key, start)[0]), key[start + _TIME.size :]
+
+
+def operation_key(op_id: str, at: int, sequence: int) -> bytes:
+    """The key that leads from an operation id to its entry in the log."""
+    return lookup_key(Index.LOGGED, op_id, at, _TIME.pack(sequence))
+
+
+def read_sequence(tail: bytes) -> int:
+    """The sequence such a key leads to."""
+    return int(_TIME.unpack(tail)[0])
