@@ -7,8 +7,7 @@ them in the transaction that writes the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from castore.content.blocks import Member
@@ -24,7 +23,6 @@ class EncodedBlock(NamedTuple):
     bases: tuple[Id, ...]
 
 
-@dataclass(slots=True)
 class Batch:
     """What is written at once: new blocks, and the ids of stored objects they rely on.
 
@@ -32,9 +30,17 @@ class Batch:
     look-up rows are derived.
     """
 
-    blocks: list[EncodedBlock] = field(default_factory=list)
-    relied: set[Id] = field(default_factory=set)
-    indexed: list[tuple[Kind, Id, bytes]] = field(default_factory=list)
+    __slots__ = ("blocks", "indexed", "relied")
+
+    def __init__(
+        self,
+        blocks: Iterable[EncodedBlock] = (),
+        relied: Iterable[Id] = (),
+        indexed: Iterable[tuple[Kind, Id, bytes]] = (),
+    ) -> None:
+        self.blocks = list(blocks)
+        self.relied = set(relied)
+        self.indexed = list(indexed)
 
 
 class Sink(Protocol):

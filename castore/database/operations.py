@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from castore.model.encoding import decode, encode
 from castore.model.fields import Fields, read_row, storable
 from castore.model.ids import Id, operation_hash
 from castore.model.limits import ID_BYTES, MIB, REF_BYTES
+from castore.model.values import frozen, made
 
 OPERATION_BYTES: Final = 16 * MIB
 _REFS_LIMIT: Final = 1 << 16
@@ -20,7 +20,7 @@ _KEYS: Final = ("at", "by", "detail", "op", "op_id", "prev", "refs", "why")
 RefMove = tuple[str, bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """One entry of the log: `refs` holds (name, old, new), with b"" for absent.
 
@@ -37,7 +37,7 @@ class Operation:
     prev: bytes
     hash: Id
     refs: tuple[RefMove, ...] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = made(default_factory=dict)
 
 
 def encode_operation(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from castore.errors import CorruptObject, InvalidInput
@@ -13,9 +12,10 @@ from castore.model.fields import Fields, plain, storable
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import NAME_BYTES, PATH_BYTES, SET_ARTIFACTS, SET_BYTES
 from castore.model.names import check_stored_path, nested_paths
+from castore.model.values import frozen, made
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileContent:
     """A stored file: BLAKE3 of its bytes, 1 if its owner may execute it, its size in bytes."""
 
@@ -24,7 +24,7 @@ class FileContent:
     mode: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TreeContent:
     """A stored folder: the id of its root tree page and the bytes of all files below."""
 
@@ -32,7 +32,7 @@ class TreeContent:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExternalContent:
     """Bytes that live elsewhere: their BLAKE3 or b"", their size or -1, where unknown."""
 
@@ -43,7 +43,7 @@ class ExternalContent:
 Content: TypeAlias = FileContent | TreeContent | ExternalContent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Artifact:
     """One named, typed output; `path` is its place below the base, relative, with `/`."""
 
@@ -54,12 +54,12 @@ class Artifact:
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactSet:
     """The artifacts of one production, sorted by name."""
 
     artifacts: tuple[Artifact, ...]
-    ext: Mapping[str, bytes] = field(default_factory=dict)
+    ext: Mapping[str, bytes] = made(default_factory=dict)
 
     @property
     def id(self) -> Id:

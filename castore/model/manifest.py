@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from castore.errors import CorruptObject, InvalidName
@@ -28,6 +27,7 @@ from castore.model.limits import (
     TEXT_BYTES,
 )
 from castore.model.names import check_branch
+from castore.model.values import frozen, made
 
 COMPLETE: Final = "complete"
 PARTIAL: Final = "partial"
@@ -45,7 +45,7 @@ _SOURCE_KEYS: Final = (
 _LIST_LIMIT: Final = 16 * SET_ARTIFACTS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Agent:
     """Who made the outputs, as claimed: "" for unknown."""
 
@@ -53,7 +53,7 @@ class Agent:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpecPin:
     """The spec a version was made under, pinned by digests; without a spec only `id` is set.
 
@@ -69,7 +69,7 @@ class SpecPin:
     files: tuple[tuple[str, Id], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """One input of a version, or of one of its artifacts (`artifact`, "" for the whole set)."""
 
@@ -85,7 +85,7 @@ class Source:
     evidence: str = "claimed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckResult:
     """The outcome of one check of one artifact; `detail` says where and why."""
 
@@ -95,7 +95,7 @@ class CheckResult:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """One version. Times are microseconds UTC; unknown text is ""; lists are in stored order."""
 
@@ -119,11 +119,11 @@ class Manifest:
     carried: tuple[tuple[str, Id], ...] = ()
     missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
-    titles: Mapping[str, str] = field(default_factory=dict)
+    titles: Mapping[str, str] = made(default_factory=dict)
     locations: tuple[tuple[str, str, str], ...] = ()
     attachments: tuple[tuple[str, Id, int], ...] = ()
-    meta: Mapping[str, MetaValue] = field(default_factory=dict)
-    ext: Mapping[str, bytes] = field(default_factory=dict)
+    meta: Mapping[str, MetaValue] = made(default_factory=dict)
+    ext: Mapping[str, bytes] = made(default_factory=dict)
 
     @property
     def id(self) -> Id:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from castore.errors import CorruptObject
@@ -11,6 +10,7 @@ from castore.model.encoding import decode, encode
 from castore.model.fields import Fields, MetaValue, by_bytes, plain, read_id, storable
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import NOTE_BYTES
+from castore.model.values import frozen, made
 
 SCOPE_BYTES: Final = 16
 SUBJECTS: Final = {
@@ -29,7 +29,7 @@ _TARGETS: Final = ("manifest", "note")
 _ABOUT_NOTES: Final = ("signature", "comment")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """One statement `by` somebody about `target`; it stands until a note that `replaces` it.
 
@@ -48,8 +48,8 @@ class Note:
     text: str = ""
     after: tuple[Id, ...] = ()
     replaces: tuple[Id, ...] = ()
-    meta: Mapping[str, MetaValue] = field(default_factory=dict)
-    ext: Mapping[str, bytes] = field(default_factory=dict)
+    meta: Mapping[str, MetaValue] = made(default_factory=dict)
+    ext: Mapping[str, bytes] = made(default_factory=dict)
 
     @property
     def id(self) -> Id:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -23,6 +22,7 @@ from castore.model.limits import (
     TREE_LEVELS,
 )
 from castore.model.names import component_problem
+from castore.model.values import frozen
 
 FILE: Final = "file"
 TREE: Final = "tree"
@@ -55,7 +55,7 @@ class Part(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TreePage:
     """One page of a folder: entries at level 0, rows that point to pages below at levels above."""
 
@@ -63,7 +63,7 @@ class TreePage:
     entries: tuple[Entry, ...] | tuple[Branching, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayoutPage:
     """One page of the chunk list of a file, in file order."""
 

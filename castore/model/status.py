@@ -7,18 +7,18 @@ set union: unknown ids in `after` and `replaces` never block it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from castore.model.ids import Id
 from castore.model.note import Note
+from castore.model.values import frozen, made
 
 _REVIEW_RANK: Final = {"requested": 1, "approved": 2, "rejected": 3}
 _LIFECYCLE_RANK: Final = {"draft": 0, "published": 1, "archived": 2, "withdrawn": 3}
 _NO_SPECS: Final[Mapping[Id, str]] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Status:
     """What the notes about one version come to.
 
@@ -32,7 +32,7 @@ class Status:
     rejecters: tuple[str, ...] = ()
     validation: str = "unknown"
     lifecycle: str = "draft"
-    deployments: Mapping[str, str] = field(default_factory=dict)
+    deployments: Mapping[str, str] = made(default_factory=dict)
 
 
 def identity(name: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from castore.errors import InvalidSpec
 
@@ -13,8 +12,7 @@ _KEPT: Final = 1000
 _COMPARED: Final = 64
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SpecFault:
+class SpecFault(NamedTuple):
     """One fault; `line` and `column` count from 1, `fix` is an edit ("" if none is known)."""
 
     line: int

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from castore.errors import InvalidInput
 from castore.model.manifest import Agent
 from castore.model.names import check_segment
+from castore.model.values import frozen
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What a session knows about its surroundings; "" is unknown. All of it is claimed."""
 

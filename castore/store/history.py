@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from castore.model.artifact_set import Content
 from castore.model.ids import Id
+from castore.model.values import frozen
 from castore.store.context import parse_agent
 from castore.store.moments import parse_moment
 from castore.store.selectors import branch_names, resolve_version, tip
@@ -15,7 +15,7 @@ from castore.store.store import Store
 from castore.store.version import Version
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """What a version must have: text equal, `spec` and `agent` as `id` or `id@version`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from castore.errors import Ambiguous, InvalidInput, RefNotFound
@@ -13,6 +12,7 @@ from castore.model.ids import Id, Kind, short
 from castore.model.limits import PREFIX_MIN
 from castore.model.names import near_names
 from castore.model.refs import HEADS, PARTIALS, TAGS
+from castore.model.values import frozen
 from castore.store.moments import parse_moment
 from castore.store.standing import status_of
 from castore.store.store import Store
@@ -23,7 +23,7 @@ _HEX: Final = re.compile(r"[0-9a-f]{6,64}\Z")
 _BACK: Final = re.compile(r"~(\d{0,9})\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selector:
     """A parsed selector: `name`, `at` (after @, "" if none), steps `back`, artifact, path in it."""
 
@@ -35,7 +35,7 @@ class Selector:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolved:
     """What a selector means: a version, and the artifact and the path inside it if it names one."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from castore.model.ids import Id, short
 from castore.model.manifest import Manifest
+from castore.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Version:
     """One immutable version; `branch` is the branch it was reached by, else that of its commit."""
 
