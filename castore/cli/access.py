@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +102,8 @@ def full_selector(store: Store, found: Resolved) -> str:
         known = resolve(store, name).version.id == version.id
     except (NotFound, InvalidInput):
         known = False
+    import shlex
+
     rest = f":{artifact.name}" if artifact else ""
     rest += f"/{found.path}" if found.path else ""
     return shlex.quote((name if known else version.id.hex()) + rest)

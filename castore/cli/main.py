@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import click
 from castore.cli.failure import tell
 from castore.cli.invocation import Invocation
 from castore.cli.program import Root
+from castore.cli.quick import leave
 from castore.cli.verbs import HELP_COLUMNS
 
 _COMPLETE = "_CAS_COMPLETE"
@@ -33,10 +33,9 @@ program = Program()
 
 
 def main() -> int:
-    """Run the command line of this process; returns its exit code."""
+    """Run the command line of this process, and end it or return its exit code."""
     code = run(sys.argv[1:])
-    # The interpreter's last collections would walk every object once more: 10 ms for nothing.
-    gc.freeze()
+    leave(code)
     return code
 
 

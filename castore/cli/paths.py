@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
-from click.shell_completion import CompletionItem
 
 
-def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
     """Whatever files and folders the shell finds."""
-    return [CompletionItem(incomplete, type="file")]
+    return _found(incomplete, "file")
 
 
-def folders(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def folders(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
     """Whatever folders the shell finds."""
-    return [CompletionItem(incomplete, type="dir")]
+    return _found(incomplete, "dir")
+
+
+def _found(incomplete: str, type: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type=type)]

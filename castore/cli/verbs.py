@@ -24,7 +24,37 @@ def near(name: str, known: Sequence[str]) -> list[str]:
     return get_close_matches(name, known, n=3, cutoff=0.6)
 
 
-class Verb(click.Command):
+class _Quick(click.Command):
+    """A command that is parsed without a look for translations, nor guesses that nobody reads."""
+
+    _help: click.Option | None = None
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """As click's, but for the translation of its help."""
+        if self._help is None:
+            self._help = click.Option(
+                self.get_help_option_names(ctx), is_flag=True, is_eager=True, expose_value=False,
+                callback=_show_help, help="Show this message and exit.",
+            )  # fmt: skip
+        return self._help
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """As click's, which tries `-n` as a long option first: without near matches for it."""
+        parser: Any = super().make_parser(ctx)
+        known, match = getattr(parser, "_long_opt", {}), getattr(parser, "_match_long_opt", None)
+        if match is None:
+            return parser
+
+        def match_long(option: str, *rest: Any) -> None:
+            if option not in known and not option.startswith("--"):
+                raise click.NoSuchOption(option, f"no option {option}", ctx=ctx)
+            match(option, *rest)
+
+        parser._match_long_opt = match_long
+        return parser
+
+
+class Verb(_Quick):
     """A command with the global options and examples in its help."""
 
     def __init__(self, *args: Any, examples: Examples = (), **kwargs: Any) -> None:
@@ -50,7 +80,7 @@ class Verb(click.Command):
         _write_global_note(formatter)
 
 
-class Choosing(click.Group):
+class Choosing(_Quick, click.Group):
     """A group that tells near matches for an unknown name; `habits` maps names from elsewhere."""
 
     habits: Mapping[str, str] = {}
@@ -98,6 +128,12 @@ def verb(
         return made
 
     return decorate
+
+
+def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
 
 
 def _unknown_option(ctx: click.Context, typed: str) -> click.UsageError:

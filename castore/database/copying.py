@@ -16,7 +16,7 @@ from castore.database.datafile import LOCK_FILE
 from castore.errors import WouldOverwrite
 
 # Process and thread that make it.
-_UNDER_WAY: Final = re.compile(r"\.new-(\d+)-\d+")
+_UNDER_WAY: Final = r"\.new-(\d+)-\d+"
 
 
 @contextlib.contextmanager
@@ -104,8 +104,8 @@ def _taken(folder: Path) -> WouldOverwrite:
 def _sweep(folder: Path) -> None:
     """Take away the folders of attempts whose process is gone."""
     for path in folder.parent.iterdir():
-        match = path.name.startswith(folder.name) and _UNDER_WAY.fullmatch(
-            path.name[len(folder.name) :]
+        match = path.name.startswith(folder.name) and re.fullmatch(
+            _UNDER_WAY, path.name[len(folder.name) :]
         )
         if not match or _runs(int(match[1])):
             continue

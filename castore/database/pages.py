@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
 
@@ -50,15 +49,17 @@ Key: TypeAlias = bytes | int
 OnNode: TypeAlias = Callable[[Key, int, bytes], None]
 
 
-@dataclass(slots=True)
 class PageReport:
     """What the accounting found: pages and rows, and problems (none: the file is sound)."""
 
-    pages: int = 0
-    free: int = 0
-    transaction: int = 0
-    tables: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    __slots__ = ("free", "pages", "problems", "tables", "transaction")
+
+    def __init__(self, pages: int = 0, free: int = 0, transaction: int = 0) -> None:
+        self.pages = pages
+        self.free = free
+        self.transaction = transaction
+        self.tables: dict[str, int] = {}
+        self.problems: list[str] = []
 
 
 class _Node(NamedTuple):

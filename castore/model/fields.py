@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from castore.errors import CorruptObject, InvalidInput
@@ -24,7 +24,8 @@ class Fields:
         self.what = what
         if not isinstance(value, dict):
             raise CorruptObject(f"{what}: not a map")
-        if len(value) != len(keys) or not value.keys() >= set(keys):
+        # Decoded maps are sorted by their keys, as `keys` is nearly always.
+        if (*value,) != keys and value.keys() != set(keys):
             odd = sorted(value.keys() ^ set(keys))[:5]
             raise CorruptObject(
                 f"{what}: unknown or absent keys {', '.join(key[:40] for key in odd)}"
@@ -38,14 +39,14 @@ class Fields:
     def text(self, key: str, limit: int = TEXT_BYTES) -> str:
         """A str of at most `limit` bytes of UTF-8."""
         value = self._map[key]
-        if type(value) is not str or len(value.encode()) > limit:
+        if type(value) is not str or not _fits(value, limit):
             raise self.fail(key, f"not text of at most {limit} bytes")
         return value
 
-    def choice(self, key: str, allowed: Iterable[str]) -> str:
+    def choice(self, key: str, allowed: Collection[str]) -> str:
         """A str that is one of `allowed`."""
         value = self.text(key)
-        if value not in tuple(allowed):
+        if value not in allowed:
             raise self.fail(key, f"unknown value {value[:40]!r}")
         return value
 
@@ -63,10 +64,10 @@ class Fields:
             raise self.fail(key, "not true or false")
         return value
 
-    def blob(self, key: str, sizes: Iterable[int]) -> bytes:
+    def blob(self, key: str, sizes: Collection[int]) -> bytes:
         """Bytes whose length is one of `sizes`."""
         value = self._map[key]
-        if type(value) is not bytes or len(value) not in tuple(sizes):
+        if type(value) is not bytes or len(value) not in sizes:
             raise self.fail(key, "bytes of a wrong length")
         return value
 
@@ -89,6 +90,8 @@ class Fields:
         value = self._map[key]
         if type(value) is not list or len(value) > limit:
             raise self.fail(key, f"not a list of at most {limit}")
+        if not value:
+            return ()
         if sort and len(value) > 1:
             encoded = [encode_again(item) for item in value]
             if any(a >= b for a, b in itertools.pairwise(encoded)):
@@ -127,7 +130,7 @@ def read_id(value: Any, what: str) -> Id:
 
 def read_text(value: Any, what: str) -> str:
     """A str standing alone in a list, of at most TEXT_BYTES bytes of UTF-8."""
-    if type(value) is not str or len(value.encode()) > TEXT_BYTES:
+    if type(value) is not str or not _fits(value, TEXT_BYTES):
         raise CorruptObject(f"{what}: not text of at most {TEXT_BYTES} bytes")
     return value
 
@@ -140,6 +143,11 @@ def read_row(value: Any, what: str, *types: type) -> list[Any]:
         if type(item) is str:
             read_text(item, what)
     return value
+
+
+def _fits(text: str, limit: int) -> bool:
+    """Whether text has at most `limit` bytes of UTF-8, of which a character takes at most four."""
+    return 4 * len(text) <= limit or len(text.encode()) <= limit
 
 
 def storable(payload: bytes, decode: Callable[[bytes], object]) -> bytes:

@@ -222,9 +222,9 @@ def _check_consistent(value: Manifest) -> None:
         ("carried", value.carried),
         ("spec: files", value.spec.files),
     ):
-        if len({row[0] for row in rows}) != len(rows):
+        if len(rows) > 1 and len({row[0] for row in rows}) != len(rows):
             raise CorruptObject(f"manifest: {key}: a name stands twice")
-    if len(set(value.parents)) != len(value.parents):
+    if len(value.parents) > 1 and len(set(value.parents)) != len(value.parents):
         raise CorruptObject("manifest: parents: a parent stands twice")
     if not value.parents and value.number != 1:
         raise CorruptObject("manifest: number: a first version must have number 1")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from castore.errors import CorruptObject, InvalidName
 from castore.model.limits import COMPONENT_BYTES, FOLDER_DEPTH, NAME_BYTES, PATH_BYTES
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-_VERSION: Final = re.compile(r"v\d+\Z")
-_FULL_ID: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
-_CUTS: Final = re.compile(rb"[/\0]")
+_HEX: Final = "0123456789abcdefABCDEF"
 _FORBIDDEN_NAMES: Final = frozenset({".", "..", ".git", ".cas"})
 _FORBIDDEN_CHARACTERS: Final = frozenset("/\\:@~")
 
 
+@lru_cache(maxsize=256)
 def check_branch(name: str, what: str = "branch") -> str:
     """`name` if it may name a branch, tag or spec; raises InvalidName otherwise."""
     _check_length(name, what)
@@ -26,7 +26,8 @@ def check_branch(name: str, what: str = "branch") -> str:
             f"{what} {name!r}: use letters, digits, '.', '_', '-' in segments separated by '/', "
             "each beginning with a letter or digit"
         )
-    if _VERSION.match(name) or _FULL_ID.match(name):
+    number = name.startswith("v") and name[1:].isdigit()
+    if number or (len(name) == 64 and not name.strip(_HEX)):
         raise InvalidName(f"{what} {name!r}: reads as a version number or an id")
     return name
 
@@ -84,7 +85,12 @@ def check_path(path: str, what: str = "path") -> str:
 
 def component_problem(name: bytes) -> str:
     """Why `name` cannot be one component of a stored path, or "" if it can."""
-    if 2 < len(name) <= COMPONENT_BYTES and name.isascii() and not _CUTS.search(name):
+    if (
+        2 < len(name) <= COMPONENT_BYTES
+        and name.isascii()
+        and b"/" not in name
+        and b"\0" not in name
+    ):
         return ""
     if not name:
         return "empty component"

@@ -12,7 +12,7 @@ from castore.model.manifest import Agent
 from castore.model.names import check_segment
 from castore.model.values import frozen
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT: Final = r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}"
 
 
 @frozen
@@ -43,7 +43,7 @@ class Context:
         )
         trace = environ.get("CAS_TRACE", "")
         if not trace:
-            parent = _TRACEPARENT.fullmatch(environ.get("TRACEPARENT", "").strip())
+            parent = re.fullmatch(_TRACEPARENT, environ.get("TRACEPARENT", "").strip())
             trace = parent[1] if parent else ""
         return cls(
             author=author,

@@ -8,9 +8,10 @@ from typing import Final
 
 from castore.errors import InvalidInput
 
-_AGO: Final = re.compile(r"(\d{1,6})([smhdw])\Z")
-_DATE: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
-_TIME: Final = re.compile(
+# Compiled by `re` when a time is read, which few commands do.
+_AGO: Final = r"(\d{1,6})([smhdw])\Z"
+_DATE: Final = r"(\d{4})-(\d{2})-(\d{2})\Z"
+_TIME: Final = (
     r"(\d{4})-(\d{2})-(\d{2})[T ]"
     r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?(Z|[+-]\d{2}:?\d{2})?\Z"
 )
@@ -35,17 +36,17 @@ def parse_moment(text: str, now: int, *, end_of_day: bool = False) -> int:
     Without a zone UTC is meant; a date alone is its first moment, or its last with `end_of_day`.
     Raises InvalidInput.
     """
-    ago = _AGO.match(text)
+    ago = re.match(_AGO, text)
     if ago:
         return max(0, now - int(ago[1]) * _SECONDS[ago[2]] * 1_000_000)
     try:
-        date = _DATE.match(text)
+        date = re.match(_DATE, text)
         if date:
             day = datetime(int(date[1]), int(date[2]), int(date[3]), tzinfo=UTC)
             if end_of_day:
                 day += timedelta(days=1) - MICROSECOND
             return (day - _EPOCH) // MICROSECOND
-        time = _TIME.match(text)
+        time = re.match(_TIME, text)
         if time:
             return _from_match(time)
     except (ValueError, OverflowError):

@@ -18,9 +18,9 @@ from castore.store.standing import status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
-_NUMBER: Final = re.compile(r"v(\d{1,18})\Z")
-_HEX: Final = re.compile(r"[0-9a-f]{6,64}\Z")
-_BACK: Final = re.compile(r"~(\d{0,9})\Z")
+_NUMBER: Final = r"v(\d{1,18})\Z"
+_HEX: Final = r"[0-9a-f]{6,64}\Z"
+_BACK: Final = r"~(\d{0,9})\Z"
 
 
 @frozen
@@ -52,7 +52,7 @@ def parse_selector(text: str) -> Selector:
     if colon and not artifact:
         raise InvalidInput(f"selector {text!r}: an artifact name must follow ':'")
     back = 0
-    match = _BACK.search(revision)
+    match = re.search(_BACK, revision)
     if match:
         back = int(match[1] or 1)
         revision = revision[: match.start()]
@@ -161,7 +161,7 @@ def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Ve
         id = store.database.read(lambda tables: tables.ref(name))
         if id:
             return store.version(id)
-    if _HEX.match(name):
+    if re.match(_HEX, name):
         if not prefixes:
             raise InvalidInput(
                 f"{name!r} is a short id; this command needs a branch, a tag or the full 64 digits"
@@ -208,7 +208,7 @@ def _at(store: Store, version: Version, selector: Selector) -> Version:
     at = selector.at
     if at in ("", "latest"):
         return version
-    match = _NUMBER.match(at)
+    match = re.match(_NUMBER, at)
     if match:
         return numbered(store, version, int(match[1]))
     if at in ("approved", "published"):

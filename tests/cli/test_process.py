@@ -19,6 +19,24 @@ from tests.cli.conftest import CAS, Cas, write
 
 HEAVY = ("yaml", "zstandard", "pyfastcdc", "platformdirs", "difflib", "asyncio", "logging", "numpy")
 
+# What the standard library offers and showing a page of history can do without.
+SPARED = (
+    "ast", "concurrent.futures", "dataclasses", "inspect", "ipaddress", "json", "locale", "shlex",
+    "shutil", "subprocess", "tempfile", "tokenize", "unicodedata",
+)  # fmt: skip
+# Of these rooms `cas log` loads no more than this.
+LOG_LOADS = {
+    "castore.spec.": {"faults"},
+    "castore.content.": {
+        "blocks", "codecs", "deltas", "layouts", "paging", "reader", "sink", "trees",
+    },
+    "castore.store.": {
+        "context", "history", "moments", "opening", "records", "selectors", "standing", "store",
+        "version",
+    },
+    "castore.cli.commands.": {"log"},
+}  # fmt: skip
+
 
 def on_terminal(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
     """The exit code, and what `cas` shows on a terminal of 80 columns."""
@@ -229,8 +247,10 @@ def test_an_internal_error_is_a_report(tmp_path: Path) -> None:
 def loaded(*arguments: str) -> set[str]:
     """The modules that a run of `cas` has loaded at its end."""
     code = (
-        "import sys; from castore.cli.main import main; main()\n"
-        "print('\\n'.join(sys.modules), file=sys.stderr)"
+        "import sys; from castore.cli.main import run; run(sys.argv[1:])\n"
+        "from castore.cli.quick import Later\n"
+        "real = [name for name, it in sys.modules.items() if type(it) is not Later]\n"
+        "print('\\n'.join(real), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
@@ -240,7 +260,8 @@ def loaded(*arguments: str) -> set[str]:
 
 def test_what_is_loaded_at_the_start() -> None:
     modules = loaded("--help")
-    assert not modules & set(HEAVY)
+    # The width of a help screen is asked of shutil.
+    assert not modules & {*HEAVY, *SPARED, "pathlib"} - {"shutil"}
     assert not {name for name in modules if name.startswith(("castore.store", "castore.database"))}
     assert not {"lmdb", "blake3", "msgpack"} & modules
 
@@ -252,3 +273,15 @@ def test_what_reading_versions_loads(two: Path, arguments: list[str]) -> None:
     write("out.spec.yaml", "spec: out\nversion: 1\nartifacts:\n  - name: a\n")
     heavy = set(HEAVY) - {"difflib", "logging"}  # what the store loads is the store's own test
     assert not loaded(*arguments) & heavy
+
+
+def test_what_the_log_loads(two: Path) -> None:
+    modules = loaded("-C", ".", "log", "-n", "50")
+    assert not modules & {*HEAVY, *SPARED}
+    ours = {name for name in modules if name.startswith("castore.")}
+    for room, few in LOG_LOADS.items():
+        below = {name.removeprefix(room) for name in ours if name.startswith(room)}
+        assert below <= few, room
+    assert not ours & {f"castore.database.{name}" for name in ("check", "mirror", "rebuild")}
+    # Each module is files to look for, bytes to read and classes to make.
+    assert len(ours) <= 80
