@@ -29,6 +29,7 @@ CASES: Final[dict[str, Case]] = {
     "bytes": versions.bytes_per_version,
     "log": versions.log_process,
     "numbered": versions.numbered,
+    "walks": versions.walks,
     "history": versions.history_cost,
     "file-sizes": sizes.file_sizes,
     "folder-sizes": sizes.folder_sizes,

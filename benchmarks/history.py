@@ -1,7 +1,8 @@
 """Stores with many versions, written through the real encoders in big transactions.
 
-A version has three artifacts, of which one is new; it goes into the tables exactly as a commit puts
-it there, but for the number of versions in a transaction.
+A version has three artifacts, of which one is new, and one or two sources: version n was made from
+versions n // 2 and, for every third, n // 3. It goes into the tables exactly as a commit puts it
+there, but for the number of versions in a transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from castore.database.environment import Database
 from castore.database.writing import Writing
 from castore.model.artifact_set import Artifact, FileContent, encode_set, make_set
 from castore.model.ids import Id, Kind, content_id
-from castore.model.manifest import Agent, CheckResult, Manifest, SpecPin, encode_manifest
+from castore.model.limits import ID_BYTES
+from castore.model.manifest import (
+    Agent,
+    CheckResult,
+    Manifest,
+    Source,
+    SpecPin,
+    encode_manifest,
+)
 from castore.model.refs import branch_ref
 from castore.store.publish import metadata_block
 
@@ -43,12 +52,12 @@ class Built(NamedTuple):
 
 def histories(cache: Path) -> dict[int, Path]:
     """Stores of every size in SIZES below `cache`, written if they are not there yet."""
-    found = {size: cache / f"history-{size}" / ".cas" for size in SIZES}
+    found = {size: cache / f"versions-{size}" / ".cas" for size in SIZES}
     if not all(folder.exists() for folder in found.values()):
         for folder in found.values():
             shutil.rmtree(folder.parent, ignore_errors=True)
             folder.parent.mkdir(parents=True)
-        _build(cache / "history-under-way", found)
+        _build(cache / "versions-under-way", found)
     return found
 
 
@@ -111,17 +120,34 @@ def _write(database: Database, versions: list[Built]) -> None:
 
 def _versions(count: int) -> Iterator[Built]:
     fixed = [_chunk(f"template {name}\n".encode() * 40) for name in ("chart", "style")]
-    parents: tuple[Id, ...] = ()
+    ids = bytearray()
     for number in range(1, count + 1):
         rows = [{"week": number, "total": number * 37 % 1009, "region": n} for n in range(8)]
         fresh = _chunk(json.dumps(rows).encode())
         contents = (fresh, *fixed)
-        built = _version(number, parents, contents)
+        used = [number // 2] if number % 3 else [number // 2, number // 3]
+        sources = tuple(_source(at, _id_of(ids, at)) for at in dict.fromkeys(used) if at)
+        parents = (_id_of(ids, number - 1),) if number > 1 else ()
+        built = _version(number, parents, contents, sources)
         yield built
-        parents = (built.id,)
+        ids += built.id
 
 
-def _version(number: int, parents: tuple[Id, ...], contents: tuple[tuple[Id, bytes], ...]) -> Built:
+def _id_of(ids: bytearray, number: int) -> Id:
+    return bytes(ids[(number - 1) * ID_BYTES : number * ID_BYTES])
+
+
+def _source(number: int, id: Id) -> Source:
+    label = f"{BRANCH}@v{number}"
+    return Source(target=id, selector=label, label=label, pinned=True, evidence="observed")
+
+
+def _version(
+    number: int,
+    parents: tuple[Id, ...],
+    contents: tuple[tuple[Id, bytes], ...],
+    sources: tuple[Source, ...],
+) -> Built:
     names = (("data", "json"), ("chart", "text"), ("style", "text"))
     members = make_set(
         Artifact(name, "report", format, f"{name}.{format}", FileContent(id, len(data)))
@@ -139,6 +165,7 @@ def _version(number: int, parents: tuple[Id, ...], contents: tuple[tuple[Id, byt
         run=f"run-{number}",
         message=f"numbers of week {number}",
         folder="out",
+        sources=sources,
         checks=(CheckResult("data", "format", "passed"),),
     )
     payloads = [(Kind.SET, encode_set(members)), (Kind.MANIFEST, encode_manifest(manifest))]

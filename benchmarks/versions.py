@@ -109,6 +109,41 @@ def numbered(stage: Stage) -> list[Row]:
     ]
 
 
+def walks(stage: Stage) -> list[Row]:
+    """Lineage and impact of versions among 1,000,000, against plain gets of as many manifests."""
+    folder = histories(stage.cache)[SIZES[-1]]
+    source = random.Random(2)
+    with castore.open(folder) as store:
+        newest = store.resolve(BRANCH).version.number
+        rows: list[Row] = []
+        for name, verb, numbers in (
+            ("lineage", store.lineage, (newest // 2, newest)),
+            ("impact", store.impact, (newest // 40, newest // 20)),
+        ):
+            met: list[int] = []
+
+            def walk(_: int, verb: Any = verb, numbers: Any = numbers, met: Any = met) -> None:
+                found = verb(f"{BRANCH}@v{source.randint(*numbers)}")
+                assert found.complete
+                met.append(len(found.nodes))
+
+            ours, cpu = _each(walk, 100)
+            nodes = round(middle([float(count) for count in met]))
+            start = store.resolve(f"{BRANCH}@v{numbers[0]}").version.id
+            ids = [node.id for node in verb(start.hex()).nodes]
+            raw, _ = _each(partial(_plain_gets, store, [bytes.fromhex(id) for id in ids]), 100)
+            limit = f"{len(ids)} manifests by plain gets"
+            detail = {"nodes": float(nodes)}
+            title = f"{name}, {nodes} nodes of 1,000,000"
+            rows.append(_milliseconds(title, ours, raw, limit, cpu, 100, 30, detail))
+    return rows
+
+
+def _plain_gets(store: castore.Store, ids: list[bytes], _: int) -> None:
+    """The stored bytes of these objects, in one transaction, not decoded and not compared."""
+    store.database.read(lambda tables: [tables.load(id) for id in ids])
+
+
 def history_cost(stage: Stage) -> list[Row]:
     """A commit and 50 versions of log, on 1,000 to 1,000,000 versions."""
     stores = {size: castore.open(path) for size, path in histories(stage.cache).items()}

@@ -20,6 +20,7 @@ from castore.store.context import Context
 from castore.store.diff import SetDiff
 from castore.store.find import Found
 from castore.store.library import Store
+from castore.store.lineage import LIMIT, Walk
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
 from castore.store.pins import Pin
@@ -218,6 +219,14 @@ class AsyncStore:
     async def pins(self) -> list[Pin]:
         """Every pinned version."""
         return await self.run(Store.pins)
+
+    async def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What a version, one artifact of it or a digest was made from."""
+        return await self.run(Store.lineage, what, depth=depth, limit=limit)
+
+    async def impact(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What was made from a version, one artifact of it, a URI or a digest."""
+        return await self.run(Store.impact, what, depth=depth, limit=limit)
 
     async def why(self, what: str) -> Why:
         """What keeps a version, an artifact, an id or a digest: a shortest chain from a root."""

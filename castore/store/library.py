@@ -23,6 +23,7 @@ from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
 from castore.store.intent import Intent
+from castore.store.lineage import LIMIT, Walk, impact, lineage
 from castore.store.listing import (
     ListedArtifact,
     ListedEntry,
@@ -177,6 +178,20 @@ class Store(OpenStore):
     ) -> Iterator[Found]:
         """Artifacts by glob of the name, content digest, type or format, newest version first."""
         return find(self, Wanted(name=name, digest=digest, type=type, format=format))
+
+    def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What a version, one artifact of it or a digest was made from, as far as `depth` edges.
+
+        See `castore.store.lineage.lineage`. Raises RefNotFound, InvalidInput.
+        """
+        return lineage(self, what, depth=depth, limit=limit)
+
+    def impact(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What was made from a version, one artifact of it, a URI or a digest, newest first.
+
+        See `castore.store.lineage.impact`. Raises RefNotFound, InvalidInput.
+        """
+        return impact(self, what, depth=depth, limit=limit)
 
     def stats(self) -> StoreStats:
         """Logical, unique and stored bytes, and what saved how many."""
