@@ -16,7 +16,7 @@ from castore.content.deltas import block_place
 from castore.database import ancestry, derive, indexes
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
-from castore.database.indexes import Index
+from castore.database.indexes import BRIEF, Index
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.rebuild import block_info, live_payloads
@@ -149,7 +149,7 @@ def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored
 
 
 def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: bytes) -> None:
-    keys = derive.lookup_keys(kind, id, payload)
+    keys = derive.lookup_keys(kind, id, payload, reading.indexes())
     run.keys += len(keys)
     for key in keys:
         if not reading.has_lookup(key):
@@ -236,7 +236,7 @@ def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
             if seen == _SHOWN or len(run.problems) >= _SHOWN:
                 return (b"" if len(run.problems) >= _SHOWN else key), 0
             if _is_judged(reading, run, key) and not _is_derived(reading, key):
-                run.add("lookup", f"row {key.hex()} follows from nothing stored", key[-ID_BYTES:])
+                run.add("lookup", f"row {key.hex()} follows from nothing stored", _subject(key))
         return b"", 0
 
     try:
@@ -247,19 +247,36 @@ def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
     yield from run.drain()
 
 
+def _subject(key: bytes) -> Id:
+    """The id a row leads to, if it is there in full."""
+    return key[-ID_BYTES:] if len(key) > ID_BYTES else b""
+
+
+def _objects_of(reading: Reading, key: bytes) -> list[Id]:
+    """The objects a row may be about: one, but for those that tell only how the id begins."""
+    if len(key) != indexes.BRIEF_BYTES or key[0] not in BRIEF:
+        return [key[-ID_BYTES:]]
+    return list(reading.alike(key[-indexes.BRIEF_ID_BYTES :], BRIEF[Index(key[0])]))
+
+
 def _is_judged(reading: Reading, run: _Pass, key: bytes) -> bool:
     """Whether a row is about something that was there when the check began."""
     if key[0] == Index.LOGGED:
         return indexes.read_sequence(key[-8:]) <= run.last_sequence
-    row = reading.object_row(key[-ID_BYTES:])
-    return row is None or row.state is not State.STORED or row.block < run.next_block
+    found = [reading.object_row(id) for id in _objects_of(reading, key)]
+    return not found or any(
+        row is None or row.state is not State.STORED or row.block < run.next_block for row in found
+    )
 
 
 def _is_derived(reading: Reading, key: bytes) -> bool:
     if key[0] == Index.LOGGED:
         operation = reading.operation(indexes.read_sequence(key[-8:]))
         return operation is not None and key == _operation_key(operation)
-    id = key[-ID_BYTES:]
+    return any(_gives_rise(reading, id, key) for id in _objects_of(reading, key))
+
+
+def _gives_rise(reading: Reading, id: Id, key: bytes) -> bool:
     row = reading.object_row(id)
     if row is None or row.state is not State.STORED:
         return False
@@ -269,7 +286,7 @@ def _is_derived(reading: Reading, key: bytes) -> bool:
         for kind, member, payload in live_payloads(reading, row.block, block):
             if member == id:
                 jump = kind is Kind.MANIFEST and key == indexes.lookup_jump(id)
-                return jump or key in derive.lookup_keys(kind, id, payload)
+                return jump or key in derive.lookup_keys(kind, id, payload, reading.indexes())
     except CastoreError:
         return True  # Reported with its block already.
     return False

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from castore.database.indexes import VALUE_BYTES, Index, Value, lookup_key, time_bytes
+from castore.database.indexes import (
+    BRIEF_ID_BYTES,
+    INDEXES_VERSION,
+    VALUE_BYTES,
+    Index,
+    Value,
+    lookup_key,
+    time_bytes,
+)
 from castore.model.artifact_set import Content, FileContent, TreeContent, decode_set
 from castore.model.ids import Id, Kind
 from castore.model.manifest import Manifest, decode_manifest
@@ -14,17 +22,14 @@ from castore.model.pages import tree_ids
 INDEXED: Final = frozenset({Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE})
 
 
-def lookup_keys(kind: Kind, id: Id, payload: bytes) -> set[bytes]:
+def lookup_keys(kind: Kind, id: Id, payload: bytes, version: int = INDEXES_VERSION) -> set[bytes]:
     """Every key but JUMP that an object gives rise to; raises CorruptObject if malformed."""
     if kind is Kind.MANIFEST:
         return manifest_keys(id, decode_manifest(payload))
     if kind is Kind.TREE:
-        # One row an entry: this is the hot loop of big folders, so the key is built in place.
-        end = time_bytes(0) + id
-        head = bytes((Index.IN_TREE,))
-        return {head + held[:VALUE_BYTES] + end for held in tree_ids(payload)}
+        return _held_keys(Index.IN_TREE, tree_ids(payload), id, version)
     if kind is Kind.SET:
-        return _set_keys(id, payload)
+        return _set_keys(id, payload, version)
     if kind is Kind.NOTE:
         note = decode_note(payload)
         return {
@@ -32,6 +37,16 @@ def lookup_keys(kind: Kind, id: Id, payload: bytes) -> set[bytes]:
             lookup_key(Index.SUBJECT, (note.subject, note.value), note.at, id),
         }
     return set()
+
+
+def _held_keys(index: Index, held: list[Id], holder: Id, version: int) -> set[bytes]:
+    """One key an entry: this is the hot loop of big folders, so keys are built in place."""
+    head = bytes((index,))
+    if version == 1:
+        end = time_bytes(0) + holder
+        return {head + id[:VALUE_BYTES] + end for id in held}
+    end = holder[:BRIEF_ID_BYTES]
+    return {head + id[:BRIEF_ID_BYTES] + end for id in held}
 
 
 def manifest_keys(id: Id, manifest: Manifest) -> set[bytes]:
@@ -63,15 +78,13 @@ def manifest_keys(id: Id, manifest: Manifest) -> set[bytes]:
     return {lookup_key(index, value, manifest.at, id) for index, value in pairs}
 
 
-def _set_keys(id: Id, payload: bytes) -> set[bytes]:
-    keys = set()
-    for artifact in decode_set(payload).artifacts:
-        if artifact.type:
-            keys.add(lookup_key(Index.TYPE, artifact.type, 0, id))
-        held = _content(artifact.content)
-        if held:
-            keys.add(lookup_key(Index.IN_SET, held, 0, id))
-    return keys
+def _set_keys(id: Id, payload: bytes, version: int) -> set[bytes]:
+    artifacts = decode_set(payload).artifacts
+    held = [found for artifact in artifacts if (found := _content(artifact.content))]
+    types = {artifact.type for artifact in artifacts if artifact.type}
+    return _held_keys(Index.IN_SET, held, id, version) | {
+        lookup_key(Index.TYPE, type, 0, id) for type in types
+    }
 
 
 def _content(content: Content) -> Id:

@@ -25,6 +25,7 @@ from castore.database.identity import (
     identity_text,
     read_identity,
 )
+from castore.database.indexes import INDEXES_VERSION
 from castore.database.pages import PageReport, check_pages
 from castore.database.reading import Reading
 from castore.database.registry import REGISTRY
@@ -159,6 +160,7 @@ class Database:
             nonlocal appended
             writing = Writing(transaction, handles)
             try:
+                writing.update_lookup()
                 result = fn(writing)
                 appended = writing.appended
                 return result
@@ -303,6 +305,7 @@ def _put_identity(
         tables.UUID_KEY: identity.uuid,
         tables.PROJECT_KEY: identity.project,
         tables.FEATURES_KEY: encode_features(Features()),
+        tables.INDEXES.encode(): tables.pack_integer(INDEXES_VERSION),
     }
     for key, value in rows.items():
         transaction.put(key, value, db=handles.meta)

@@ -2,11 +2,15 @@
 
     index 1 byte | 16 bytes standing for the value | time u64 big endian | id 32 bytes
     TIME 1 byte                                    | time u64 big endian | id 32 bytes
+    IN_TREE or IN_SET 1 byte | 8 bytes of the id of what is held | 8 bytes of the holder's id
     JUMP 1 byte  | id of a manifest                                   -> number, parent, jump
 
 An id stands for itself by its first 16 bytes, any other value by 16 bytes of BLAKE3, so that keys
 stay below the 511 bytes of LMDB. Rows are hints: two values may share 16 bytes by a crafted
-collision, so whoever shows a result compares the object itself.
+collision, and two ids 8 bytes more easily, so whoever shows a result compares the object itself.
+Two holders may then share a row: it goes with the last of them.
+
+This is version 2 of the indexes. In version 1 IN_TREE and IN_SET had rows as the others have.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ _TIME: Final = struct.Struct(">Q")
 VALUE_BYTES: Final = 16
 """How many bytes of a key stand for a value."""
 
+INDEXES_VERSION: Final = 2
+BRIEF_ID_BYTES: Final = 8
+BRIEF_BYTES: Final = 1 + 2 * BRIEF_ID_BYTES
+
 
 class Index(IntEnum):
     """The first byte of a lookup key, and what its rows lead from; to manifests unless said."""
@@ -42,19 +50,16 @@ class Index(IntEnum):
     TARGET = 11  # an id, to the notes about it
     SUBJECT = 12  # (subject, value), to notes
     OPERATION = 13  # operation id
-    IN_TREE = 14  # content or page, to tree pages
-    IN_SET = 15  # content or tree, to sets
+    IN_TREE = 14  # content or page, to tree pages, by 8 bytes each
+    IN_SET = 15  # content or tree, to sets, by 8 bytes each
     IN_MANIFEST = 16  # set, spec source, file of a spec, attachment
     CHILD = 17  # any parent
     LOGGED = 18  # operation id, to sequences of `ops`
     JUMP = 19
 
 
-CONTAINERS: Final = {
-    Index.IN_TREE: Kind.TREE,
-    Index.IN_SET: Kind.SET,
-    Index.IN_MANIFEST: Kind.MANIFEST,
-}
+BRIEF: Final = {Index.IN_TREE: Kind.TREE, Index.IN_SET: Kind.SET}
+"""The indexes with a row for each of many entries, which are kept short, and what they lead to."""
 
 
 def lookup_prefix(index: Index, value: Value = b"") -> bytes:
@@ -73,6 +78,16 @@ def lookup_prefix(index: Index, value: Value = b"") -> bytes:
 def lookup_key(index: Index, value: Value, at: int, tail: bytes) -> bytes:
     """The key that leads from `value` to the object, or for LOGGED the sequence, in `tail`."""
     return lookup_prefix(index, value) + _TIME.pack(at) + tail
+
+
+def brief_prefix(index: Index, held: Id) -> bytes:
+    """The beginning of all keys of an index of BRIEF for what is held, in every version."""
+    return bytes((index,)) + held[:BRIEF_ID_BYTES]
+
+
+def brief_key(wide: bytes) -> bytes:
+    """The key of version 2 for one of version 1 of an index of BRIEF."""
+    return wide[: 1 + BRIEF_ID_BYTES] + wide[-ID_BYTES:][:BRIEF_ID_BYTES]
 
 
 def lookup_jump(id: Id) -> bytes:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
-from typing import Any, Final
-
-import lmdb
+from typing import Final
 
 from castore.content.deltas import StoredObject
-from castore.database import ancestry, indexes, tables
+from castore.database import indexes, tables
 from castore.database.ancestry import Step
-from castore.database.indexes import CONTAINERS, Index, Value
+from castore.database.indexes import Index
+from castore.database.lookups import LookupView
 from castore.database.operations import Operation, decode_operation
-from castore.database.tables import BlockInfo, FileRow, ObjectRow, Removal, Stage, State, Tables
-from castore.errors import CorruptObject, ForkedProcess, InvalidInput, ObjectNotFound
+from castore.database.tables import BlockInfo, FileRow, ObjectRow, Removal, Stage, State
+from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
 from castore.model.ids import Id, Kind
 from castore.model.limits import ID_BYTES
 
@@ -33,7 +31,6 @@ __all__ = [
 
 _STORED: Final = bytes((State.STORED,))
 _STATE_AT: Final = 11
-_LAST: Final = b"\xff" * (8 + ID_BYTES + 1)
 _WHY_ABSENT: Final = {
     State.PROMISED: ("is promised by a remote and not here", "cas pull"),
     State.PURGED: ("was purged", ""),
@@ -41,65 +38,15 @@ _WHY_ABSENT: Final = {
 }
 
 
-class Reading:
+class Reading(LookupView):
     """One consistent view of the tables; it ends with the function it was given to.
 
     Iterators are lazy and end with the view as well. Everything handed out is a copy.
     """
 
-    __slots__ = ("_open", "_pid", "_tables", "_txn")
-
-    def __init__(self, transaction: lmdb.Transaction[bytes], handles: Tables) -> None:
-        self._txn = transaction
-        self._tables = handles
-        self._open = True
-        self._pid = os.getpid()
-
-    def end(self) -> None:
-        """Refuse any further use; called when the transaction is over."""
-        self._open = False
-
-    def _get(self, table: Any, key: bytes) -> bytes | None:
-        self._check()
-        return self._txn.get(key, db=table)
-
-    def _check(self) -> None:
-        if not self._open:
-            raise RuntimeError("this view of the store is over: use it inside read() or write()")
-        if os.getpid() != self._pid:
-            raise ForkedProcess(
-                "a transaction cannot be used in a fork of the process that began it",
-                fix="open the store again in the child process",
-            )
-
-    def _walk(
-        self, table: Any, start: bytes = b"", *, backwards: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """Rows from the first key >= `start`, or backwards from the last key < `start`."""
-        self._check()
-        with self._txn.cursor(table) as cursor:
-            if backwards:
-                found = cursor.prev() if start and cursor.set_range(start) else cursor.last()
-            else:
-                found = cursor.set_range(start) if start else cursor.first()
-            step = cursor.prev if backwards else cursor.next
-            while found:
-                yield cursor.item()
-                self._check()
-                found = step()
-
-    def _with_prefix(self, table: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._walk(table, prefix):
-            if not key.startswith(prefix):
-                return
-            yield key, value
+    __slots__ = ()
 
     # Objects.
-
-    def object_row(self, id: Id) -> ObjectRow | None:
-        """Where an object lies and in which state it is, or None if it was never known."""
-        value = self._get(self._tables.objects, id)
-        return None if value is None else tables.read_object(value, id)
 
     def load(self, id: Id) -> StoredObject:
         """The block an object lies in; raises ObjectNotFound saying why it is not here."""
@@ -249,51 +196,6 @@ class Reading:
             if found is not None and found.op_id == op_id:
                 yield found
 
-    # Look-ups.
-
-    def lookup(
-        self, index: Index, value: Value = b"", *, since: int = 0, until: int | None = None
-    ) -> Iterator[tuple[int, Id]]:
-        """The (time, id) of what `index` leads to from `value`, newest first.
-
-        Times are microseconds UTC, `since` included, `until` not. Sets and trees have time 0.
-        """
-        prefix = indexes.lookup_prefix(index, value)
-        for at, id in self._lookup(prefix, until):
-            if at < since:
-                return
-            yield at, id
-
-    def _lookup(self, prefix: bytes, until: int | None = None) -> Iterator[tuple[int, bytes]]:
-        end = prefix + (_LAST if until is None else indexes.time_bytes(until))
-        for key, _ in self._walk(self._tables.lookup, end, backwards=True):
-            if not key.startswith(prefix):
-                return
-            yield indexes.split_key(key, prefix)
-
-    def containers(self, id: Id) -> Iterator[tuple[Id, Kind]]:
-        """What holds this content, tree or set directly: trees, then sets, then manifests."""
-        for index, kind in CONTAINERS.items():
-            for _, container in self.lookup(index, id):
-                yield container, kind
-
-    def step(self, id: Id) -> Step | None:
-        """Number, first parent and jump pointer of a version, without reading its manifest."""
-        value = self._get(self._tables.lookup, indexes.lookup_jump(id))
-        return None if value is None else ancestry.read_step(value, id)
-
-    def ancestor(self, id: Id, number: int) -> Id | None:
-        """The version with this number among `id` and its first parents; None if not stored."""
-        return ancestry.find_ancestor(id, number, self.step)
-
-    def has_lookup(self, key: bytes) -> bool:
-        """Whether this very row of `lookup` is there."""
-        return self._get(self._tables.lookup, key) is not None
-
-    def lookup_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Every row of `lookup` from this key on, as stored."""
-        return self._walk(self._tables.lookup, start)
-
     # Sessions.
 
     def stages(self) -> list[Stage]:
@@ -364,11 +266,6 @@ class Reading:
     def file_rows(self, start: bytes = b"") -> Iterator[tuple[bytes, FileRow]]:
         """What is known of every row of the cache of files from this key on."""
         return ((k, tables.read_file(row)) for k, row in self._walk(self._tables.files, start))
-
-    def integer(self, name: str) -> int:
-        """A counter: `generation` grows with every publication, `gc_epoch` with every sweep."""
-        value = self._get(self._tables.meta, name.encode())
-        return 0 if value is None else tables.read_integer(value, name)
 
     def generation(self) -> int:
         """How often something was published."""

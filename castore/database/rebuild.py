@@ -8,8 +8,9 @@ from typing import Final
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.database.derive import INDEXED
+from castore.database.indexes import INDEXES_VERSION
 from castore.database.reading import Reading
-from castore.database.tables import BlockInfo, ObjectRow, State
+from castore.database.tables import INDEXES, BlockInfo, ObjectRow, State
 from castore.database.writing import Payload, Writing
 from castore.model.ids import Kind
 
@@ -54,6 +55,7 @@ def rebuild(tables: Writing) -> None:
     _rebuild_objects(tables)
     tables.clear("blockinfo")
     tables.clear("lookup")
+    tables.set_integer(INDEXES, INDEXES_VERSION)
     start, more = 0, True
     while more:
         numbers = _numbers(tables, start)

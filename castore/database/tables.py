@@ -31,6 +31,7 @@ FEATURES_KEY: Final = b"features"
 NEXT_BLOCK_KEY: Final = b"next_block"
 GENERATION: Final = "generation"
 GC_EPOCH: Final = "gc_epoch"
+INDEXES: Final = "indexes"
 
 # objects: block number, slot, kind, state.
 _OBJECT: Final = struct.Struct("<QHBB")

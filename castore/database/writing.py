@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import lmdb
 
@@ -28,12 +28,13 @@ from castore.database.tables import (
     State,
     Tables,
 )
-from castore.errors import InvalidInput, InvalidName, ObjectNotFound
+from castore.errors import InvalidInput, InvalidName, ObjectNotFound, UnsupportedFormat
 from castore.model.ids import Id, Kind
 from castore.model.limits import REF_BYTES
 from castore.model.manifest import decode_manifest
 
 Payload = tuple[Kind, Id, bytes]
+_UPDATED_ROWS: Final = 20_000
 
 
 class Writing(RecordWriting):
@@ -146,6 +147,39 @@ class Writing(RecordWriting):
         for number, id, parent in sorted(versions, key=lambda version: version[0]):
             self._put_step(id, ancestry.make_step(number, parent, self.step))
 
+    def update_lookup(self) -> None:
+        """Turn the rows of an older version of the indexes into those of today, if they are.
+
+        In one transaction; its memory is bounded. Raises UnsupportedFormat for a newer version.
+        """
+        version = self.indexes()
+        if version == indexes.INDEXES_VERSION:
+            return
+        if version > indexes.INDEXES_VERSION:
+            raise UnsupportedFormat(
+                f"the look-up tables of this store are of version {version}; this castore writes "
+                f"version {indexes.INDEXES_VERSION}",
+                fix="upgrade castore",
+            )
+        for index in indexes.BRIEF:
+            start = bytes((index,))
+            while wide := self._wide_rows(index, start):
+                start = wide[-1]
+                for key in wide:
+                    self._delete(self._tables.lookup, key)
+                brief = {indexes.brief_key(key) for key in wide}
+                self._put_sorted(self._tables.lookup, [(key, b"") for key in brief])
+        self.set_integer(tables.INDEXES, indexes.INDEXES_VERSION)
+
+    def _wide_rows(self, index: Index, start: bytes) -> list[bytes]:
+        found: list[bytes] = []
+        for key, _ in self._walk(self._tables.lookup, start):
+            if key[0] != index or len(found) == _UPDATED_ROWS:
+                break
+            if len(key) > indexes.BRIEF_BYTES:
+                found.append(key)
+        return found
+
     def _put_step(self, id: Id, step: Step) -> None:
         self._put(self._tables.lookup, indexes.lookup_jump(id), ancestry.pack_step(step))
         self._refresh_below(id)
@@ -212,7 +246,12 @@ class Writing(RecordWriting):
         self.drop_block(number)
 
     def _unindex(self, kind: Kind, id: Id, payload: bytes) -> None:
-        for key in sorted(derive.lookup_keys(kind, id, payload)):
+        keys = derive.lookup_keys(kind, id, payload)
+        if kind in indexes.BRIEF.values():
+            for other in self.alike(id[: indexes.BRIEF_ID_BYTES], kind):
+                if other != id:
+                    keys -= derive.lookup_keys(kind, other, self._payload(other))
+        for key in sorted(keys):
             self._delete(self._tables.lookup, key)
         if kind is Kind.MANIFEST:
             self._delete(self._tables.lookup, indexes.lookup_jump(id))
@@ -242,14 +281,18 @@ class Writing(RecordWriting):
         info, data = self.block_info(row.block), self.block(row.block)
         if info is None or data is None:
             return
-        where = block_place(row.block)
-        block = decode_block(data, where)
-        size = block.members[row.slot].size
+        size = decode_block(data, block_place(row.block)).members[row.slot].size
         self.put_block_info(row.block, info._replace(live=info.live - size))
         if row.kind in INDEXED:
-            start, end = block.span(row.slot)
-            payload = raw_bytes(block, self.load, where)[start:end]
-            self._unindex(row.kind, id, payload)
+            self._unindex(row.kind, id, self._payload(id))
+
+    def _payload(self, id: Id) -> bytes:
+        """The bytes of a stored object, not compared with its id."""
+        stored = self.load(id)
+        where = block_place(stored.block_number)
+        block = decode_block(stored.block, where)
+        start, end = block.span(stored.slot)
+        return raw_bytes(block, self.load, where)[start:end]
 
     # Refs.
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from castore.content.blocks import decode_block
 from castore.content.deltas import block_place, raw_bytes
+from castore.content.reader import ObjectReader
 from castore.database.operations import Operation
 from castore.database.reading import Index, Reading
 from castore.database.tables import State
@@ -175,6 +176,7 @@ def _above(store: Store, level: list[Id], below: dict[Id, Id]) -> Iterator[Id]:
 
 def _holders(tables: Reading, ids: Iterable[Id]) -> list[tuple[Id, Kind, list[Id]]]:
     found = []
+    reader = ObjectReader(tables.load)
     for id in ids:
         row = tables.object_row(id)
         if row is None:
@@ -182,9 +184,13 @@ def _holders(tables: Reading, ids: Iterable[Id]) -> list[tuple[Id, Kind, list[Id
         above = [
             holder
             for holder, kind in tables.containers(id)
-            if kind is not Kind.MANIFEST
-            or row.kind is not Kind.SET
-            or tables.forgotten(holder) is None
+            # Another id may begin alike: only what names this one in full holds it.
+            if id in reader.payload(holder, kind)
+            and (
+                kind is not Kind.MANIFEST
+                or row.kind is not Kind.SET
+                or tables.forgotten(holder) is None
+            )
         ]
         if row.kind is Kind.MANIFEST:
             above += (child for _, child in tables.lookup(Index.CHILD, id))

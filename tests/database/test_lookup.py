@@ -8,17 +8,24 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from castore.database import ancestry
+from castore.content.reader import ObjectReader
+from castore.database import ancestry, derive, indexes
+from castore.database import writing as writing_module
 from castore.database.ancestry import Step, find_ancestor, make_step
+from castore.database.check import check_structure
 from castore.database.environment import Database
 from castore.database.indexes import Index
+from castore.database.reading import Reading
 from castore.database.rebuild import rebuild
-from castore.errors import CorruptObject
+from castore.database.tables import State
+from castore.database.writing import Writing
+from castore.errors import CorruptObject, InvalidName, UnsupportedFormat
 from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.manifest import Agent, Source
+from castore.model.pages import tree_ids
 from tests.database.material import (
     block_of,
     chain,
@@ -173,8 +180,6 @@ def test_a_rebuild_equals_what_was_written(seed: int, order: str, batch: int) ->
 
 
 def test_a_rebuild_keeps_what_no_block_tells(database: Database) -> None:
-    from castore.database.tables import State
-
     ids = put_objects(database, (Kind.CHUNK, b"one"), (Kind.SET, set_of(b"one")))
     database.write(lambda writing: writing.set_state(ids[0], Kind.CHUNK, State.PURGED))
     database.write(lambda writing: writing.set_state(b"p" * 32, Kind.SET, State.PROMISED))
@@ -182,6 +187,148 @@ def test_a_rebuild_keeps_what_no_block_tells(database: Database) -> None:
     before = dump(database)
     database.write(rebuild)
     assert dump(database) == before
+
+
+# Rows that tell only how ids begin.
+
+
+def short_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one byte of an id stand for it in the brief rows, so that many are alike."""
+    monkeypatch.setattr(derive, "BRIEF_ID_BYTES", 1)
+    monkeypatch.setattr(derive, "BRIEF_BYTES", 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ids_that_begin_alike_lose_no_container(
+    database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    short_ids(monkeypatch)
+    dice = random.Random(seed)
+    pages = {
+        object_id(Kind.TREE, page): page
+        for page in (
+            tree(*map(str, dice.sample(range(40), 8)), seed=dice.randrange(3)) for _ in range(120)
+        )
+    }
+    sets = {object_id(Kind.SET, data): data for data in (set_of(bytes([n])) for n in range(60))}
+    put(
+        database,
+        *(block_of((Kind.TREE, page)) for page in pages.values()),
+        *(block_of((Kind.SET, data)) for data in sets.values()),
+    )
+    gone = dice.sample(sorted(pages), 70)
+    erased = dice.sample(sorted(sets), 20)
+
+    def remove(tables: Writing) -> None:
+        for id in gone:
+            row = tables.object_row(id)
+            assert row is not None
+            tables.replace_block(row.block, (), [(Kind.TREE, id, pages[id])])
+        for id in erased:
+            tables.set_state(id, Kind.SET, State.PURGED)
+
+    database.write(remove)
+    pages = {id: page for id, page in pages.items() if id not in gone}
+    sets = {id: data for id, data in sets.items() if id not in erased}
+    held = [(target, id) for id, page in pages.items() for target in tree_ids(page)]
+    held += [(content_id(bytes([n])), id) for n in range(60) if (id := set_id(n)) in sets]
+    for content, id in held:
+        assert id in {found for found, _ in containers(database, content)}
+    before = dump(database)
+    assert list(check_structure(database)) == []
+    database.write(rebuild)
+    assert dump(database) == before
+    assert any(key[0] == Index.IN_TREE for key in before["lookup"])
+
+
+def containers(database: Database, content: Id) -> set[tuple[Id, Kind]]:
+    return database.read(lambda reading: set(reading.containers(content)))
+
+
+def set_id(number: int) -> Id:
+    return object_id(Kind.SET, set_of(bytes([number])))
+
+
+def widened(database: Database) -> None:
+    """Give a store the rows of version 1 of the indexes."""
+
+    def change(rows: dict[bytes, bytes]) -> None:
+        for key in [key for key in rows if key[0] in indexes.BRIEF]:
+            del rows[key]
+        for kind, data in wide_objects:
+            keys = derive.lookup_keys(kind, object_id(kind, data), data, 1)
+            rows.update(dict.fromkeys(keys, b""))
+
+    wide_objects = database.read(indexed_objects)
+    edit(database, "lookup", change)
+    edit(database, "meta", lambda rows: rows.pop(b"indexes") and None)
+
+
+def indexed_objects(reading: Reading) -> list[tuple[Kind, bytes]]:
+    reader = ObjectReader(reading.load)
+    return [
+        (row.kind, reader.payload(id, row.kind))
+        for id, row in reading.object_rows()
+        if row.kind in (Kind.TREE, Kind.SET)
+    ]
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1 << 32))
+def test_older_rows_are_read_checked_and_brought_up_to_date(seed: int) -> None:
+    dice = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        database = make_database(Path(folder) / ".cas")
+        put_objects(database, *some_objects(dice), *some_objects(dice))
+        now = dump(database)
+        contents = [
+            content_id(f"{seed}{name}".encode()) for seed in range(9) for name in ("a", "b")
+        ]
+        holders = [containers(database, content) for content in contents]
+        widened(database)
+        assert database.read(lambda r: r.indexes()) == 1
+        assert dump(database) != now
+        assert [containers(database, content) for content in contents] == holders
+        assert list(check_structure(database)) == []
+        with pytest.raises(InvalidName):
+            database.write(lambda writing: writing.add_if_new("", b"x" * 32))
+        assert database.read(lambda r: r.indexes()) == 1
+        database.write(lambda writing: None)
+        assert database.read(lambda r: r.indexes()) == 2
+        assert dump(database) == now
+        assert list(check_structure(database)) == []
+        database.close()
+
+
+def test_many_older_rows_are_brought_up_to_date(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing_module, "_UPDATED_ROWS", 7)
+    put_objects(database, *((Kind.TREE, tree(*"abcdefgh", seed=seed)) for seed in range(9)))
+    now = dump(database)
+    widened(database)
+    database.write(lambda writing: None)
+    assert dump(database) == now
+
+
+def test_a_wrong_version_of_rows_is_found(database: Database) -> None:
+    put_objects(database, (Kind.TREE, tree("a", "b")))
+    widened(database)
+    edit(database, "meta", lambda rows: rows.update({b"indexes": (2).to_bytes(8, "little")}))
+    # Editing wrote, and so brought the rows up to date: make them wide again.
+    assert list(check_structure(database)) == []
+    page = tree("a", "b")
+    for key in derive.lookup_keys(Kind.TREE, object_id(Kind.TREE, page), page, 1):
+        edit(database, "lookup", lambda rows, key=key: rows.update({key: b""}))
+    assert {problem.where for problem in check_structure(database)} == {"lookup"}
+
+
+def test_newer_rows_are_not_written_to(database: Database) -> None:
+    put_objects(database, (Kind.TREE, tree("a")))
+    edit(database, "meta", lambda rows: rows.update({b"indexes": (3).to_bytes(8, "little")}))
+    with pytest.raises(UnsupportedFormat, match="version 3"):
+        database.write(lambda writing: None)
+    assert containers(database, content_id(b"0a"))
 
 
 # Ancestors.

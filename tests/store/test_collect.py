@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.ingest import Ingestor
 from castore.content.layouts import build_layout
 from castore.content.stamps import remember_all
+from castore.database import derive
 from castore.database.operations import Operation
 from castore.database.sink import StageSink
 from castore.database.tables import Removal
 from castore.errors import CorruptObject, ObjectNotFound, RefNotFound
+from castore.model.edges import edges
 from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, content_id
 from castore.model.pages import Part, decode_layout
@@ -504,3 +507,30 @@ def test_why_tells_the_shortest_chain(store: castore.Store, tmp_path: Path) -> N
     store.gc(grace=0)
     with pytest.raises(RefNotFound):
         store.why(digest.hex())
+
+
+def test_ids_that_begin_alike_change_no_answer(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of look-ups tell only how ids begin: here by one byte, so that many are alike."""
+    monkeypatch.setattr(derive, "BRIEF_ID_BYTES", 1)
+    monkeypatch.setattr(derive, "BRIEF_BYTES", 3)
+    grown(store, tmp_path)
+    held: dict[bytes, set[tuple[bytes, str]]] = {}
+    for version in store.log():
+        for entry in store.files(version.id.hex()):
+            if entry.kind == "file":
+                held.setdefault(entry.digest, set()).add((version.id, entry.path))
+    for digest in random.Random(3).sample(sorted(held), 20):
+        found = store.find(digest=digest.hex())
+        paths = {(item.version.id, f"{item.artifact.name}/{item.path}") for item in found}
+        assert {(id, path.rstrip("/")) for id, path in paths} == held[digest]
+        why = store.why(digest.hex())
+        assert why.root.startswith("heads/")
+        for above, below in pairwise(why.chain):
+            kind, payload = store.reader.object(above.id)
+            assert below.id in {target for target, _, _ in edges(kind, payload)}
+    drop(store, "b2")
+    expected = store.gc(grace=0, dry_run=True)
+    assert store.gc(grace=0).freed == expected.freed > 0
+    whole(store)
