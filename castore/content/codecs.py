@@ -11,6 +11,8 @@ from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB
 LEVEL: Final = 3
 # A delta looks back over its dictionary and its own bytes, 8 MiB each at most.
 WINDOW_BYTES: Final = 16 * MIB
+_WINDOW_LOG_MIN: Final = 10
+_HASHED_BYTES: Final = 512 * KIB
 _PROBE_BYTES: Final = 4 * KIB
 _PROBE_LEVEL: Final = 1
 # A sample that keeps more than this share of its size is not worth compressing.
@@ -19,9 +21,14 @@ _PROBE_KEEPS: Final = 0.94
 _thread: Final = threading.local()
 
 
-def compress(data: bytes | memoryview) -> bytes:
-    """One zstd frame of `data` at level 3, with its size declared; releases the GIL."""
-    frame: bytes = _tools().compress(data)
+def compress(data: bytes | memoryview, dictionary: bytes = b"") -> bytes:
+    """One zstd frame of `data` at level 3, with its size declared; releases the GIL.
+
+    With a raw-content dictionary, of at most 8 MiB, the window reaches over both.
+    """
+    tools = _tools()
+    pack = tools.against(dictionary, len(data)) if dictionary else tools.compress
+    frame: bytes = pack(data)
     return frame
 
 
@@ -82,6 +89,18 @@ class _Tools:
         self.compress = zstandard.ZstdCompressor(level=LEVEL).compress
         self.probe = zstandard.ZstdCompressor(level=_PROBE_LEVEL).compress
         self.decompress = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompress
+
+    def against(self, dictionary: bytes, size: int) -> Any:
+        """How to compress `size` bytes with a dictionary."""
+        library = self._library
+        sizes = {"window_log": max((len(dictionary) + size - 1).bit_length(), _WINDOW_LOG_MIN)}
+        if len(dictionary) > _HASHED_BYTES:
+            # The table of level 3 forgets the beginning of what is longer; a slot for every 4 to
+            # 8 bytes loses nothing.
+            sizes["hash_log"] = len(dictionary).bit_length() - 2
+        parameters = library.ZstdCompressionParameters.from_level(LEVEL, **sizes)
+        data = library.ZstdCompressionDict(dictionary, dict_type=library.DICT_TYPE_RAWCONTENT)
+        return library.ZstdCompressor(dict_data=data, compression_params=parameters).compress
 
     def with_dictionary(self, dictionary: bytes) -> Any:
         library = self._library

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.blocks import METADATA_BASES, Block, Codec, decode_block
 from castore.content.codecs import decompress
+from castore.content.kept import KeptBlocks
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import DICTIONARY_BYTES, MIB
@@ -48,13 +49,16 @@ def block_place(number: int) -> str:
     return f"block {number}"
 
 
-def raw_bytes(block: Block, load: Load, where: str) -> bytes:
-    """The decoded bytes of a block, its bases loaded as needed; raises CorruptObject."""
+def raw_bytes(block: Block, load: Load, where: str, kept: KeptBlocks | None = None) -> bytes:
+    """The decoded bytes of a block, its bases loaded as needed; raises CorruptObject.
+
+    Metadata on which a delta rests is taken from `kept`, and put there.
+    """
     if block.codec is Codec.RAW:
         return block.frame
     if block.codec is Codec.ZSTD:
         return decompress(block.frame, block.raw_size, where=where)
-    return _Chain(load).decode(block, where)
+    return _Chain(load, kept if block.metadata else None).decode(block, where)
 
 
 class _Delta(NamedTuple):
@@ -80,8 +84,9 @@ class _Base(NamedTuple):
 class _Chain:
     """The deltas that one delta needs, found first and then decoded from the shallowest up."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, kept: KeptBlocks | None) -> None:
         self._load = load
+        self._kept = kept
         self._deltas: dict[int, _Delta] = {}
         self._depths: dict[int, int] = {}
         self._bases: dict[Id, _Base] = {}
@@ -102,6 +107,8 @@ class _Chain:
         for number in order:
             delta = self._deltas.pop(number)
             raw = self._apply(delta)
+            if self._kept is not None:
+                self._kept.keep(number, delta.block, raw)
             for id, slot in wanted.get(number, ()):
                 start, end = delta.block.span(slot)
                 kind = delta.block.members[slot].kind
@@ -125,9 +132,12 @@ class _Chain:
 
     def _find(self, id: Id) -> _Delta | None:
         """Note where base `id` lies; its block, if that is a delta not seen before."""
-        number, slot, block, where = self._look(id)
         if len(self._bases) >= CHAIN_BLOCKS:
-            raise CorruptObject(f"{where}: more than {CHAIN_BLOCKS} bases in all", where=where)
+            raise CorruptObject(f"delta: more than {CHAIN_BLOCKS} bases in all")
+        stored = self._load(id)
+        if self._take_kept(id, stored):
+            return None
+        number, slot, block, where = self._look(id, stored)
         if block.codec is not Codec.DELTA:
             self._bases[id] = _Base(-1, slot)
             return None
@@ -139,9 +149,20 @@ class _Chain:
         delta = self._deltas[number] = _Delta(block, where)
         return delta
 
-    def _look(self, id: Id) -> tuple[int, int, Block, str]:
+    def _take_kept(self, id: Id, stored: StoredObject) -> bool:
+        """Take a base from a block that was decoded before, if it is kept."""
+        if self._kept is None or stored.kind not in self._allowed:
+            return False
+        decoded = self._kept.get(stored.block_number)
+        data = decoded.member(stored.slot, id) if decoded is not None else None
+        if data is None:
+            return False
+        self._bases[id] = _Base(-1, stored.slot)
+        self._hold(id, _checked(data, id, stored.kind, block_place(stored.block_number)))
+        return True
+
+    def _look(self, id: Id, stored: StoredObject) -> tuple[int, int, Block, str]:
         """The block number, slot, block and place of a base."""
-        stored = self._load(id)
         number, slot = stored.block_number, stored.slot
         where = block_place(number)
         if stored.kind not in self._allowed:
@@ -169,6 +190,8 @@ class _Chain:
         starts = list(accumulate((member.size for member in block.members), initial=0))
         raw = raw_bytes(block, self._load, where)
         self._plain[number] = _Plain(block, starts, raw)
+        if self._kept is not None:
+            self._kept.keep(number, block, raw)
         while sum(len(plain.raw) for plain in self._plain.values()) > CHAIN_KEPT_BYTES:
             self._plain.popitem(last=False)
 
@@ -202,7 +225,7 @@ class _Chain:
 
     def _plain_bytes(self, id: Id) -> bytes:
         """The bytes of a base that lies in no delta."""
-        number, slot, block, where = self._look(id)
+        number, slot, block, where = self._look(id, self._load(id))
         if block.codec is Codec.DELTA:
             raise CorruptObject(f"{where}: base {id.hex()} moved while it was read", where=where)
         plain = self._plain.get(number)

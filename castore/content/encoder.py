@@ -71,7 +71,7 @@ def encode_metadata(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBl
             codec, frame = Codec.ZSTD, packed
     data = join_block(codec, True, 0, (), members, frame)
     if _read_back(data, codec, len(frame), len(raw)) != raw:
-        raise _unlike(members[0].id)
+        raise unlike(members[0].id)
     return [EncodedBlock(data, members, len(raw), ())]
 
 
@@ -95,7 +95,7 @@ def _content_block(
         if not trusted:
             _verify(members, back)
         elif back != raw:
-            raise _unlike(members[0].id)
+            raise unlike(members[0].id)
     return EncodedBlock(data, members, len(raw), ()), codec is Codec.ZSTD
 
 
@@ -105,7 +105,7 @@ def _verify(members: tuple[Member, ...], raw: bytes | memoryview) -> None:
     at = 0
     for id, _, size in members:
         if content_id(view[at : at + size]) != id:
-            raise _unlike(id)
+            raise unlike(id)
         at += size
 
 
@@ -116,7 +116,8 @@ def _read_back(data: bytes, codec: Codec, frame_size: int, raw_size: int) -> mem
     return decompress(frame, raw_size, where="the block just encoded")
 
 
-def _unlike(id: Id) -> CorruptObject:
+def unlike(id: Id) -> CorruptObject:
+    """The error for an object whose block does not decode to it."""
     return CorruptObject(
         f"{id.hex()} did not survive being encoded: nothing was stored; the memory of this "
         "machine or its zstd library is faulty",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from castore.content.folders import FolderScan, Rules, no_loop
 from castore.content.leaves import Leaf, Run, Taken, divide
 from castore.content.stamps import Remembered
 from castore.content.trees import Row, build_tree, join_pages, leaf_page
 from castore.model.artifact_set import TreeContent
-from castore.model.ids import Id, Kind
+from castore.model.ids import Id
 from castore.model.pages import TREE, Branching
+
+Page: TypeAlias = tuple[str, Id, bytes]
+"""The path of a folder below the root ("" or ending in `/`), the id of a page of it, its bytes."""
 
 _GROUP_FILES: Final = 1024
 _GROUP_FOLDERS: Final = 1024
@@ -45,7 +48,7 @@ class Intake(Protocol):
         """Take a page of a tree as known, since all in it is; `payload` makes its bytes."""
         ...
 
-    def add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
+    def add_pages(self, pages: Sequence[Page]) -> None:
         """Take in pages, each after those it points to."""
         ...
 
@@ -53,10 +56,11 @@ class Intake(Protocol):
 class _Folder:
     """A folder under way: its leaves, and what to do when they are complete."""
 
-    __slots__ = ("above", "leaves", "name")
+    __slots__ = ("above", "leaves", "name", "path")
 
-    def __init__(self, name: str, leaves: list[Leaf], above: list[Row]) -> None:
+    def __init__(self, name: str, path: str, leaves: list[Leaf], above: list[Row]) -> None:
         self.name = name.encode()
+        self.path = path
         self.leaves = leaves
         self.above = above
 
@@ -117,7 +121,7 @@ class FolderWalk:
             self._complete.append(below)
             if len(self._complete) >= _GROUP_FOLDERS:
                 self._resolve()
-        return _Folder(name, leaves, above)
+        return _Folder(name, prefix, leaves, above)
 
     def _resolve(self) -> None:
         """Store the files of the group, then the folders that are complete with them."""
@@ -136,15 +140,15 @@ class FolderWalk:
         for (leaf, _), taken in zip(incomplete, intake.read(runs), strict=True):
             leaf.fill(taken)
         complete, self._complete = self._complete, []
-        pages: list[tuple[Kind, Id, bytes]] = []
+        pages: list[Page] = []
         for folder in complete:
             self._close(folder, pages)
-        intake.add_objects(pages)
+        intake.add_pages(pages)
 
-    def _close(self, folder: _Folder, pages: list[tuple[Kind, Id, bytes]]) -> None:
+    def _close(self, folder: _Folder, pages: list[Page]) -> None:
         """Add the pages of a folder to `pages`, and its row to those of the folder above."""
         if self._only is None:
-            rows = [self._page(leaf, pages) for leaf in folder.leaves]
+            rows = [self._page(folder.path, leaf, pages) for leaf in folder.leaves]
             root, above = join_pages(rows)
             size = sum([row.size for row in rows])
         else:
@@ -154,16 +158,16 @@ class FolderWalk:
             for leaf in folder.leaves:
                 self._remember(leaf, b"")
             root, size, above = build_tree(entries)
-        pages += [(Kind.TREE, id, payload) for id, payload in above]
+        pages += [(folder.path, id, payload) for id, payload in above]
         folder.above.append((folder.name, TREE, root, size, 0))
 
-    def _page(self, leaf: Leaf, pages: list[tuple[Kind, Id, bytes]]) -> Branching:
+    def _page(self, folder: str, leaf: Leaf, pages: list[Page]) -> Branching:
         row = leaf.known_page()
         if row is not None:
             self._intake.rely_on_page(row.id, leaf.payload)
             return row
         row, payload = leaf_page(leaf.entries())
-        pages.append((Kind.TREE, row.id, payload))
+        pages.append((folder, row.id, payload))
         self._remember(leaf, row.id)
         return row
 

@@ -16,11 +16,12 @@ from typing import Final, TypeAlias
 from blake3 import blake3
 
 from castore.content.chunker import Chunker
+from castore.content.earlier import EarlierFolder
 from castore.content.folder_walk import FolderWalk
 from castore.content.folders import LISTED, FolderScan, Ignore
 from castore.content.intake import WHOLE_BYTES, FileMemory, StoringIntake
 from castore.content.layouts import build_layout
-from castore.content.packer import Packer, Tally
+from castore.content.packer import Packer
 from castore.content.relied import Relied
 from castore.content.segments import (
     BUFFER_BYTES,
@@ -35,6 +36,7 @@ from castore.content.segments import (
 from castore.content.sink import Batch, FileCache, Sink
 from castore.content.sources import changed, opened, read_whole, same
 from castore.content.stamps import Remembered, Stamp, cache_key, pack_stamps, stamp_of
+from castore.content.tally import Tally
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.limits import CHUNK_MAX, CHUNK_MIN, MIB, SMALL_OBJECT_BYTES
@@ -131,13 +133,15 @@ class Ingestor:
         links: str = "refuse",
         ignore: Ignore | None = None,
         only: Callable[[str], bool] | None = None,
+        earlier: EarlierFolder | None = None,
     ) -> TreeContent:
         """Store the folder with everything below it that is not ignored.
 
         `links` is "refuse", "skip" or "follow" (what a link inside leads to is taken in its
         place); `ignore` is applied beside the `.casignore` files found. With `only`, files whose
-        path below the folder it refuses are left out, and folders without any as well.
-        Raises NotFound, and InvalidInput or InvalidName as castore.content.folders says.
+        path below the folder it refuses are left out, and folders without any as well. Where
+        `earlier` is given, pages that changed are stored as deltas of its pages. Raises NotFound,
+        and InvalidInput or InvalidName as castore.content.folders says.
         """
         root = os.path.abspath(os.fspath(folder))
         scan = FolderScan(root, links, ignore)
@@ -148,6 +152,7 @@ class Ingestor:
             store=self._store_whole,
             progress=self._progress,
             now=self._now_ns,
+            earlier=earlier,
         )
         self._packer.begin_folder()
         try:

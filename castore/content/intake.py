@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
+from castore.content.earlier import EarlierFolder
+from castore.content.folder_walk import Page
 from castore.content.leaves import Run, Taken
 from castore.content.packer import Packer
 from castore.content.relied import Relied
@@ -57,7 +59,7 @@ class FileMemory:
 
 
 class StoringIntake:
-    """Stores what a walk finds, by way of a packer."""
+    """Stores what a walk finds, by way of a packer; pages that changed as deltas of `earlier`."""
 
     def __init__(
         self,
@@ -68,12 +70,13 @@ class StoringIntake:
         store: Callable[[Sequence[tuple[Id, bytes]]], None],
         progress: Callable[[int], None],
         now: Callable[[], int],
+        earlier: EarlierFolder | None = None,
     ) -> None:
         self.now = now
         self.recall = memory.recall
         self.remember = memory.remember
-        self.add_objects = packer.add_objects
         self._packer = packer
+        self._earlier = earlier
         self._add_file = add_file
         self._store = store
         self._progress = progress
@@ -89,6 +92,18 @@ class StoringIntake:
         tally.files += len(digests)
         tally.cached_files += len(digests)
         self._progress(size)
+
+    def add_pages(self, pages: Sequence[Page]) -> None:
+        """Store pages, each after those it points to."""
+        earlier = self._earlier
+        objects = [(Kind.TREE, id, payload) for _, id, payload in pages]
+        if earlier is None:
+            self._packer.add_objects(objects)
+            return
+        folders = {id: folder for folder, id, _ in pages}
+        self._packer.add_objects(
+            objects, lambda id, payload: earlier.base_of(folders[id], id, payload)
+        )
 
     def rely_on_page(self, id: Id, payload: Callable[[], bytes]) -> None:
         """Take a page as stored; `payload` makes it again should it not be."""

@@ -11,13 +11,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from castore.content.encoder import encode_chunks, encode_metadata, encode_solids
+from castore.content.delta_encoder import Base, encode_on_bases, write_in_full
+from castore.content.encoder import encode_chunks, encode_solids
 from castore.content.relied import Gathered, Relied
 from castore.content.sink import Batch, EncodedBlock, Sink
+from castore.content.tally import Tally
 from castore.errors import Unavailable
 from castore.model.ids import Id, Kind
 from castore.model.limits import (
@@ -30,6 +31,7 @@ from castore.model.limits import (
 )
 
 Chunk: TypeAlias = tuple[Id, bytes | memoryview]
+FindBase: TypeAlias = Callable[[Id, bytes], Base | None]
 
 # Below this much new content threads cost more than they bring.
 THREADS_ABOVE: Final = 4 * MIB
@@ -40,21 +42,6 @@ _RELIED_IDS: Final = 128 * KIB
 _ATTEMPTS: Final = 8
 _INDEXED: Final = frozenset((Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE))
 _PAGES: Final = frozenset((Kind.TREE, Kind.LAYOUT))
-
-
-@dataclass(slots=True)
-class Tally:
-    """What an ingest came to, in bytes of content unless said otherwise.
-
-    `new_bytes` were stored, `known_bytes` were there already; `stored_bytes` is what was written,
-    encoded, metadata included; `files` counts files, `cached_files` those not even read.
-    """
-
-    new_bytes: int = 0
-    known_bytes: int = 0
-    stored_bytes: int = 0
-    files: int = 0
-    cached_files: int = 0
 
 
 class _Job(NamedTuple):
@@ -94,6 +81,7 @@ class Packer:
         self._closed_bytes = 0
         self._pages: list[tuple[Kind, Id, bytes]] = []
         self._plain: list[tuple[Kind, Id, bytes]] = []
+        self._bases: dict[Id, Base] = {}
         self._metadata_bytes = {True: 0, False: 0}
         self._batch = Batch()
         self._batch_bytes = 0
@@ -151,8 +139,13 @@ class Packer:
         elif done is not None:
             done()
 
-    def add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
-        """Store structured objects that are not there yet; each after those it points to."""
+    def add_objects(
+        self, objects: Sequence[tuple[Kind, Id, bytes]], base_of: FindBase | None = None
+    ) -> None:
+        """Store structured objects that are not there yet; each after those it points to.
+
+        `base_of` is asked for a base of each that is new and a page.
+        """
         known = self.known([id for _, id, _ in objects])
         for kind, id, payload in objects:
             if id in self._pending:
@@ -162,6 +155,9 @@ class Packer:
                 continue
             self._pending.add(id)
             pages = kind in _PAGES
+            base = base_of(id, payload) if pages and base_of is not None else None
+            if base is not None:
+                self._bases[id] = base
             (self._pages if pages else self._plain).append((kind, id, payload))
             self._metadata_bytes[pages] += len(payload)
             if self._metadata_bytes[pages] >= _METADATA_BLOCK_BYTES:
@@ -298,7 +294,7 @@ class Packer:
         for start in range(0, len(objects), BLOCK_MEMBERS):
             part = objects[start : start + BLOCK_MEMBERS]
             indexed = [item for item in part if item[0] in _INDEXED]
-            self._enqueue(_Job(encode_metadata(part), indexed=indexed))
+            self._enqueue(_Job(encode_on_bases(part, self._bases), indexed=indexed))
 
     def _run(
         self,
@@ -369,6 +365,7 @@ class Packer:
         for _ in range(_ATTEMPTS):
             if not vanished:
                 return
+            write_in_full(gathered.batch, vanished)
             self._restore(gathered.again(vanished))
             vanished = self._sink.write(gathered.batch)
         raise Unavailable(

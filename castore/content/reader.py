@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import accumulate, islice
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import Any, Final
 
 from blake3 import blake3
 
-from castore.content.blocks import Block, decode_block
+from castore.content.blocks import decode_block
 from castore.content.deltas import Load, LoadAll, StoredObject, block_place, raw_bytes
+from castore.content.kept import KeptBlocks
 from castore.content.layouts import iter_parts, layout_size, parts_in_range
 from castore.errors import CorruptObject, InvalidInput, TypeMismatch
 from castore.model.artifact_set import ArtifactSet, decode_set
@@ -25,7 +25,6 @@ from castore.model.pages import Part
 
 __all__ = ["Load", "ObjectReader", "StoredObject"]
 
-CACHE_BYTES: Final = 16 * MIB
 # From this size on a whole file is decoded by threads ahead of whoever takes its bytes.
 AHEAD_ABOVE: Final = 4 * MIB
 _READ_THREADS: Final = 2
@@ -34,27 +33,17 @@ _AHEAD_GROUPS: Final = 3
 _BUFFER_BYTES: Final = 128 * 1024
 
 
-class _Decoded(NamedTuple):
-    """A block with several members, decoded: ids, where each begins, and the raw bytes."""
-
-    ids: tuple[Id, ...]
-    starts: list[int]
-    raw: bytes
-
-
 class ObjectReader:
     """Reads objects by id through `load`; safe for use by several threads if `load` is.
 
     With `load_all`, which threads of the reader call, big files are read some chunks at a time.
-    Decoded blocks of many members are kept, up to 16 MiB, since neighbours are read together.
+    Decoded blocks of many members and metadata that deltas rest on are kept, up to 16 MiB.
     """
 
     def __init__(self, load: Load, load_all: LoadAll | None = None) -> None:
         self._load = load
         self._load_all = load_all
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[int, _Decoded] = OrderedDict()
-        self._cached_bytes = 0
+        self._kept = KeptBlocks()
 
     def payload(self, id: Id, kind: Kind) -> bytes:
         """The bytes of an object, compared with its id.
@@ -214,32 +203,20 @@ class ObjectReader:
     def _member(self, id: Id, stored: StoredObject) -> bytes:
         """The bytes stored under `id`, not yet compared with it."""
         number, slot = stored.block_number, stored.slot
-        with self._lock:
-            decoded = self._cache.get(number)
-            if decoded is not None:
-                self._cache.move_to_end(number)
+        decoded = self._kept.get(number)
         if decoded is None:
             where = block_place(number)
             block = decode_block(stored.block, where)
-            raw = raw_bytes(block, self._load, where)
-            if len(block.members) == 1:
+            raw = raw_bytes(block, self._load, where, self._kept)
+            if len(block.members) == 1 and not (block.metadata and block.bases):
                 if slot or block.members[0].id != id:
                     raise _mismatch(id, number)
                 return raw
-            decoded = _decoded(block, raw)
-            self._keep(number, decoded)
-        if not 0 <= slot < len(decoded.ids) or decoded.ids[slot] != id:
+            decoded = self._kept.keep(number, block, raw)
+        data = decoded.member(slot, id)
+        if data is None:
             raise _mismatch(id, number)
-        return decoded.raw[decoded.starts[slot] : decoded.starts[slot + 1]]
-
-    def _keep(self, number: int, decoded: _Decoded) -> None:
-        with self._lock:
-            if number not in self._cache:
-                self._cache[number] = decoded
-                self._cached_bytes += len(decoded.raw)
-            while self._cached_bytes > CACHE_BYTES:
-                _, dropped = self._cache.popitem(last=False)
-                self._cached_bytes -= len(dropped.raw)
+        return data
 
 
 class _File(io.RawIOBase):
@@ -299,11 +276,6 @@ class _File(io.RawIOBase):
             found = next(self._parts)
         self._start, part = found
         self._chunk = self._reader.chunk(part)
-
-
-def _decoded(block: Block, raw: bytes) -> _Decoded:
-    starts = list(accumulate((member.size for member in block.members), initial=0))
-    return _Decoded(tuple(member.id for member in block.members), starts, raw)
 
 
 def _word(kind: Kind) -> str:

@@ -42,6 +42,13 @@ class Batch:
         self.relied = set(relied)
         self.indexed = list(indexed)
 
+    def needs(self) -> set[Id]:
+        """What must be stored already when it is written: what it relies on, bases of deltas."""
+        found = set(self.relied)
+        for block in self.blocks:
+            found.update(block.bases)
+        return found - {member.id for block in self.blocks for member in block.members}
+
 
 class Sink(Protocol):
     """The store as an ingestor sees it.

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
+from castore.content.kept import KeptBlocks
 from castore.database import ancestry, derive, indexes
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
@@ -49,6 +50,7 @@ class _Pass:
     live: int = 0
     keys: int = 0
     problems: list[Problem] = field(default_factory=list)
+    kept: KeptBlocks = field(default_factory=KeptBlocks)
 
     def add(self, where: str, detail: str, id: Id = b"") -> None:
         self.problems.append(Problem(where, detail, id))
@@ -141,7 +143,7 @@ def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored
             run.add(where, f"its base {base.hex()} is not stored", base)
     if reading.block_info(number) != block_info(reading, number, block, stored):
         run.add("blockinfo", f"the row of {where} is not what a rebuild gives")
-    for kind, id, payload in live_payloads(reading, number, block):
+    for kind, id, payload in live_payloads(reading, number, block, run.kept):
         if object_id(kind, payload) != id:
             run.add(where, f"the bytes of {kind.name.lower()} {id.hex()} do not match it", id)
             continue

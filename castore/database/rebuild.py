@@ -7,6 +7,7 @@ from typing import Final
 
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
+from castore.content.kept import KeptBlocks
 from castore.database.derive import INDEXED
 from castore.database.indexes import INDEXES_VERSION
 from castore.database.reading import Reading
@@ -28,8 +29,13 @@ def block_info(reading: Reading, number: int, block: Block, stored: int) -> Bloc
     return BlockInfo(stored, block.raw_size, live, block.metadata, tuple(sorted(bases)))
 
 
-def live_payloads(reading: Reading, number: int, block: Block) -> Iterator[Payload]:
-    """The payloads of the indexed objects that lie in a block, not compared with their ids."""
+def live_payloads(
+    reading: Reading, number: int, block: Block, kept: KeptBlocks | None = None
+) -> Iterator[Payload]:
+    """The payloads of the indexed objects that lie in a block, not compared with their ids.
+
+    With `kept` the block is kept there, for deltas of it.
+    """
     slots = [
         slot
         for slot, member in enumerate(block.members)
@@ -37,7 +43,9 @@ def live_payloads(reading: Reading, number: int, block: Block) -> Iterator[Paylo
     ]
     if not slots:
         return
-    raw = raw_bytes(block, reading.load, block_place(number))
+    raw = raw_bytes(block, reading.load, block_place(number), kept)
+    if kept is not None:
+        kept.keep(number, block, raw)
     starts = [0]
     for member in block.members:
         starts.append(starts[-1] + member.size)
@@ -56,6 +64,7 @@ def rebuild(tables: Writing) -> None:
     tables.clear("blockinfo")
     tables.clear("lookup")
     tables.set_integer(INDEXES, INDEXES_VERSION)
+    kept = KeptBlocks()
     start, more = 0, True
     while more:
         numbers = _numbers(tables, start)
@@ -65,7 +74,7 @@ def rebuild(tables: Writing) -> None:
             data = tables.block(number) or b""
             block = decode_block(data, block_place(number))
             tables.put_block_info(number, block_info(tables, number, block, len(data)))
-            tables.index(list(live_payloads(tables, number, block)))
+            tables.index(list(live_payloads(tables, number, block, kept)))
     for operation in list(tables.operations(newest_first=False)):
         tables.index_operation(operation)
 

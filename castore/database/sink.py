@@ -101,13 +101,12 @@ class StageSink:
         return self._database.read(lambda tables: tables.present(ids))
 
     def write(self, batch: Batch) -> set[Id]:
-        """Make a batch durable; the relied ids that vanished, and then nothing was written.
+        """Make a batch durable; what it needs that vanished, and then nothing was written.
 
         Raises Conflict if the session was discarded meanwhile, StoreFull.
         """
         own = {member.id for block in batch.blocks for member in block.members}
-        relied = batch.relied | {base for block in batch.blocks for base in block.bases}
-        relied -= own
+        relied = batch.needs()
 
         def transact(tables: Writing) -> set[Id]:
             vanished = relied - tables.present(relied)

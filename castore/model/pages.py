@@ -27,6 +27,8 @@ from castore.model.values import frozen
 FILE: Final = "file"
 TREE: Final = "tree"
 _TOTAL_MAX: Final = (1 << 63) - 1
+# More than what stands before the second field of the first row of a tree page.
+_HEAD_BYTES: Final = 512
 
 
 class Entry(NamedTuple):
@@ -103,6 +105,24 @@ def decode_tree(payload: bytes) -> TreePage:
     if level and not rows:
         raise CorruptObject("tree: a page above without pages below")
     return TreePage(level, rows)
+
+
+def tree_level(payload: bytes) -> int:
+    """The level of a tree page that was checked before: its last byte."""
+    return payload[-1]
+
+
+def tree_head(payload: bytes) -> tuple[int, bytes]:
+    """The level and the first name, b"" if it is empty, of a tree page that was checked before."""
+    unpacker = msgpack.Unpacker(raw=True)
+    unpacker.feed(payload[:_HEAD_BYTES])
+    unpacker.read_map_header()
+    unpacker.skip()
+    first = b""
+    if unpacker.read_array_header():
+        unpacker.read_array_header()
+        first = unpacker.unpack()
+    return tree_level(payload), first
 
 
 def tree_ids(payload: bytes) -> list[Id]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -47,11 +48,16 @@ class Census:
                 (self.metadata if info.metadata else self.content).append(number)
         return len(rows) == _SLICE_ROWS
 
-    def extend(self, tables: Reading) -> None:
-        """Take in the blocks that were added since; they are new, and not to be looked at."""
+    def extend(self, tables: Reading) -> Iterator[Id]:
+        """Take in the blocks that were added since, which are not to be looked at; their bases.
+
+        Take all of them, or the rest is lost.
+        """
         for number, info in tables.block_infos(self._next):
             self._next = number + 1
             self._relate(tables, number, info)
+            if info.bases:
+                yield from decode_block(tables.block(number) or b"", block_place(number)).bases
 
     def relate_layouts(self, tables: Reading, number: int) -> None:
         """Note which blocks hold pages below the dead layout pages in block `number`."""

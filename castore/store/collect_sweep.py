@@ -183,7 +183,9 @@ class Sweep:
     def _slice(self, tables: Writing, groups: list[list[Judgement]]) -> _Slice | None:
         """Remove the first of these groups; None if there is too much to be marked before."""
         check_epoch(tables, self._epoch)
-        self._census.extend(tables)
+        # Nobody writes what was added since in full again: its bases stay, this time.
+        for base in self._census.extend(tables):
+            self._marker.give(base)
         if mark_again and not self._marker.catch_up(tables, WRITE_BUDGET):
             return None
         done = _Slice()

@@ -208,7 +208,8 @@ def _put(
             f"session {publication.sessions[0].hex()} was discarded while it was being written",
             fix="start again",
         )
-    if batch.relied - tables.present(batch.relied):
+    needs = batch.needs()
+    if needs - tables.present(needs):
         raise Vanished
     encoded, indexed = blocks
     tables.put_blocks([*batch.blocks, *encoded], [*batch.indexed, *indexed])

@@ -9,14 +9,12 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from castore.content.globs import match_glob, split_glob
-from castore.content.ingest import Ingestor, Tally
+from castore.content.ingest import Tally
 from castore.content.overlay import overlay
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch
-from castore.database.sink import StageSink, StatCache
 from castore.errors import CastoreError, InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Artifact, Content, ExternalContent
 from castore.model.manifest import Manifest
@@ -48,12 +46,10 @@ from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve, tip
 from castore.store.sources import from_resolved, parse_source
 from castore.store.stages import drop_stages, encode_header, encode_staged
-from castore.store.staging import Given, Staged, digest_of, hint_of, store_content, take
+from castore.store.staging import Given, digest_of, hint_of
 from castore.store.store import Store
+from castore.store.supply import Supply
 from castore.store.version import Version
-
-# How long artifacts may be staged in memory only, in microseconds.
-DURABLE_EVERY: Final = 1_000_000
 
 
 class AnyTip(Enum):
@@ -85,26 +81,20 @@ class Session:
         self.report: CommitReport | None = None
         self._id = store.entropy(16)
         self._lock = threading.RLock()
-        self._links = links
         self._made: dict[str, Artifact] = {}
         self._titles: dict[str, str] = {}
         self._locations: dict[str, str] = {}
         self._sources = [parse_source(store, text) for text in intent.sources]
         self._warnings: list[str] = []
         self._stored = Tally()
-        self._durable_at = store.now()
         self._done = False
         self._left = False
         self._assembly: Assembly | None = None
-        self._taken: list[Staged] = []
-        self._cache = StatCache(store.database)
-        self._sink = StageSink(
-            store.database,
-            self._id,
-            header=encode_header(intent, store.now(), os.getpid()),
-            cache=self._cache,
+        header = encode_header(intent, store.now(), os.getpid())
+        self._supply = Supply(
+            store, intent.branch, self._id, header, progress=progress, links=links
         )
-        self._ingestor = Ingestor(self._sink, cache=self._cache, progress=progress)
+        self._sink, self._ingestor = self._supply.sink, self._supply.ingestor
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +113,7 @@ class Session:
         try:
             if not self._done and (self._made or self._sink.staged):
                 self._sink.replace_header(encode_header(self.intent, self.store.now(), 0))
-                self._make_durable()
+                self._supply.make_durable()
                 if error is not None:
                     error.add_note(resume_command(self.intent, self.intent.context.run))
         except CastoreError:
@@ -152,7 +142,7 @@ class Session:
         with self._lock:
             self._check_open()
             check_artifact_name(name)
-            stored, head = self._store(name, content)
+            stored, head = self._supply.add(name, content)
             return self.stage(
                 name,
                 stored,
@@ -173,13 +163,10 @@ class Session:
     def add_matching(self, name: str, base: Path, pattern: str) -> Artifact | None:
         """Stage the files below `base` that match a glob as one folder; None where none does."""
         with self._lock:
-            place, rest = split_glob(pattern)
-            if not (base / place).is_dir():
+            content = self._supply.add_matching(name, base, pattern)
+            if content is None or content.id == EMPTY_FOLDER:
                 return None
-            content = self._ingestor.add_folder(
-                base / place, links=self._links, only=match_glob(rest)
-            )
-            return self.stage(name, content) if content.id != EMPTY_FOLDER else None
+            return self.stage(name, content)
 
     def add_external(self, name: str, uri: str, content: ExternalContent) -> Artifact:
         """Record an artifact whose bytes live at `uri`."""
@@ -215,8 +202,7 @@ class Session:
         if title:
             self._titles[name] = title
         self._sink.stage_entry(name, encode_staged(artifact))
-        if self.store.now() - self._durable_at > DURABLE_EVERY:
-            self._make_durable()
+        self._supply.keep()
         return artifact
 
     def use(self, selector: str, *, artifact: str = "") -> Resolved:
@@ -224,12 +210,6 @@ class Session:
         resolved = resolve(self.store, selector)
         self._sources.append(from_resolved(resolved, artifact=artifact))
         return resolved
-
-    def _make_durable(self) -> None:
-        """Write what is staged, so that a killed process does not have to make it again."""
-        self._ingestor.flush()
-        self._sink.write_entries()
-        self._durable_at = self.store.now()
 
     def warn(self, text: str) -> None:
         """Add a notice to the report of this commit."""
@@ -257,7 +237,7 @@ class Session:
             if earlier is not None:
                 self._done = True
                 self._sink.discard()
-                drop_stages(self.store, [taken.session for taken in self._taken])
+                drop_stages(self.store, [taken.session for taken in self._supply.taken])
                 self.report = CommitReport(earlier, replayed=True, written=False)
                 return earlier
             written = sum(len(block.data) for block in self._ingestor.pending().blocks)
@@ -271,7 +251,7 @@ class Session:
                 try:
                     report = self._attempt(parent, message, expect, if_changed, partial)
                 except (Vanished, ObjectNotFound) as error:
-                    if isinstance(error, ObjectNotFound) and not self._lost_support():
+                    if isinstance(error, ObjectNotFound) and not self._supply.lost_support():
                         raise
                     self._ingestor.flush()
                     continue
@@ -312,7 +292,7 @@ class Session:
         if if_changed and identical and parent is not None and self._is_tip(parent):
             self._done = True
             self._sink.discard()
-            if self.intent.resumed or self._taken:
+            if self.intent.resumed or self._supply.taken:
                 settle_identical(self.store, publication)
             return self._reported(parent, conformance, identical=True, written=False)
         if isinstance(expect, AnyTip):
@@ -332,11 +312,6 @@ class Session:
             written=not outcome.replayed,
         )
 
-    def _lost_support(self) -> bool:
-        """Whether a collector took what the unwritten batch relies on, such as a cached file."""
-        relied = self._ingestor.pending().relied
-        return bool(relied - self._sink.known(list(relied)))
-
     def _is_tip(self, version: Version) -> bool:
         found = tip(self.store, self.intent.branch)
         return found is not None and found.id == version.id
@@ -344,9 +319,7 @@ class Session:
     def _settle(self) -> None:
         """Take note that everything this session staged was written with its version."""
         self._done = True
-        self._ingestor.settle()
-        self._cache.written()
-        self._sink.discard()
+        self._supply.settle()
 
     def _publication(self, draft: Manifest, assembly: Assembly, batch: Batch) -> Publication:
         resumed = self.intent.resumed
@@ -359,12 +332,12 @@ class Session:
             sessions=(
                 self._id,
                 *(resumed.sessions if resumed else ()),
-                *(taken.session for taken in self._taken),
+                *(taken.session for taken in self._supply.taken),
             ),
-            taken=frozenset(digest_of(taken.content) for taken in self._taken),
+            taken=frozenset(digest_of(taken.content) for taken in self._supply.taken),
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
-            along=self._cache.put_pending,
+            along=self._supply.cache.put_pending,
             batch=batch,
             began=self._sink.began,
         )
@@ -391,10 +364,3 @@ class Session:
             written=written,
             warnings=(*self._warnings, *notices, *self._ingestor.notices, *conformance.warnings),
         )
-
-    def _store(self, name: str, given: Given) -> tuple[Content, bytes]:
-        if isinstance(given, Staged):
-            content = take(self.store, name, given)
-            self._taken.append(given)
-            return content, given.head
-        return store_content(self._ingestor, given, self._links)

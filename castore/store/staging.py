@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
+from castore.content.earlier import EarlierFolder
 from castore.content.ingest import Ingestor
 from castore.database.sink import StageSink, StatCache
 from castore.errors import InvalidInput, ObjectNotFound
@@ -103,12 +104,17 @@ def hint_of(given: Given) -> str:
     return os.path.basename(given) if isinstance(given, (str, os.PathLike)) else ""
 
 
-def store_content(ingestor: Ingestor, given: Given, links: str) -> tuple[Content, bytes]:
-    """The stored content, and the first bytes where they are at hand, for guessing."""
+def store_content(
+    ingestor: Ingestor, given: Given, links: str, earlier: EarlierFolder | None = None
+) -> tuple[Content, bytes]:
+    """The stored content, and the first bytes where they are at hand, for guessing.
+
+    `earlier` is the folder that a given one is likely to be much like.
+    """
     if isinstance(given, (str, os.PathLike)):
         path = os.fspath(given)
         if os.path.isdir(path):
-            return ingestor.add_folder(path, links=links), b""
+            return ingestor.add_folder(path, links=links, earlier=earlier), b""
         return ingestor.add_path(path), b""
     if isinstance(given, (bytes, bytearray, memoryview)):
         data = bytes(given)

@@ -8,6 +8,7 @@ from typing import Final
 
 from castore.content.blocks import Block, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
+from castore.content.kept import KeptBlocks
 from castore.content.layouts import layout_size
 from castore.database.reading import Reading
 from castore.errors import CastoreError
@@ -36,6 +37,7 @@ class BlockCheck:
         self._progress = progress
         # Digests of files with a layout, end to end: 32 bytes each instead of 118.
         self._layouts = bytearray()
+        self._kept = KeptBlocks()
         self.damaged: set[Id] = set()
         self.files_of: dict[Id, list[Id]] = {}
 
@@ -68,11 +70,14 @@ class BlockCheck:
             self._findings.add(b"", "block", where, error.message)
             return
         try:
-            raw = raw_bytes(block, self._store.database.load, where)
+            raw = raw_bytes(block, self._store.database.load, where, self._kept)
         except CastoreError as error:
             for member in block.members:
                 self._bad(member, where, error.message)
             return
+        if block.metadata:
+            # What comes next may be a delta of it.
+            self._kept.keep(number, block, raw)
         self._members(block, raw, where)
 
     def _members(self, block: Block, raw: bytes, where: str) -> None:

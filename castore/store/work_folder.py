@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from castore.content.folder_walk import FolderWalk
+from castore.content.folder_walk import FolderWalk, Page
 from castore.content.folders import FolderScan, listed_names
 from castore.content.globs import match_glob, split_glob
 from castore.content.intake import FileMemory
@@ -29,7 +29,7 @@ from castore.content.stamps import (
 from castore.content.trees import build_tree
 from castore.errors import NotFound
 from castore.model.artifact_set import Content, FileContent, TreeContent
-from castore.model.ids import Id, Kind, content_id_of
+from castore.model.ids import Id, content_id_of
 from castore.store.gather import Input
 
 _READ_BYTES: Final = 1 << 20
@@ -103,12 +103,12 @@ class WorkHasher:
     def empty(self) -> TreeContent:
         """The folder without any files."""
         built = build_tree([])
-        self.add_objects([(Kind.TREE, id, payload) for id, payload in built.pages])
+        self.add_pages([("", id, payload) for id, payload in built.pages])
         return TreeContent(built.root, 0)
 
-    def add_objects(self, objects: Sequence[tuple[Kind, Id, bytes]]) -> None:
+    def add_pages(self, pages: Sequence[Page]) -> None:
         """Keep these pages in memory."""
-        self._pages.update((id, partial(bytes, payload)) for _, id, payload in objects)
+        self._pages.update((id, partial(bytes, payload)) for _, id, payload in pages)
 
     def rely_on_page(self, id: Id, payload: Callable[[], bytes]) -> None:
         """Keep a page that need not be made unless it is asked for."""

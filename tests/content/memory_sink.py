@@ -51,7 +51,7 @@ class MemorySink:
     def _write(self, batch: Batch) -> set[Id]:
         self.lose(self.lose_before_write)
         self.lose_before_write = set()
-        vanished = {id for id in batch.relied if id not in self.rows}
+        vanished = {id for id in batch.needs() if id not in self.rows}
         if vanished:
             self.refused += 1
             return vanished

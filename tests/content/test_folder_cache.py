@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from castore.content.ingest import Ingestor
-from castore.content.packer import Tally
 from castore.content.stamps import (
     column,
     keep_settled,
@@ -20,6 +19,7 @@ from castore.content.stamps import (
     settled,
     stamp_of,
 )
+from castore.content.tally import Tally
 from castore.errors import InvalidInput
 from castore.model.artifact_set import TreeContent
 from castore.model.ids import content_id

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from castore.content import kept
 from castore.content import reader as reader_module
 from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
 from castore.content.ingest import Ingestor
+from castore.content.kept import KeptBlocks
 from castore.content.layouts import build_layout
 from castore.content.reader import ObjectReader, StoredObject
 from castore.errors import CorruptObject, InvalidInput, ObjectNotFound, TypeMismatch
@@ -209,7 +211,7 @@ def test_a_manifest_in_the_place_of_a_chunk_is_found() -> None:
 def test_neighbours_are_decoded_once_and_the_cache_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reader_module, "CACHE_BYTES", 300 * KIB)
+    monkeypatch.setattr(kept, "KEPT_BYTES", 300 * KIB)
     sink = MemorySink()
     datas = [prose(2000, seed) for seed in range(1000)]
     with Ingestor(sink) as ingestor:
@@ -218,16 +220,16 @@ def test_neighbours_are_decoded_once_and_the_cache_is_bounded(
     decoded: list[str] = []
     real = reader_module.raw_bytes
 
-    def counting(block: Block, load: reader_module.Load, where: str) -> bytes:
+    def counting(block: Block, load: reader_module.Load, where: str, held: KeptBlocks) -> bytes:
         decoded.append(where)
-        return real(block, load, where)
+        return real(block, load, where, held)
 
     monkeypatch.setattr(reader_module, "raw_bytes", counting)
     fresh = ObjectReader(sink.load)
     for data in datas:
         assert fresh.payload(content_id(data), Kind.CHUNK) == data
     assert len(decoded) == len(sink.blocks)
-    assert sum(len(kept.raw) for kept in fresh._cache.values()) <= 300 * KIB
+    assert sum(len(block.raw) for block in fresh._kept._blocks.values()) <= 300 * KIB
     assert fresh.payload(content_id(datas[0]), Kind.CHUNK) == datas[0]
 
 

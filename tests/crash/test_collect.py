@@ -47,7 +47,7 @@ for round in range(100_000):
         for name, data in wanted.items():
             session.write(name, data)
             if dice.random() < 0.2:
-                session._make_durable()
+                session._supply.make_durable()
         version = session.commit()
     for name, data in wanted.items():
         assert store.read_bytes(f"{version.id.hex()}:{name}") == data, name

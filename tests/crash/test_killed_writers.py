@@ -135,7 +135,7 @@ def test_killed_writers_lose_nothing_beside_collections(tmp_path: Path) -> None:
         with store.session("kept") as session:
             session.add("early", b"begun before all" * 5000)
             session.add("staged", staged)
-            session._make_durable()
+            session._supply.make_durable()
             crowd = Crowd(tmp_path, dice)
             began = time.monotonic()
             try:

@@ -194,8 +194,9 @@ def test_a_rebuild_keeps_what_no_block_tells(database: Database) -> None:
 
 def short_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one byte of an id stand for it in the brief rows, so that many are alike."""
-    monkeypatch.setattr(derive, "BRIEF_ID_BYTES", 1)
-    monkeypatch.setattr(derive, "BRIEF_BYTES", 3)
+    for module in (derive, indexes):
+        monkeypatch.setattr(module, "BRIEF_ID_BYTES", 1)
+    monkeypatch.setattr(indexes, "BRIEF_BYTES", 3)
 
 
 @pytest.mark.parametrize("seed", range(5))

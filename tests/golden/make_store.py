@@ -2,7 +2,8 @@
 
     python -m tests.golden.make_store
 
-Writes `format-1-store/store.zip` (a `.cas` folder) and `store.json` beside it.
+Writes `format-1-indexes-2-store/store.zip` (a `.cas` folder) and `store.json` beside it. The one in
+`format-1-store` was made before, with the rows of version 1 of the indexes and without deltas.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import castore
 from castore import errors
 from castore.store.branches import create_branch
 
-HERE = Path(__file__).parent / "format-1-store"
+HERE = Path(__file__).parent / "format-1-indexes-2-store"
 SPEC = """\
 spec: weekly
 version: "1.0"
@@ -57,6 +58,13 @@ def fill(root: Path, store: castore.Store) -> None:
     (root / "rows.csv").write_text("a,b\n3,4\n")
     last = castore.Context(run="run-5")
     store.commit(spec=root / "weekly.spec.yaml", only=("rows",), context=last)
+    site = root / "site"
+    site.mkdir()
+    for number in range(300):
+        (site / f"{number:03}.html").write_text(f"page {number}\n")
+    store.commit("site=site", cwd=root, name="site", context=castore.Context(run="run-6"))
+    (site / "150.html").write_text("another page\n")
+    store.commit("site=site", cwd=root, name="site", context=castore.Context(run="run-7"))
     store.tag("first", "out@v1", by="ann@example.org")
     create_branch(store, "team/side", store.resolve("out@v1").version, by="ann@example.org")
 
@@ -79,6 +87,7 @@ def answers(store: castore.Store) -> dict[str, object]:
 def main() -> None:
     ticks = itertools.count(1_790_000_000_000_000, 1_000_000)
     dice = random.Random(7)
+    HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         with castore.init(root, now=lambda: next(ticks), entropy=dice.randbytes) as store:

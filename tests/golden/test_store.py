@@ -18,6 +18,31 @@ def test_there_is_a_golden_store() -> None:
     assert HERE in FORMATS
 
 
+def test_a_golden_store_has_deltas(tmp_path: Path) -> None:
+    with zipfile.ZipFile(HERE / "store.zip") as archive:
+        archive.extractall(tmp_path)
+    with castore.open(tmp_path) as store:
+        infos = store.database.read(lambda tables: [info for _, info in tables.block_infos()])
+        assert any(info.bases for info in infos)
+
+
+def test_older_rows_of_look_ups_are_brought_up_to_date_by_the_first_write(tmp_path: Path) -> None:
+    with zipfile.ZipFile(HERE.parent / "format-1-store" / "store.zip") as archive:
+        archive.extractall(tmp_path)
+    with castore.open(tmp_path) as store:
+        version = store.database.read(lambda tables: tables.indexes())
+        rows = store.database.read(lambda tables: tables.counts()["lookup"])
+        digest = next(e.digest for e in store.files("out@v1") if e.path.endswith("ä 7.txt")).hex()
+        found = list(store.find(digest=digest))
+        assert (version, len(found)) == (1, 2)
+        assert store.fsck().ok
+        store.pin("out@v1")
+        assert store.database.read(lambda tables: tables.indexes()) == 2
+        assert store.database.read(lambda tables: tables.counts()["lookup"]) == rows
+        assert list(store.find(digest=digest)) == found
+        assert store.fsck(full=True).ok
+
+
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
 def test_a_golden_store_answers_as_ever(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(folder / "store.zip") as archive:

@@ -93,7 +93,7 @@ def test_what_the_store_gave_up_leaves_the_backup_too(store: castore.Store, tmp_
     number = max(store.database.read(lambda tables: list(tables.block_numbers())))
     with store.session("c") as session:
         session.write("staged", random.Random(1).randbytes(70_000))
-        session._make_durable()
+        session._supply.make_durable()
     staged = max(store.database.read(lambda tables: list(tables.block_numbers())))
     assert staged > number
     store.backup(tmp_path / "copy")

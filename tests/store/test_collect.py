@@ -15,7 +15,7 @@ from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.ingest import Ingestor
 from castore.content.layouts import build_layout
 from castore.content.stamps import remember_all
-from castore.database import derive
+from castore.database import derive, indexes
 from castore.database.operations import Operation
 from castore.database.sink import StageSink
 from castore.database.tables import Removal
@@ -194,7 +194,7 @@ def test_incomplete_sets_are_given_up_when_told(store: castore.Store, tmp_path: 
 def test_a_living_session_is_not_given_up(store: castore.Store) -> None:
     with store.session("main") as session:
         session.write("a", b"x" * 30_000)
-        session._make_durable()
+        session._supply.make_durable()
         report = store.gc(grace=0, expire_partials=0)
         assert (report.dead, report.expired) == (0, ())
         session.commit()
@@ -397,7 +397,7 @@ def test_every_way_to_make_something_a_root_is_seen(
             for name, data in old.items():
                 session.write(name, data)
             if how == "stage":
-                session._make_durable()
+                session._supply.make_durable()
             else:
                 session.commit()
         return found
@@ -513,8 +513,9 @@ def test_ids_that_begin_alike_change_no_answer(
     store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of look-ups tell only how ids begin: here by one byte, so that many are alike."""
-    monkeypatch.setattr(derive, "BRIEF_ID_BYTES", 1)
-    monkeypatch.setattr(derive, "BRIEF_BYTES", 3)
+    for module in (derive, indexes):
+        monkeypatch.setattr(module, "BRIEF_ID_BYTES", 1)
+    monkeypatch.setattr(indexes, "BRIEF_BYTES", 3)
     grown(store, tmp_path)
     held: dict[bytes, set[tuple[bytes, str]]] = {}
     for version in store.log():

@@ -16,6 +16,7 @@ from castore.store.conformance import conform
 from castore.store.partials import list_partials
 from castore.store.selectors import tip
 from castore.store.session import Session
+from castore.store.supply import Supply
 
 SPEC = """\
 spec: weekly
@@ -86,20 +87,20 @@ def test_a_session_left_by_an_error_can_be_resumed_in_the_same_process(
 def test_the_first_error_is_told_when_the_stage_cannot_be_kept(
     store: castore.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Session) -> None:
+    def full(_: Supply) -> None:
         raise errors.StoreFull("no room")
 
     session = store.session("weekly", run="r1")
     session.write("b", "b1")
     monkeypatch.setattr(Session, "write", lambda *_: None)
-    monkeypatch.setattr(Session, "_make_durable", full)
+    monkeypatch.setattr(Supply, "make_durable", full)
     broken(session)
 
 
 def test_a_set_whose_stage_was_discarded_is_not_published(store: castore.Store) -> None:
     with store.session("weekly", run="r1") as session:
         session.write("a", "a1")
-        session._make_durable()
+        session._supply.make_durable()
         store.database.write(lambda tables: tables.drop_stage(session._id))
         with pytest.raises(errors.Conflict, match="was discarded while"):
             session.commit()
@@ -109,12 +110,12 @@ def test_a_set_whose_stage_was_discarded_is_not_published(store: castore.Store) 
 def test_a_refused_session_can_be_mended_and_committed(store: castore.Store, spec: Path) -> None:
     with store.session(spec=spec, run="r1") as session:
         session.write("a", "a1")
-        session._make_durable()
+        session._supply.make_durable()
         with pytest.raises(errors.IncompleteSet):
             session.commit()
         session.add_external("far", "https://example.org/x", ExternalContent())
         session.write("b", "{}")
-        session._make_durable()
+        session._supply.make_durable()
         assert session.commit().number == 1
     assert store.read_bytes("weekly:a") == b"a1"
 

@@ -189,7 +189,7 @@ def _coordinate(folder: str) -> None:
     with store.session("set", run="killed") as session:
         session.add("one", store.stage(b"taken"))
         store.stage(b"not taken")
-        session._make_durable()
+        session._supply.make_durable()
         os.kill(os.getpid(), signal.SIGKILL)
 
 

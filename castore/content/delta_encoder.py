@@ -1,0 +1,102 @@
+"""Writing deltas: new objects with what they are much like as the dictionary.
+
+The dictionary is raw content, as in `zstd --patch-from`. A delta is kept only where it is far
+smaller than the plain frame, and only after it was decoded again and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block, Codec, Member, encode_block
+from castore.content.codecs import compress, decompress
+from castore.content.encoder import encode_metadata, unlike
+from castore.content.sink import Batch, EncodedBlock
+from castore.model.ids import Id, Kind
+from castore.model.limits import BLOCK_BASES, DELTA_DEPTH, DICTIONARY_BYTES, ID_BYTES
+
+# A delta that is not below this share of the plain frame is not worth another block to read.
+_DELTA_KEEPS: Final = 0.6
+# What a block of its own takes beside its frame: header, member, rows.
+_BLOCK_COSTS: Final = 128
+
+
+class Base(NamedTuple):
+    """A stored object as a base: its id, its bytes, and the depth of the block it lies in."""
+
+    id: Id
+    payload: bytes
+    depth: int
+
+
+def encode_delta(
+    objects: Sequence[tuple[Kind, Id, bytes]], bases: Sequence[Base]
+) -> EncodedBlock | None:
+    """One delta block of these objects on these bases, in order; None where that gains too little.
+
+    Objects are all content or all metadata, and neither manifests nor notes. Also None beyond the
+    bounds of a delta: 512 bases, 8 MiB of them, a depth of 128. Raises InvalidInput for a block
+    that the format does not allow, CorruptObject if it cannot be read back.
+    """
+    dictionary = b"".join([base.payload for base in bases])
+    depth = 1 + max((base.depth for base in bases), default=0)
+    if not 0 < len(dictionary) <= DICTIONARY_BYTES or len(bases) > BLOCK_BASES:
+        return None
+    if depth > DELTA_DEPTH:
+        return None
+    raw = b"".join([payload for _, _, payload in objects])
+    frame = compress(raw, dictionary)
+    plain = min(len(raw), len(compress(raw)))
+    if len(frame) + ID_BYTES * len(bases) + _BLOCK_COSTS >= _DELTA_KEEPS * plain:
+        return None
+    members = tuple([Member(id, kind, len(payload)) for kind, id, payload in objects])
+    if decompress(frame, len(raw), dictionary, where="the delta just encoded") != raw:
+        raise unlike(members[0].id)
+    ids = tuple([base.id for base in bases])
+    block = Block(
+        codec=Codec.DELTA,
+        metadata=members[0].kind is not Kind.CHUNK,
+        depth=depth,
+        raw_size=len(raw),
+        bases=ids,
+        members=members,
+        frame=frame,
+    )
+    return EncodedBlock(encode_block(block), members, len(raw), ids)
+
+
+def encode_on_bases(
+    objects: Sequence[tuple[Kind, Id, bytes]], bases: dict[Id, Base]
+) -> list[EncodedBlock]:
+    """A metadata block of these objects; those that gain by their base are in one each instead.
+
+    So reading one decodes that and what it rests on, not what changed beside it. `bases`, by the
+    ids of the objects, are taken out of their table.
+    """
+    deltas: list[EncodedBlock] = []
+    plain: list[tuple[Kind, Id, bytes]] = []
+    for item in objects:
+        base = bases.pop(item[1], None)
+        delta = encode_delta([item], [base]) if base is not None else None
+        if delta is not None:
+            deltas.append(delta)
+        else:
+            plain.append(item)
+    return deltas + encode_metadata(plain) if plain else deltas
+
+
+def write_in_full(batch: Batch, vanished: Set[Id]) -> None:
+    """Put plain blocks in the place of the deltas of a batch that have a base in `vanished`.
+
+    For deltas of indexed objects, whose bytes the batch has.
+    """
+    payloads = {id: payload for _, id, payload in batch.indexed}
+    blocks: list[EncodedBlock] = []
+    for block in batch.blocks:
+        if vanished.isdisjoint(block.bases):
+            blocks.append(block)
+        else:
+            objects = [(member.kind, member.id, payloads[member.id]) for member in block.members]
+            blocks += encode_metadata(objects)
+    batch.blocks[:] = blocks

@@ -1,0 +1,122 @@
+"""The folder that a new one is likely to be much like: where its pages find their bases.
+
+A new page goes with the old one that covers the same folder, level and first name. Only what leads
+there is read, so the work is that of the pages that changed, not of the folder.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from castore.content.blocks import decode_block
+from castore.content.delta_encoder import Base
+from castore.content.deltas import Load, block_place
+from castore.content.reader import ObjectReader
+from castore.errors import CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat
+from castore.model.ids import Id
+from castore.model.pages import TREE, Entry, TreePage, decode_tree, tree_head, tree_level
+
+PAGE_DEPTH: Final = 16
+"""How deep deltas of pages lie at most: reading one costs about 0.06 ms for each below it."""
+_KEPT_PAGES: Final = 64
+_KEPT_FOLDERS: Final = 4096
+
+
+class _Kept(NamedTuple):
+    page: TreePage
+    names: list[bytes]
+
+
+class EarlierFolder:
+    """Finds bases in one stored folder; nothing is read, `find_root` included, before it is asked.
+
+    What is damaged or was collected is no base, and no error. `load` finds what `reader` reads.
+    """
+
+    def __init__(
+        self, reader: ObjectReader, load: Load, find_root: Callable[[], Id | None]
+    ) -> None:
+        self._reader = reader
+        self._load = load
+        self._find_root = find_root
+        self._kept: OrderedDict[Id, _Kept] = OrderedDict()
+        self._folders: dict[str, Id | None] = {}
+
+    def base_of(self, folder: str, id: Id, payload: bytes) -> Base | None:
+        """A base for a new page of the folder at this path ("" or ending in `/`), if there is one.
+
+        One that lies too deep is passed over for the block without bases below it.
+        """
+        level, first = tree_head(payload)
+        try:
+            root = self._folder(folder)
+            found = self._covering(root, level, first) if root else None
+            return self._as_base(*found) if found and found[0] != id else None
+        except (CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat):
+            return None
+
+    def _folder(self, path: str) -> Id | None:
+        """The root page of the old folder at this path."""
+        if path in self._folders:
+            return self._folders[path]
+        found = self._find_root() if not path else self._below(path)
+        if len(self._folders) >= _KEPT_FOLDERS:
+            self._folders.clear()
+        self._folders[path] = found
+        return found
+
+    def _below(self, path: str) -> Id | None:
+        above, _, name = path[:-1].rpartition("/")
+        root = self._folder(above + "/" if above else "")
+        if root is None:
+            return None
+        wanted = name.encode()
+        found = self._covering(root, 0, wanted)
+        if found is None:
+            return None
+        page, names = self._decoded(*found)
+        at = bisect_right(names, wanted) - 1
+        entry = page.entries[at] if at >= 0 else None
+        if not isinstance(entry, Entry) or entry.name != wanted or entry.kind != TREE:
+            return None
+        return entry.id
+
+    def _covering(self, root: Id, level: int, first: bytes) -> tuple[Id, bytes] | None:
+        """The page of this level in a folder in which a row of this name would stand."""
+        id, payload = root, self._reader.tree_page(root)
+        above = tree_level(payload)
+        while above > level:
+            page, names = self._decoded(id, payload)
+            id = page.entries[max(bisect_right(names, first) - 1, 0)].id
+            payload = self._reader.tree_page(id)
+            if tree_level(payload) != above - 1:
+                return None
+            above -= 1
+        return (id, payload) if above == level else None
+
+    def _decoded(self, id: Id, payload: bytes) -> _Kept:
+        kept = self._kept.get(id)
+        if kept is None:
+            page = decode_tree(payload)
+            kept = self._kept[id] = _Kept(page, [row.name for row in page.entries])
+            if len(self._kept) > _KEPT_PAGES:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(id)
+        return kept
+
+    def _as_base(self, id: Id, payload: bytes) -> Base | None:
+        stored = self._load(id)
+        block = decode_block(stored.block, block_place(stored.block_number))
+        if block.depth < PAGE_DEPTH:
+            return Base(id, payload, block.depth)
+        while block.depth:
+            if len(block.bases) != 1:
+                return None
+            id = block.bases[0]
+            stored = self._load(id)
+            block = decode_block(stored.block, block_place(stored.block_number))
+        return Base(id, self._reader.tree_page(id), 0)

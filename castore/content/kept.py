@@ -1,0 +1,58 @@
+"""Decoded blocks that are kept for a while: neighbours and bases are read together."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block
+from castore.model.ids import Id
+from castore.model.limits import MIB
+
+KEPT_BYTES: Final = 16 * MIB
+
+
+class Decoded(NamedTuple):
+    """A block decoded: the ids of its members, where each begins, and the raw bytes."""
+
+    ids: tuple[Id, ...]
+    starts: list[int]
+    raw: bytes
+
+    def member(self, slot: int, id: Id) -> bytes | None:
+        """The bytes of member `slot`, not compared with its id; None if it is not this one."""
+        if not 0 <= slot < len(self.ids) or self.ids[slot] != id:
+            return None
+        return self.raw[self.starts[slot] : self.starts[slot + 1]]
+
+
+class KeptBlocks:
+    """The blocks decoded last, by number, up to 16 MiB; safe for use by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[int, Decoded] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, number: int) -> Decoded | None:
+        """The block of this number, if it is still kept."""
+        with self._lock:
+            found = self._blocks.get(number)
+            if found is not None:
+                self._blocks.move_to_end(number)
+            return found
+
+    def keep(self, number: int, block: Block, raw: bytes) -> Decoded:
+        """Keep a block and its raw bytes in the place of those not asked for the longest."""
+        starts = list(accumulate([member.size for member in block.members], initial=0))
+        decoded = Decoded(tuple([member.id for member in block.members]), starts, raw)
+        with self._lock:
+            if number not in self._blocks:
+                self._blocks[number] = decoded
+                self._bytes += len(raw)
+            while self._bytes > KEPT_BYTES:
+                _, dropped = self._blocks.popitem(last=False)
+                self._bytes -= len(dropped.raw)
+        return decoded

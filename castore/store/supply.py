@@ -1,0 +1,95 @@
+"""Supply: what a session is given becomes stored content, under one stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from castore.content.earlier import EarlierFolder
+from castore.content.globs import match_glob, split_glob
+from castore.content.ingest import Ingestor
+from castore.database.sink import StageSink, StatCache
+from castore.model.artifact_set import Content, TreeContent
+from castore.model.ids import Id
+from castore.store.selectors import tip
+from castore.store.staging import Given, Staged, store_content, take
+from castore.store.store import Store
+
+# How long artifacts may be staged in memory only, in microseconds.
+DURABLE_EVERY: Final = 1_000_000
+
+
+class Supply:
+    """The ingestor of a session with its sink and cache; `taken` is what workers had staged.
+
+    Folders that changed are stored as deltas of the artifact of the same name at the branch's tip.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        branch: str,
+        session: bytes,
+        header: bytes,
+        *,
+        progress: Callable[[int], None] | None = None,
+        links: str = "refuse",
+    ) -> None:
+        self._store = store
+        self._branch = branch
+        self._links = links
+        self._durable_at = store.now()
+        self.taken: list[Staged] = []
+        self.cache = StatCache(store.database)
+        self.sink = StageSink(store.database, session, header=header, cache=self.cache)
+        self.ingestor = Ingestor(self.sink, cache=self.cache, progress=progress)
+
+    def add(self, name: str, given: Given) -> tuple[Content, bytes]:
+        """Store the content of an artifact; its first bytes where they are at hand."""
+        if isinstance(given, Staged):
+            content = take(self._store, name, given)
+            self.taken.append(given)
+            return content, given.head
+        return store_content(self.ingestor, given, self._links, self._earlier(name))
+
+    def add_matching(self, name: str, base: Path, pattern: str) -> TreeContent | None:
+        """Store the files below `base` that match a glob; None where its folder is not there."""
+        place, rest = split_glob(pattern)
+        if not (base / place).is_dir():
+            return None
+        return self.ingestor.add_folder(
+            base / place, links=self._links, only=match_glob(rest), earlier=self._earlier(name)
+        )
+
+    def keep(self) -> None:
+        """Make what is staged durable if that was not done for a while."""
+        if self._store.now() - self._durable_at > DURABLE_EVERY:
+            self.make_durable()
+
+    def make_durable(self) -> None:
+        """Write what is staged, so that a killed process does not have to make it again."""
+        self.ingestor.flush()
+        self.sink.write_entries()
+        self._durable_at = self._store.now()
+
+    def lost_support(self) -> bool:
+        """Whether a collector took what the unwritten batch needs, such as a cached file."""
+        needs = self.ingestor.pending().needs()
+        return bool(needs - self.sink.known(list(needs)))
+
+    def settle(self) -> None:
+        """Take note that everything staged was written with its version."""
+        self.ingestor.settle()
+        self.cache.written()
+        self.sink.discard()
+
+    def _earlier(self, name: str) -> EarlierFolder:
+        def find_root() -> Id | None:
+            version = tip(self._store, self._branch)
+            artifacts = self._store.set_of(version).artifacts if version is not None else ()
+            found = (artifact.content for artifact in artifacts if artifact.name == name)
+            content = next(found, None)
+            return content.id if isinstance(content, TreeContent) else None
+
+        return EarlierFolder(self._store.reader, self._store.database.load, find_root)
