@@ -28,7 +28,7 @@ SPARED = (
 LOG_LOADS = {
     "castore.spec.": {"faults"},
     "castore.content.": {
-        "blocks", "codecs", "deltas", "layouts", "paging", "reader", "sink", "trees",
+        "blocks", "codecs", "deltas", "kept", "layouts", "paging", "reader", "sink", "trees",
     },
     "castore.store.": {
         "context", "history", "moments", "opening", "records", "selectors", "standing", "store",
