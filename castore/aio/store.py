@@ -14,7 +14,6 @@ from castore.database.operations import Operation
 from castore.model.fields import MetaValue
 from castore.store.backup import BackupReport
 from castore.store.checkout import Checkout
-from castore.store.collect import GRACE
 from castore.store.collect_report import CollectReport
 from castore.store.context import Context
 from castore.store.diff import SetDiff
@@ -198,12 +197,12 @@ class AsyncStore:
     async def gc(
         self,
         *,
-        grace: int = GRACE,
+        grace: int | None = None,
         expire_partials: int | None = None,
         dry_run: bool = False,
         by: str = "",
     ) -> CollectReport:
-        """Free what nothing keeps; `grace` and `expire_partials` are microseconds."""
+        """Free what nothing keeps; ages are microseconds, `grace` None is as configured."""
         return await self.run(
             Store.gc, grace=grace, expire_partials=expire_partials, dry_run=dry_run, by=by
         )

@@ -11,6 +11,7 @@ from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
 from castore.cli.invocation import Invocation
 from castore.errors import InvalidInput, NotFound, RefNotFound, StoreNotFound
+from castore.store.config import CONFIG_FILE
 from castore.store.opening import FOLDER, is_store, open_store
 from castore.store.selectors import Resolved, branch_names, resolve
 from castore.store.store import Store
@@ -21,13 +22,25 @@ _LISTED: Final = 10
 
 @contextmanager
 def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
-    """The store that is meant, closed at the end; `spec` is --spec. Raises StoreNotFound."""
-    store = open_store(store_place(call, spec))
+    """The store that is meant, closed at the end; `spec` is --spec.
+
+    Raises StoreNotFound, InvalidInput for a malformed `config.toml`: no command passes over that.
+    """
+    store = open_store(store_place(call, spec), user_config=user_config)
     try:
         call.output.detail(f"store: {store.folder}")
+        store.own_config()
         yield store
     finally:
         store.close()
+
+
+def user_config() -> Path:
+    """The file in which the user configures all stores, whether it is there or not."""
+    # Loaded where a setting is asked for: it takes longer than opening a store.
+    import platformdirs
+
+    return platformdirs.user_config_path("castore", appauthor=False) / CONFIG_FILE
 
 
 def store_place(call: Invocation, spec: str = "") -> Path:

@@ -30,12 +30,10 @@ from castore.store.collect_report import (
     Reason,
     Tally,
 )
-from castore.store.collect_roots import Roots
+from castore.store.collect_roots import Roots, grace_of
 from castore.store.collect_sweep import READ_BUDGET, Disturbed, Sweep, check_epoch
 from castore.store.store import Store
 
-GRACE: Final = 30 * 86_400_000_000
-"""How long the operation log keeps what its entries name, in microseconds."""
 _ATTEMPTS: Final = 8
 _SLICE_ROWS: Final = 100_000
 _SLICE_BLOCKS: Final = 256
@@ -45,12 +43,13 @@ _SLICE_BLOCKS: Final = 256
 class CollectRequest:
     """How to collect: `grace` and `expire_partials` are microseconds.
 
-    What the operation log names within `grace` stays; 0 keeps nothing for its sake. Incomplete sets
+    What the operation log names within `grace` (None: as configured) stays; 0 keeps nothing for its
+    sake. Incomplete sets
     that are older than `expire_partials` and that nobody works on are given up first; None: none.
     The cache of files keeps about `cache_files` files, the newest. `by` is for the operation log.
     """
 
-    grace: int = GRACE
+    grace: int | None = None
     expire_partials: int | None = None
     dry_run: bool = False
     cache_files: int = CACHE_FILES
@@ -64,6 +63,7 @@ def collect(store: Store, request: CollectRequest) -> CollectReport:
     `castore.store.collect_map`. Raises CorruptObject for a damaged store, of which nothing is
     removed, and Locked when other collections keep getting in between.
     """
+    grace = grace_of(store, request.grace)
     given_up = Expired()
     if request.expire_partials is not None:
         given_up = expired_partials(store, store.now() - request.expire_partials)
@@ -71,7 +71,7 @@ def collect(store: Store, request: CollectRequest) -> CollectReport:
             expire(store, given_up, by=request.by)
     for _ in range(_ATTEMPTS):
         try:
-            return _Collection(store, request, given_up).run()
+            return _Collection(store, request, grace, given_up).run()
         except Disturbed:
             continue
     raise Locked(f"{store.folder}: other collections are under way", fix="wait for them")
@@ -80,10 +80,13 @@ def collect(store: Store, request: CollectRequest) -> CollectReport:
 class _Collection:
     """One attempt: map, mark, census, sweep."""
 
-    def __init__(self, store: Store, request: CollectRequest, given_up: Expired) -> None:
+    def __init__(
+        self, store: Store, request: CollectRequest, grace: int, given_up: Expired
+    ) -> None:
         self._store = store
         self._database = store.database
         self._request = request
+        self._grace = grace
         self._given_up = given_up
         self._epoch = self._database.read(lambda tables: tables.gc_epoch())
 
@@ -120,8 +123,8 @@ class _Collection:
                 break
         live = LiveMap(places, limit)
         request = self._request
-        since = self._store.now() - request.grace if request.grace else None
-        without = self._given_up.names(refs=not request.grace) if request.dry_run else ()
+        since = self._store.now() - self._grace if self._grace else None
+        without = self._given_up.names(refs=not self._grace) if request.dry_run else ()
         marker = Marker(live, Roots(since, without))
         cut = marker.cut = []
         self._walk(marker)
@@ -167,7 +170,7 @@ class _Collection:
         detail = {
             "dead_bytes": report.dead,
             "freed_bytes": report.freed,
-            "grace": self._request.grace,
+            "grace": self._grace,
             "objects": sum(reason.objects for reason in report.reasons),
         }
         tables.append_operation("gc", at=self._store.now(), by=self._request.by, detail=detail)

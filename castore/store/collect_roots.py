@@ -10,7 +10,10 @@ from castore.database.reading import Reading
 from castore.model.artifact_set import Artifact, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.store.stages import decode_staged
+from castore.store.store import Store
 
+GRACE: Final = 30 * 86_400_000_000
+"""How long the operation log keeps what its entries name, in microseconds, unless configured."""
 # Entries of the log are almost in order of their times: clocks differ, transactions overtake.
 _OUT_OF_ORDER: Final = 1000
 
@@ -67,6 +70,13 @@ class Roots:
             if self._entries.get((session, name)) != payload:
                 self._entries[session, name] = payload
                 yield from content_ids(decode_staged(payload))
+
+
+def grace_of(store: Store, given: int | None) -> int:
+    """The grace that was given, else the configured `gc.grace`, else 30 days; in microseconds."""
+    if given is None:
+        given = store.config().grace
+    return GRACE if given is None else given
 
 
 def content_ids(artifact: Artifact) -> Iterator[Id]:

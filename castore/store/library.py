@@ -16,7 +16,7 @@ from castore.model.names import check_branch
 from castore.store import branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
 from castore.store.checkout import Checkout, checkout
-from castore.store.collect import GRACE, CollectRequest, collect
+from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
@@ -256,12 +256,12 @@ class Store(OpenStore):
     def gc(
         self,
         *,
-        grace: int = GRACE,
+        grace: int | None = None,
         expire_partials: int | None = None,
         dry_run: bool = False,
         by: str = "",
     ) -> CollectReport:
-        """Free what nothing keeps; `grace` and `expire_partials` are microseconds.
+        """Free what nothing keeps; ages are microseconds, `grace` None is as configured.
 
         See `castore.store.collect.CollectRequest`. Raises CorruptObject, Locked.
         """

@@ -56,6 +56,16 @@ def parse_moment(text: str, now: int, *, end_of_day: bool = False) -> int:
     )
 
 
+def parse_age(text: str) -> int:
+    """The microseconds meant by `30d`, `12h`, `2w`, or `0`; raises InvalidInput."""
+    ago = re.match(_AGO, text)
+    if ago:
+        return int(ago[1]) * _SECONDS[ago[2]] * 1_000_000
+    if text == "0":
+        return 0
+    raise InvalidInput(f"{text!r} is not an age: use 30d, 12h or 2w", value=text)
+
+
 def _from_match(match: re.Match[str]) -> int:
     year, month, day, hour, minute = (int(match[i]) for i in range(1, 6))
     micro = int((match[7] or "0").ljust(6, "0"))

@@ -10,11 +10,15 @@ from typing import Final
 
 from castore.database.environment import Database
 from castore.errors import InvalidInput, StoreNotFound
+from castore.store.config import CONFIG_FILE
 from castore.store.store import Store
 
 FOLDER: Final = ".cas"
 _CONFIG: Final = """\
-# castore's configuration of this store; ~/.config/castore/config.toml is read after it.
+# castore's configuration of this store; what it does not say, ~/.config/castore/config.toml does.
+#
+# [gc]
+# grace = "30d"
 #
 # [identity."reviewer@example.org"]
 # kind = "person"
@@ -47,7 +51,7 @@ def init_store(
     else:
         database = Database.open(home)
     _write_if_absent(home / ".gitignore", "*\n")
-    _write_if_absent(home / "config.toml", _CONFIG)
+    _write_if_absent(home / CONFIG_FILE, _CONFIG)
     return Store(database, now=now, entropy=entropy), created
 
 
@@ -56,9 +60,11 @@ def open_store(
     *,
     now: Callable[[], int] = clock,
     entropy: Callable[[int], bytes] = os.urandom,
+    user_config: Callable[[], Path] | None = None,
 ) -> Store:
     """The store at `where`: a `.cas` folder, or a folder to walk up from; raises StoreNotFound."""
-    return Store(Database.open(find_store(where)), now=now, entropy=entropy)
+    database = Database.open(find_store(where))
+    return Store(database, now=now, entropy=entropy, user_config=user_config)
 
 
 def find_store(where: str | os.PathLike[str]) -> Path:

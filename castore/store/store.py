@@ -11,6 +11,7 @@ from castore.content.reader import ObjectReader
 from castore.database.environment import Database
 from castore.model.artifact_set import ArtifactSet
 from castore.model.ids import Id
+from castore.store.config import CONFIG_FILE, Config, read_config
 from castore.store.version import Version
 
 
@@ -18,14 +19,21 @@ class Store:
     """An open store; safe to share between threads, never across a fork.
 
     `now` gives microseconds UTC, `entropy(n)` n random bytes; both may be replaced for tests.
+    `user_config` gives the file that its user configures all stores in.
     """
 
     def __init__(
-        self, database: Database, *, now: Callable[[], int], entropy: Callable[[int], bytes]
+        self,
+        database: Database,
+        *,
+        now: Callable[[], int],
+        entropy: Callable[[int], bytes],
+        user_config: Callable[[], Path] | None = None,
     ) -> None:
         self.database = database
         self.now = now
         self.entropy = entropy
+        self._user_config = user_config
         self.reader = ObjectReader(database.load, database.load_all)
 
     @property
@@ -37,6 +45,18 @@ class Store:
     def root(self) -> Path:
         """The folder that holds the `.cas` folder; recorded paths are relative to it."""
         return self.database.folder.parent
+
+    def config(self) -> Config:
+        """What is configured now, by the store and where it says nothing by its user.
+
+        Raises InvalidInput for a file that is malformed.
+        """
+        ours = self.own_config()
+        return ours.over(read_config(self._user_config())) if self._user_config else ours
+
+    def own_config(self) -> Config:
+        """What the store itself configures; raises InvalidInput."""
+        return read_config(self.folder / CONFIG_FILE)
 
     def version(self, id: Id, branch: str = "") -> Version:
         """The version with this id; raises ObjectNotFound, CorruptObject."""

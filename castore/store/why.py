@@ -20,8 +20,7 @@ from castore.model.ids import Id, Kind, parse_id
 from castore.model.limits import PREFIX_MIN
 from castore.model.note import decode_note
 from castore.model.pages import Entry, decode_layout, decode_tree
-from castore.store.collect import GRACE
-from castore.store.collect_roots import content_ids
+from castore.store.collect_roots import content_ids, grace_of
 from castore.store.selectors import resolve
 from castore.store.stages import staged_sessions
 from castore.store.store import Store
@@ -69,11 +68,11 @@ class Why:
         }
 
 
-def why(store: Store, text: str, *, grace: int = GRACE) -> Why:
+def why(store: Store, text: str, *, grace: int | None = None) -> Why:
     """What keeps what `text` means: a version, an artifact, an id or digest or its beginning.
 
-    `grace` is that of the collection asked about, in microseconds. Raises RefNotFound, Ambiguous,
-    InvalidInput if too much holds the object.
+    `grace` is that of the collection asked about, in microseconds; None: as configured. Raises
+    RefNotFound, Ambiguous, InvalidInput if too much holds the object.
     """
     return explain(store, meant(store, text), grace=grace)
 
@@ -124,7 +123,7 @@ def _entries(store: Store, page: Id) -> Iterator[Entry]:
             yield from _entries(store, row.id)
 
 
-def explain(store: Store, id: Id, *, grace: int = GRACE) -> Why:
+def explain(store: Store, id: Id, *, grace: int | None = None) -> Why:
     """What keeps an object of this store; breadth first upwards, so the chain is a shortest.
 
     The operation log, which lets go in time, is told only where nothing else keeps it.
@@ -132,7 +131,7 @@ def explain(store: Store, id: Id, *, grace: int = GRACE) -> Why:
     row = store.database.read(lambda tables: tables.object_row(id))
     if row is None or row.state is not State.STORED:
         raise RefNotFound(f"{id.hex()} is not stored", fix="cas find --digest DIGEST")
-    roots, logged = _roots(store), _logged_roots(store, grace)
+    roots, logged = _roots(store), _logged_roots(store, grace_of(store, grace))
     below: dict[Id, Id] = {id: b""}
     level = [id]
     for_now = b""

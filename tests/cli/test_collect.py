@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.conftest import Cas
+import pytest
+
+from tests.cli.conftest import Cas, write
 
 
 def test_a_deleted_branch_is_told_then_freed(cas: Cas, two: Path) -> None:
@@ -63,3 +65,31 @@ def test_why_of_an_artifact_a_digest_and_nothing(cas: Cas, two: Path) -> None:
     assert cas("why", told["id"][:10], "--json").json == told
     cas("why", "0" * 64, code=3)
     cas("why", "nope", code=3)
+
+
+def test_the_configured_grace(cas: Cas, two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(Path("mine").absolute()))
+    write("mine/castore/config.toml", "[gc]\ngrace = 0\n")
+    cas("branch", "-d", "out")
+    assert cas("gc", "-n", "--json").json["dead_bytes"] > 0
+    assert cas("gc", "-n", "--grace", "1d", "--json").json["dead_bytes"] == 0
+    write(".cas/config.toml", '[gc]\ngrace = "1d"\n')
+    assert cas("gc", "-n", "--json").json["dead_bytes"] == 0
+
+
+def test_a_malformed_configuration_is_an_error_everywhere(
+    cas: Cas, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(".cas/config.toml", "# mine\n[gc]\ngrace 30d\n").absolute()
+    for command in (["log"], ["status"], ["gc", "-n"], ["fsck"], ["commit", "out"]):
+        told = cas(*command, code=2)
+        assert told.err.startswith(f"error: {file} line 3: not TOML: expected '='")
+        assert f"try:   edit {file} line 3: write KEY" in told.err
+        assert told.out == ""
+    error = cas("log", "--json", code=2).error
+    assert (error["error"], error["where"], error["line"]) == ("InvalidInput", str(file), 3)
+    file.unlink()
+    cas("log")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(Path("mine").absolute()))
+    mine = write("mine/castore/config.toml", "[gc]\ngrase = 0\n").absolute()
+    assert f"{mine} line 2: there is no setting 'gc.grase'" in cas("gc", code=2).err

@@ -9,7 +9,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
-from castore.store.collect import GRACE, CollectRequest, collect
+from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.moments import parse_moment
 from castore.store.store import Store
@@ -23,7 +23,12 @@ from castore.store.store import Store
     ],
 )
 @click.option("-n", "--dry-run", is_flag=True, help="say what would go, change nothing")
-@click.option("--grace", default="", metavar="AGE", help="keep what the log names that long (30d)")
+@click.option(
+    "--grace",
+    default="",
+    metavar="AGE",
+    help="keep what the log names that long",
+)
 @click.option("--expire-partials", default="", metavar="AGE", help="give up older incomplete sets")
 @click.pass_obj
 def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str) -> None:
@@ -34,7 +39,7 @@ def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str) -
     """
     with opened(call) as store:
         request = CollectRequest(
-            grace=_age(store, grace) if grace else GRACE,
+            grace=_age(store, grace) if grace else None,
             expire_partials=_age(store, expire_partials) if expire_partials else None,
             dry_run=dry_run,
             by=actor(call),

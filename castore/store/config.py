@@ -1,0 +1,228 @@
+"""Configuration: `config.toml` of a store, and for what that leaves open the one of its user.
+
+    [gc]
+    grace = "30d"                         # an age: 30d, 12h, 2w; or 0
+
+    [identity."reviewer@example.org"]     # case does not matter
+    kind = "person"                       # or "agent"
+    keys = ["ssh-ed25519 AAAA..."]        # public keys, as in authorized_keys
+
+A key that castore does not know is an error, since what it was meant to change would stay as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from castore.errors import InvalidInput
+from castore.model.limits import KIB
+from castore.model.names import near_names
+from castore.store.moments import parse_age
+
+CONFIG_FILE: Final = "config.toml"
+_BYTES_MAX: Final = 256 * KIB
+_KINDS: Final = ("person", "agent")
+_PLACE: Final = r" \(at (?:line (\d+), column \d+|end of document)\)\Z"
+
+_Path: TypeAlias = tuple[str, ...]
+
+
+class KnownIdentity(NamedTuple):
+    """An identity somebody vouches for: a person or an agent, and its public SSH keys."""
+
+    kind: Literal["person", "agent"] = "person"
+    keys: tuple[str, ...] = ()
+
+
+class Config(NamedTuple):
+    """What is configured; `grace` is microseconds, None where nothing is said.
+
+    `identities` are by name, in lower case.
+    """
+
+    grace: int | None = None
+    identities: Mapping[str, KnownIdentity] = MappingProxyType({})
+
+    def over(self, other: Config) -> Config:
+        """This, and what only the other says; an identity is taken from one of them as a whole."""
+        return Config(
+            other.grace if self.grace is None else self.grace,
+            {**other.identities, **self.identities},
+        )
+
+
+class _Fault(NamedTuple):
+    """What is wrong at a key; `fix` is an edit."""
+
+    path: _Path
+    message: str
+    fix: str
+
+
+def read_config(file: Path) -> Config:
+    """The configuration in a file, an empty one if there is no file; raises InvalidInput."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_BYTES_MAX + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return Config()
+    except OSError as error:
+        raise InvalidInput(f"{str(file)!r} cannot be read: {error.strerror}") from None
+    return parse_config(data, str(file))
+
+
+def parse_config(data: bytes, where: str) -> Config:
+    """The configuration written as `data`; `where` names it in messages.
+
+    Raises InvalidInput: every fault in the message, `where` and `line` of the first as attributes.
+    """
+    if len(data) > _BYTES_MAX:
+        raise InvalidInput(f"{where!r} has more than {_BYTES_MAX} bytes", where=where)
+    if all(line.lstrip()[:1] in (b"", b"#") for line in data.splitlines()):
+        return Config()
+    text, table = _table(data, where)
+    faults: list[_Fault] = []
+    config = _Reader(faults).read(table)
+    if faults:
+        raise _invalid(where, [(_line(text, fault.path), fault) for fault in faults])
+    return config
+
+
+def _table(data: bytes, where: str) -> tuple[str, dict[str, Any]]:
+    # Not loaded for a file that says nothing: it takes longer than reading a page of history.
+    import tomllib
+
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _invalid(where, [(line, _Fault((), "not UTF-8", "save it as UTF-8"))]) from None
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        place = re.search(_PLACE, said)
+        line = int(place[1]) if place and place[1] else text.rstrip("\n").count("\n") + 1
+        message = re.sub(_PLACE, "", said)
+        message = f"not TOML: {message[:1].lower()}{message[1:]}"
+        fix = 'write KEY = "VALUE" below a [TABLE]; a comment begins with #'
+        raise _invalid(where, [(line, _Fault((), message, fix))]) from None
+    except RecursionError:
+        raise _invalid(where, [(1, _Fault((), "not TOML: nested too deep", ""))]) from None
+
+
+class _Reader:
+    """Takes a parsed file apart, and notes every fault."""
+
+    def __init__(self, faults: list[_Fault]) -> None:
+        self._faults = faults
+
+    def read(self, table: dict[str, Any]) -> Config:
+        found = {
+            key: self._mapping((key,), value)
+            for key, value in self._known((), table, ("gc", "identity"))
+        }
+        grace = None
+        for key, value in self._known(("gc",), found.get("gc", {}), ("grace",)):
+            grace = self._age(("gc", key), value)
+        return Config(grace, dict(self._identities(found.get("identity", {}))))
+
+    def _identities(self, table: dict[str, Any]) -> Iterator[tuple[str, KnownIdentity]]:
+        seen: set[str] = set()
+        for name, value in table.items():
+            path = ("identity", name)
+            if name.lower() in seen:
+                self._fault(path, f"identity {name!r} stands here twice", "keep one of them")
+            seen.add(name.lower())
+            if not isinstance(value, dict):
+                fix = f'[identity."{name}"] on a line of its own, kind and keys below it'
+                self._fault(path, "an identity is a table", fix)
+                continue
+            kind: Literal["person", "agent"] = "person"
+            keys: tuple[str, ...] = ()
+            for key, item in self._known(path, value, ("kind", "keys")):
+                if key == "keys":
+                    keys = self._texts((*path, key), item)
+                elif item in _KINDS:
+                    kind = item
+                else:
+                    self._fault(
+                        (*path, key), f"kind is person or agent, not {item!r}", 'kind = "person"'
+                    )
+            yield name.lower(), KnownIdentity(kind, keys)
+
+    def _known(
+        self, path: _Path, table: dict[str, Any], known: tuple[str, ...]
+    ) -> Iterator[tuple[str, Any]]:
+        for key, value in table.items():
+            if key in known:
+                yield key, value
+                continue
+            name = ".".join((*path, key))
+            hint = near_names(key, known)
+            fix = f"remove it, or use {', '.join(known)}"
+            self._fault((*path, key), f"there is no setting {name!r}{hint}", fix)
+
+    def _mapping(self, path: _Path, value: object) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self._fault(path, f"{path[-1]!r} is a table", f"[{path[-1]}] on a line of its own")
+        return {}
+
+    def _texts(self, path: _Path, value: object) -> tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self._fault(path, f"{path[-1]!r} is a list of texts", f'{path[-1]} = ["…", "…"]')
+        return ()
+
+    def _age(self, path: _Path, value: object) -> int | None:
+        try:
+            if isinstance(value, str) or (type(value) is int and value == 0):
+                return parse_age(str(value))
+        except InvalidInput:
+            pass
+        name = ".".join(path)
+        message = f"{name} is an age such as 30d, 12h or 0, not {value!r}"
+        self._fault(path, message, f'{path[-1]} = "30d"')
+        return None
+
+    def _fault(self, path: _Path, message: str, fix: str) -> None:
+        self._faults.append(_Fault(path, message, fix))
+
+
+def _line(text: str, path: _Path) -> int:
+    """The line from which on the parsed text holds this key; the last one if that is not found."""
+    import tomllib
+
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if path[-1] not in line:
+            continue
+        try:
+            table: Any = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:
+            # A value that goes on below begins behind its key.
+            if line.lstrip(" \t\"'").startswith(path[-1]):
+                return number
+            continue
+        for key in path:
+            table = table.get(key) if isinstance(table, dict) else None
+        if table is not None:
+            return number
+    return len(lines)
+
+
+def _invalid(where: str, faults: list[tuple[int, _Fault]]) -> InvalidInput:
+    faults.sort(key=lambda item: item[0])
+    line, first = faults[0]
+    more = [f"line {at}: {fault.message}" for at, fault in faults[1:]]
+    return InvalidInput(
+        "\n".join([f"{where} line {line}: {first.message}", *more]),
+        fix=f"edit {where} line {line}: {first.fix}" if first.fix else "",
+        where=where,
+        line=line,
+    )
