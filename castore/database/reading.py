@@ -18,16 +18,8 @@ from castore.model.ids import Id, Kind
 from castore.model.limits import ID_BYTES
 
 __all__ = [
-    "BlockInfo",
-    "Index",
-    "ObjectRow",
-    "Operation",
-    "Reading",
-    "Removal",
-    "Stage",
-    "State",
-    "Step",
-]
+    "BlockInfo", "Index", "ObjectRow", "Operation", "Reading", "Removal", "Stage", "State", "Step",
+]  # fmt: skip
 
 _STORED: Final = bytes((State.STORED,))
 _STATE_AT: Final = 11
@@ -47,6 +39,12 @@ class Reading(LookupView):
     __slots__ = ()
 
     # Objects.
+
+    def object_numbers(self, ids: Iterable[Id]) -> list[tuple[int, int, int, int] | None]:
+        """(block, slot, kind, state) of each of many objects, None for what was never known."""
+        self._check()
+        get, objects = self._txn.get, self._tables.objects
+        return tables.read_objects([get(id, None, objects) for id in ids])
 
     def load(self, id: Id) -> StoredObject:
         """The block an object lies in; raises ObjectNotFound saying why it is not here."""

@@ -8,7 +8,7 @@ values and big endian in keys that are walked in order.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -161,6 +161,15 @@ def read_object(value: bytes, id: Id) -> ObjectRow:
         raise CorruptObject(
             f"the row of {id.hex()} is malformed", id=id.hex(), where="objects"
         ) from None
+
+
+def read_objects(values: Iterable[bytes | None]) -> list[tuple[int, int, int, int] | None]:
+    """(block, slot, kind, state) of each of these objects rows as numbers; raises CorruptObject."""
+    unpack = _OBJECT.unpack
+    try:
+        return [None if value is None else unpack(value) for value in values]
+    except struct.error:
+        raise CorruptObject("rows of objects are malformed", where="objects") from None
 
 
 def read_places(values: bytes) -> list[tuple[int, int]]:

@@ -132,13 +132,7 @@ def tree_ids(payload: bytes) -> list[Id]:
     """
     fields = Fields(decode(payload, limit=PAGE_BYTES, what="tree"), "tree", ("entries", "level"))
     width, at = (4, 1) if fields.integer("level", 0, TREE_LEVELS) else (5, 2)
-    rows = fields.raw("entries")
-    if type(rows) is not list or any(type(row) is not list or len(row) != width for row in rows):
-        raise CorruptObject("tree: a row of a wrong shape")
-    ids = [row[at] for row in rows]
-    if any(type(id) is not bytes or len(id) != ID_BYTES for id in ids):
-        raise CorruptObject("tree: not an id")
-    return ids
+    return _column(fields.raw("entries"), width, at, "tree")
 
 
 def encode_layout(level: int, parts: Sequence[Part]) -> bytes:
@@ -160,6 +154,12 @@ def decode_layout(payload: bytes) -> LayoutPage:
     if not parts:
         raise CorruptObject("layout: without parts")
     return LayoutPage(level, parts)
+
+
+def layout_ids(payload: bytes) -> list[Id]:
+    """The ids a layout page names, in order, as `tree_ids`; raises CorruptObject."""
+    fields = Fields(decode(payload, limit=PAGE_BYTES, what="layout"), "layout", ("level", "parts"))
+    return _column(fields.raw("parts"), 2, 0, "layout")
 
 
 def tree_id(payload: bytes) -> Id:
@@ -202,6 +202,16 @@ def _read_part(value: object, what: str, bound: int) -> Part:
     if type(size) is not int or not 1 <= size <= bound:
         raise CorruptObject(f"{what}: a part of impossible size")
     return Part(id, size)
+
+
+def _column(rows: object, width: int, at: int, what: str) -> list[Id]:
+    """The ids at place `at` of rows of `width` items."""
+    if type(rows) is not list or any(type(row) is not list or len(row) != width for row in rows):
+        raise CorruptObject(f"{what}: a row of a wrong shape")
+    ids = [row[at] for row in rows]
+    if any(type(id) is not bytes or len(id) != ID_BYTES for id in ids):
+        raise CorruptObject(f"{what}: not an id")
+    return ids
 
 
 def _check_name_and_id(name: object, id: object, what: str) -> None:

@@ -7,9 +7,11 @@ ever keeps something. Killed at any moment, it leaves a whole store, and the nex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from castore.database.reading import Reading
@@ -22,6 +24,7 @@ from castore.store.collect_census import Census
 from castore.store.collect_expire import Expired, expire, expired_partials
 from castore.store.collect_map import LiveMap, Places
 from castore.store.collect_mark import Marker
+from castore.store.collect_pace import Pace
 from castore.store.collect_report import (
     EXPIRED,
     FORGOTTEN,
@@ -30,12 +33,12 @@ from castore.store.collect_report import (
     Reason,
     Tally,
 )
-from castore.store.collect_roots import Roots, grace_of
+from castore.store.collect_roots import Roots, Walk, forgotten_sets, grace_of
 from castore.store.collect_sweep import READ_BUDGET, Disturbed, Sweep, check_epoch
 from castore.store.store import Store
 
 _ATTEMPTS: Final = 8
-_SLICE_ROWS: Final = 100_000
+_SLICE_ROWS: Final = 20_000
 _SLICE_BLOCKS: Final = 256
 
 
@@ -56,12 +59,20 @@ class CollectRequest:
     by: str = ""
 
 
-def collect(store: Store, request: CollectRequest) -> CollectReport:
+def collect(
+    store: Store,
+    request: CollectRequest,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> CollectReport:
     """Free what nothing keeps; safe beside commits, and beside another collection.
 
-    Memory is bounded: about a bit for each object and 2 bytes for each block, see
-    `castore.store.collect_map`. Raises CorruptObject for a damaged store, of which nothing is
-    removed, and Locked when other collections keep getting in between.
+    Memory is bounded: about a bit for each object and a byte for each block, see
+    `castore.store.collect_map`. No write transaction takes much longer than 0.05 s of `clock`,
+    and after each others have a turn during a `sleep`: see `castore.store.collect_pace`. Raises
+    CorruptObject for a damaged store, of which nothing is removed, and Locked when other
+    collections keep getting in between.
     """
     grace = grace_of(store, request.grace)
     given_up = Expired()
@@ -71,7 +82,7 @@ def collect(store: Store, request: CollectRequest) -> CollectReport:
             expire(store, given_up, by=request.by)
     for _ in range(_ATTEMPTS):
         try:
-            return _Collection(store, request, grace, given_up).run()
+            return _Collection(store, request, grace, given_up, clock, sleep).run()
         except Disturbed:
             continue
     raise Locked(f"{store.folder}: other collections are under way", fix="wait for them")
@@ -81,13 +92,21 @@ class _Collection:
     """One attempt: map, mark, census, sweep."""
 
     def __init__(
-        self, store: Store, request: CollectRequest, grace: int, given_up: Expired
+        self,
+        store: Store,
+        request: CollectRequest,
+        grace: int,
+        given_up: Expired,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
     ) -> None:
         self._store = store
         self._database = store.database
         self._request = request
         self._grace = grace
         self._given_up = given_up
+        self._clock = clock
+        self._sleep = sleep
         self._epoch = self._database.read(lambda tables: tables.gc_epoch())
 
     def run(self) -> CollectReport:
@@ -97,14 +116,24 @@ class _Collection:
         tally = Tally(partial(_reason, reasons))
         census = self._census(live)
         sweep = Sweep(
-            self._store, marker, census, tally, epoch=self._epoch, begin=self._record_begin
+            self._store,
+            marker,
+            census,
+            tally,
+            epoch=self._epoch,
+            begin=self._record_begin,
+            clock=self._clock,
+            sleep=self._sleep,
         )
         if self._request.dry_run:
             sweep.estimate()
         else:
             sweep.run()
         trimmed = trim_files(
-            self._database, self._request.cache_files, dry_run=self._request.dry_run
+            self._database,
+            self._request.cache_files,
+            dry_run=self._request.dry_run,
+            pace=Pace(clock=self._clock, sleep=self._sleep),
         )
         report = self._report(tally, live.count, trimmed)
         if not self._request.dry_run and tally.slices:
@@ -126,18 +155,21 @@ class _Collection:
         since = self._store.now() - self._grace if self._grace else None
         without = self._given_up.names(refs=not self._grace) if request.dry_run else ()
         marker = Marker(live, Roots(since, without))
-        cut = marker.cut = []
         self._walk(marker)
-        marker.cut = None
-        reasons = []
-        for name, ids in ((EXPIRED, self._given_up.ids), (FORGOTTEN, cut)):
-            if ids:
-                found = Marker(LiveMap(Places(), limit, live))
-                for id in ids:
-                    found.give(id)
+        return marker, list(self._reasons(live))
+
+    def _reasons(self, live: LiveMap) -> Iterator[tuple[str, LiveMap]]:
+        """The dead that something given up holds, then those that forgotten versions hold."""
+        given: list[tuple[str, Sequence[Id | Walk]]] = [(EXPIRED, self._given_up.ids)]
+        if self._database.read(lambda tables: tables.counts()["forgotten"]):
+            given.append((FORGOTTEN, [partial(forgotten_sets, live=live)]))
+        for name, roots in given:
+            if roots:
+                found = Marker(LiveMap(Places(), live.limit, live))
+                for root in roots:
+                    found.give(root)
                 self._walk(found)
-                reasons.append((name, found.live))
-        return marker, reasons
+                yield name, found.live
 
     def _walk(self, marker: Marker) -> None:
         def step(tables: Reading) -> bool:
@@ -151,9 +183,8 @@ class _Collection:
         census = Census(live)
         while self._database.read(census.scan):
             pass
-        for at in range(0, len(census.metadata), _SLICE_BLOCKS):
-            numbers = census.metadata[at : at + _SLICE_BLOCKS]
-
+        listed = census.metadata.downwards()
+        while numbers := list(islice(listed, _SLICE_BLOCKS)):
             self._database.read(partial(self._relate, census=census, numbers=numbers))
         return census
 

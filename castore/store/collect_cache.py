@@ -11,6 +11,7 @@ from castore.database.environment import Database
 from castore.database.reading import Reading
 from castore.database.tables import FileRow
 from castore.database.writing import Writing
+from castore.store.collect_pace import ROW_BYTES, Pace
 
 CACHE_FILES: Final = 1_000_000
 """Files that the cache of files knows after a collection."""
@@ -18,15 +19,19 @@ _SLICE_ROWS: Final = 10_000
 _DIGIT: Final = 16
 
 
-def trim_files(database: Database, limit: int, *, dry_run: bool = False) -> int:
+def trim_files(
+    database: Database, limit: int, *, dry_run: bool = False, pace: Pace | None = None
+) -> int:
     """Drop the oldest rows until at most `limit` files are known; how many files were dropped.
 
     Memory is bounded. `dry_run` tells how many are too many; a row that holds more goes as a whole.
+    `pace` bounds the transactions.
     """
     excess = sum(row.files for _, row in _all_rows(database)) - limit
     if excess <= 0 or dry_run:
         return max(0, excess)
     bound, spare = _bound(database, excess)
+    pace = pace or Pace()
     dropped = 0
     start: bytes | None = b""
     while start is not None:
@@ -42,8 +47,12 @@ def trim_files(database: Database, limit: int, *, dry_run: bool = False) -> int:
                 spare -= row.files
             keys.append(key)
             dropped += row.files
-        if keys:
-            database.write(partial(_drop, keys=keys), urgent=True)
+        while keys:
+            # Keys are digests: each lies in a page of its own.
+            many = max(1, pace.bytes // ROW_BYTES)
+            database.write(partial(_drop, keys=keys[:many], pace=pace), urgent=True)
+            pace.end(ROW_BYTES * len(keys[:many]))
+            keys = keys[many:]
     return dropped
 
 
@@ -80,5 +89,6 @@ def _rows(tables: Reading, start: bytes) -> tuple[list[tuple[bytes, FileRow]], b
     return rows, after
 
 
-def _drop(tables: Writing, keys: list[bytes]) -> None:
+def _drop(tables: Writing, keys: list[bytes], pace: Pace) -> None:
+    pace.begin()
     tables.drop_files(keys)

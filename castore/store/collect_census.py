@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import Final
 
-from castore.content.blocks import decode_block
+from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.database.reading import BlockInfo, Reading
-from castore.database.tables import ObjectRow, State
+from castore.database.tables import State
 from castore.model.ids import Id, Kind
 from castore.model.pages import decode_layout, encode_layout
+from castore.store.collect_blocks import BlockSet, Dependants
 from castore.store.collect_map import LiveMap
 
 _SLICE_ROWS: Final = 20_000
+_STORED: Final = int(State.STORED)
 # How the payload of a layout page of level 0 begins.
 _LEAF: Final = encode_layout(0, ())[:-7]
 
@@ -23,7 +24,7 @@ _LEAF: Final = encode_layout(0, ())[:-7]
 class Census:
     """Blocks that are not wholly alive, by number; who has bases in which; objects stored twice.
 
-    `dependants` maps a block to the deltas that have bases in it; `copies` an object to the other
+    `dependants` tells the deltas that have bases in a block; `copies` maps an object to the other
     blocks it lies in, without a row that leads there; `pages_above` a block with pages of a layout
     to those with the pages above, for layouts that are dead.
     """
@@ -31,9 +32,9 @@ class Census:
     def __init__(self, live: LiveMap) -> None:
         self._live = live
         self._next = 0
-        self.metadata: array[int] = array("Q")
-        self.content: array[int] = array("Q")
-        self.dependants: dict[int, list[int]] = {}
+        self.metadata = BlockSet()
+        self.content = BlockSet()
+        self.dependants = Dependants()
         self.copies: dict[Id, list[int]] = {}
         self.pages_above: dict[int, set[int]] = {}
 
@@ -45,7 +46,7 @@ class Census:
             self._relate(tables, number, info)
             partly = any(not self._live.whole(base) for base in info.bases)
             if partly or not self._live.whole(number):
-                (self.metadata if info.metadata else self.content).append(number)
+                (self.metadata if info.metadata else self.content).add(number)
         return len(rows) == _SLICE_ROWS
 
     def extend(self, tables: Reading) -> Iterator[Id]:
@@ -66,8 +67,9 @@ class Census:
         if all(member.kind is not Kind.LAYOUT for member in block.members):
             return
         raw = raw_bytes(block, tables.load, where)
-        for slot, member in enumerate(block.members):
-            start, end = block.span(slot)
+        for slot, (member, (start, end)) in enumerate(
+            zip(block.members, pairwise(member_starts(block)), strict=True)
+        ):
             if member.kind is not Kind.LAYOUT or raw.startswith(_LEAF, start):
                 continue
             if self._live.alive(number, slot):
@@ -79,12 +81,28 @@ class Census:
 
     def _relate(self, tables: Reading, number: int, info: BlockInfo) -> None:
         for base in info.bases:
-            self.dependants.setdefault(base, []).append(number)
+            self.dependants.add(base, number)
         if info.live == info.raw:
             return
         block = decode_block(tables.block(number) or b"", block_place(number))
-        for slot, (id, kind, _) in enumerate(block.members):
-            row = tables.object_row(id)
-            here = ObjectRow(number, slot, kind, State.STORED)
-            if row is not None and row.state is State.STORED and row != here:
-                self.copies.setdefault(id, []).append(number)
+        ids = [member.id for member in block.members]
+        for slot, row in enumerate(tables.object_numbers(ids)):
+            if row is None or row[3] != _STORED:
+                continue
+            if row != (number, slot, block.members[slot].kind, _STORED):
+                self.copies.setdefault(ids[slot], []).append(number)
+
+
+def slots_here(tables: Reading, number: int, block: Block) -> list[int]:
+    """The places of those members whose rows lead to this block, not to another one."""
+    rows = tables.object_numbers([member.id for member in block.members])
+    return [
+        slot
+        for slot, (member, row) in enumerate(zip(block.members, rows, strict=True))
+        if row == (number, slot, member.kind, _STORED)
+    ]
+
+
+def member_starts(block: Block) -> list[int]:
+    """Where each member begins in the raw bytes, and where the last one ends."""
+    return list(accumulate((member.size for member in block.members), initial=0))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from castore.content.blocks import Block, decode_block
+from castore.content.blocks import Block, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.sink import EncodedBlock
@@ -16,12 +16,11 @@ from castore.database.reading import Reading
 from castore.database.tables import ObjectRow, State
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, object_id
-from castore.model.limits import BLOCK_MEMBERS, KIB, SMALL_OBJECT_BYTES, SOLID_BLOCK_BYTES
-from castore.store.collect_census import Census
+from castore.model.limits import BLOCK_MEMBERS, SMALL_OBJECT_BYTES, SOLID_BLOCK_BYTES
+from castore.store.collect_census import Census, member_starts, slots_here
 from castore.store.collect_map import LiveMap
+from castore.store.collect_pace import ROW_BYTES
 
-# What deleting or changing one row may cost: the page it lies in.
-_ROW_BYTES: Final = 4 * KIB
 # A row of `lookup` for about so many bytes of an indexed object.
 _LOOKUP_EVERY: Final = 48
 
@@ -69,7 +68,7 @@ class Judgement:
         rows = 2 + len(self.dropped) + len(self.pointed)
         rows += sum(len(block.members) for block in self.blocks)
         rows += sum(len(payload) // _LOOKUP_EVERY for _, _, payload in self.dropped)
-        return self.stored + self.written + rows * _ROW_BYTES
+        return self.stored + self.written + rows * ROW_BYTES
 
 
 def judge(
@@ -92,8 +91,10 @@ def judge(
         return None
     where = block_place(number)
     block = decode_block(data, where)
-    here = set(_here(tables, number, block))
-    alive = {s for s in here if live.alive(number, s) or block.members[s].id in spared}
+    here = set(slots_here(tables, number, block))
+    alive = live.alive_of(number, here)
+    if spared:
+        alive |= {slot for slot in here if block.members[slot].id in spared}
     dead = tuple(
         Dead(slot, block.members[slot].kind, block.members[slot].size)
         for slot in sorted(here - alive)
@@ -115,7 +116,10 @@ def needed_by(tables: Reading, number: int, live: LiveMap, census: Census) -> It
     They hold what refers to something dead in it, or deltas with a dead base in it, or copies.
     """
     info = tables.block_info(number)
-    if info is None or not (info.metadata or census.copies or number in census.dependants):
+    if info is None:
+        return
+    dependants = census.dependants.of(number)
+    if not (info.metadata or census.copies or dependants):
         return
     data = tables.block(number)
     if data is None:
@@ -123,7 +127,7 @@ def needed_by(tables: Reading, number: int, live: LiveMap, census: Census) -> It
     block = decode_block(data, block_place(number))
     dead = {
         block.members[slot].id: block.members[slot].kind
-        for slot in _here(tables, number, block)
+        for slot in slots_here(tables, number, block)
         if not live.alive(number, slot)
     }
     found = set(census.pages_above.get(number, ()))
@@ -134,7 +138,7 @@ def needed_by(tables: Reading, number: int, live: LiveMap, census: Census) -> It
             stored = row is not None and row.state is State.STORED
             if row is not None and stored and not live.alive(row.block, row.slot):
                 found.add(row.block)
-    for dependant in census.dependants.get(number, ()):
+    for dependant in dependants:
         above = tables.block(dependant)
         if above is not None:
             bases = decode_block(above, block_place(dependant)).bases
@@ -150,13 +154,6 @@ def _holders(tables: Reading, id: Id, kind: Kind) -> Iterator[Id]:
         yield from (note for _, note in tables.lookup(Index.TARGET, id))
     if kind is Kind.MANIFEST:
         yield from (child for _, child in tables.lookup(Index.CHILD, id))
-
-
-def _here(tables: Reading, number: int, block: Block) -> Iterator[int]:
-    """The places whose objects are found here, not in another block."""
-    for slot, (id, kind, _) in enumerate(block.members):
-        if tables.object_row(id) == ObjectRow(number, slot, kind, State.STORED):
-            yield slot
 
 
 def _has_dead_base(tables: Reading, block: Block, live: LiveMap) -> bool:
@@ -211,16 +208,16 @@ def _change(
     raw = b""
     if moved or any(dead.kind in INDEXED for dead in gone):
         raw = raw_bytes(block, tables.load, where)
+    starts = member_starts(block)
+
+    def payload(slot: int) -> bytes:
+        return _checked(block.members[slot], raw[starts[slot] : starts[slot + 1]], where)
+
     dropped = tuple(
-        (dead.kind, block.members[dead.slot].id, _payload(block, raw, dead.slot, where))
-        if dead.kind in INDEXED
-        else (dead.kind, block.members[dead.slot].id, b"")
-        for dead in gone
+        (kind, block.members[slot].id, payload(slot) if kind in INDEXED else b"")
+        for slot, kind, _ in gone
     )
-    kept = [
-        (block.members[slot].kind, block.members[slot].id, _payload(block, raw, slot, where))
-        for slot in moved
-    ]
+    kept = [(block.members[slot].kind, block.members[slot].id, payload(slot)) for slot in moved]
     blocks = tuple(_encoded(kept, metadata=block.metadata))
     return Judgement(
         found.number,
@@ -235,11 +232,9 @@ def _change(
     )
 
 
-def _payload(block: Block, raw: bytes, slot: int, where: str) -> bytes:
+def _checked(member: Member, payload: bytes, where: str) -> bytes:
     """The bytes of a member; what does not match its id is not carried on as if it did."""
-    start, end = block.span(slot)
-    id, kind, _ = block.members[slot]
-    payload = raw[start:end]
+    id, kind, _ = member
     if kind is not Kind.LAYOUT and object_id(kind, payload) != id:
         raise CorruptObject(
             f"{where}: the bytes of {id.hex()} do not match it: nothing is removed from a damaged "

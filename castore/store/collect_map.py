@@ -1,19 +1,25 @@
 """Which objects are alive: one bit for each, by the block and the place they lie in.
 
 A Python set takes 118 bytes an id. Here a page of 4,096 block numbers takes 1 KiB if no block in it
-holds more than one object, else 2 bytes a block and a bit an object; numbers that are not in use
-any more take nothing.
+holds more than one object, else a byte a block (2 if one of them holds 256 objects or more) and a
+bit an object; numbers that are not in use any more take nothing.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+from castore.database.tables import State
+from castore.errors import CorruptObject
 
 _BLOCKS: Final = 4096
 _SHIFT: Final = 12
 _RUN: Final = 64
+_BYTE: Final = 255
+_STORED: Final = int(State.STORED)
+_STATES: Final = frozenset(map(int, State))
 
 
 class Places:
@@ -28,8 +34,10 @@ class Places:
         for block, slot in places:
             page = counts.get(block >> _SHIFT)
             if page is None:
-                page = counts[block >> _SHIFT] = array("H", bytes(2 * _BLOCKS))
+                page = counts[block >> _SHIFT] = array("B", bytes(_BLOCKS))
             if page[block & _BLOCKS - 1] <= slot:
+                if slot >= _BYTE and page.typecode == "B":
+                    page = counts[block >> _SHIFT] = array("H", page)
                 page[block & _BLOCKS - 1] = slot + 1
 
 
@@ -91,6 +99,44 @@ class LiveMap:
         self.count += 1
         return True
 
+    def mark_all(self, rows: Sequence[tuple[int, int, int, int] | None]) -> list[int]:
+        """Mark what is stored of (block, slot, kind, state); where that is news, by position.
+
+        Raises CorruptObject for an unknown state.
+        """
+        news: list[int] = []
+        last = start = count = -1
+        bits = bytearray()
+        for position, row in enumerate(rows):
+            if row is None or row[3] != _STORED:
+                if row is not None and row[3] not in _STATES:
+                    raise CorruptObject(f"an object in state {row[3]}", where="objects")
+                continue
+            block, slot = row[0], row[1]
+            if block != last:
+                last, (bits, start, count) = block, self._span(block)
+            if slot >= count:
+                if self.mark(block, slot):
+                    news.append(position)
+                continue
+            at = start + slot
+            byte, bit = bits[at >> 3], 1 << (at & 7)
+            if not byte & bit:
+                bits[at >> 3] = byte | bit
+                self.count += 1
+                news.append(position)
+        return news
+
+    def _span(self, block: int) -> tuple[bytearray, int, int]:
+        """The bits a block's lie in, its first, and how many; none where `mark` must look."""
+        page = self._pages.get(block >> _SHIFT)
+        if page is None or self._over is not None:
+            return bytearray(), 0, 0
+        at = block & _BLOCKS - 1
+        if page.counts is None:
+            return page.bits, at, page.known[at >> 3] >> (at & 7) & 1
+        return page.bits, page.start(at), page.counts[at]
+
     def marked(self, block: int, slot: int) -> bool:
         """Whether an object was found alive."""
         page = self._pages.get(block >> _SHIFT)
@@ -99,9 +145,33 @@ class LiveMap:
             return bool(self._late.get(block, 0) >> slot & 1)
         return bool(page.bits[at >> 3] >> (at & 7) & 1)
 
+    def any_marked(self, block: int, slots: Sequence[int]) -> bool:
+        """Whether any of these objects of a block was found alive."""
+        bits, start, count = self._span(block)
+        for slot in slots:
+            at = start + slot
+            if bits[at >> 3] >> (at & 7) & 1 if slot < count else self.marked(block, slot):
+                return True
+        return False
+
     def alive(self, block: int, slot: int) -> bool:
         """Whether an object may not go: found alive, or new."""
         return block >= self.limit or self.marked(block, slot)
+
+    def alive_of(self, block: int, slots: Iterable[int]) -> set[int]:
+        """Those of these objects of a block that may not go."""
+        if block >= self.limit:
+            return set(slots)
+        bits, start, count = self._span(block)
+        return {
+            slot
+            for slot in slots
+            if (
+                bits[start + slot >> 3] >> (start + slot & 7) & 1
+                if slot < count
+                else self.marked(block, slot)
+            )
+        }
 
     def whole(self, block: int) -> bool:
         """Whether everything whose row led to a block when the map was made is alive."""

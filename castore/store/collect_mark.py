@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from castore.content.deltas import StoredObject
 from castore.content.reader import ObjectReader
 from castore.database.reading import Index, Reading
-from castore.database.tables import State
 from castore.errors import CorruptObject
 from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind
+from castore.model.pages import layout_ids, tree_ids
 from castore.store.collect_map import LiveMap
-from castore.store.collect_roots import Roots
+from castore.store.collect_roots import Roots, Walk
 
+_PAGES: Final = {Kind.TREE: tree_ids, Kind.LAYOUT: layout_ids}
+_CHUNK: Final = int(Kind.CHUNK)
 _NOTED: Final = (Kind.MANIFEST, Kind.NOTE)
 
 
@@ -22,22 +25,21 @@ class Marker:
     """Walks from roots along hard and uncut history edges, and from versions to their notes.
 
     The walk is depth first and a version's ancestors come last, so that what waits stays small
-    however long the history is. With `cut` it gathers the sets of forgotten versions it passed.
+    however long the history is.
     """
 
     def __init__(self, live: LiveMap, roots: Roots | None = None) -> None:
         self.live = live
-        self.cut: list[Id] | None = None
         self._roots = roots
         self._generation = -1
-        self._given: deque[Id | tuple[bytes, int]] = deque()
+        self._given: deque[Id | Walk] = deque()
         self._stack: list[Id] = []
         self._tables: Reading | None = None
         self._reader = ObjectReader(self._load)
 
-    def give(self, id: Id) -> None:
-        """Add a root."""
-        self._given.append(id)
+    def give(self, given: Id | Walk) -> None:
+        """Add a root, or a walk to many."""
+        self._given.append(given)
 
     def catch_up(self, tables: Reading, budget: int) -> bool:
         """Mark what became a root since the last call, looking at about `budget` objects.
@@ -67,52 +69,58 @@ class Marker:
         finally:
             self._tables = None
 
-    def _take(self, tables: Reading, given: Id | tuple[bytes, int]) -> int:
-        ids = [given] if isinstance(given, bytes) else tables.staged_batch(*given)
-        for id in ids:
-            self._mark(tables, id)
+    def _take(self, tables: Reading, given: Id | Walk) -> int:
+        if isinstance(given, bytes):
+            self._mark(tables, [given])
+            return 1
+        ids, rest = given(tables)
+        if rest is not None:
+            self._given.appendleft(rest)
+        self._mark(tables, ids)
         return 1 + len(ids)
 
-    def _mark(self, tables: Reading, id: Id, holder: Id = b"") -> None:
-        """Mark an object; one that is missing under `holder`, without a state, is damage."""
-        row = tables.object_row(id)
-        if row is None:
-            if holder:
-                raise CorruptObject(
-                    f"{id.hex()} is missing, although {holder.hex()} needs it: nothing is removed "
-                    "from a damaged store",
-                    id=id.hex(),
-                    where="objects",
-                    fix="cas fsck --full",
-                )
-            return
-        new = row.state is State.STORED and self.live.mark(row.block, row.slot)
-        if new and row.kind is not Kind.CHUNK:
-            self._stack.append(id)
+    def _mark(self, tables: Reading, ids: Sequence[Id], holder: Id = b"") -> None:
+        """Mark objects; one that is missing under `holder`, without a state, is damage."""
+        rows = tables.object_numbers(ids)
+        if holder and None in rows:
+            raise _missing(ids[rows.index(None)], holder)
+        for at in self.live.mark_all(rows):
+            row = rows[at]
+            if row is not None and row[2] != _CHUNK:
+                self._stack.append(ids[at])
 
     def _visit(self, tables: Reading, id: Id) -> int:
         """Mark what an object needs; how many objects that were."""
         kind, payload = self._reader.object(id)
+        if kind in _PAGES:
+            # All that a page names is needed; more than ids was checked when the page was made.
+            ids = _PAGES[kind](payload)
+            self._mark(tables, ids, id)
+            return 1 + len(ids)
         found = list(edges(kind, payload))
+        history = {e.target: e.kind for e in found if e.strength is Strength.HISTORY}
         # Parents first, so that they wait below all the rest: their turn comes last.
-        for target, target_kind, strength in found:
-            if strength is Strength.HISTORY and target_kind is Kind.MANIFEST:
-                self._mark(tables, target)
-        for target, target_kind, strength in found:
-            if strength is Strength.HARD:
-                self._mark(tables, target, id)
-            elif strength is Strength.HISTORY and target_kind is Kind.SET:
-                if tables.forgotten(id) is None:
-                    self._mark(tables, target, id)
-                elif self.cut is not None:
-                    self.cut.append(target)
-        count = 1 + len(found)
+        self._mark(tables, [t for t, below in history.items() if below is Kind.MANIFEST])
+        hard = [edge.target for edge in found if edge.strength is Strength.HARD]
+        if tables.forgotten(id) is None:
+            hard += (t for t, below in history.items() if below is Kind.SET)
+        self._mark(tables, hard, id)
+        notes: list[Id] = []
         if kind in _NOTED:
-            for _, note in tables.lookup(Index.TARGET, id):
-                self._mark(tables, note)
-                count += 1
-        return count
+            notes += (note for _, note in tables.lookup(Index.TARGET, id))
+            self._mark(tables, notes)
+        return 1 + len(found) + len(notes)
 
     def _load(self, id: Id) -> StoredObject:
         assert self._tables is not None
         return self._tables.load(id)
+
+
+def _missing(id: Id, holder: Id) -> CorruptObject:
+    return CorruptObject(
+        f"{id.hex()} is missing, although {holder.hex()} needs it: nothing is removed from a "
+        "damaged store",
+        id=id.hex(),
+        where="objects",
+        fix="cas fsck --full",
+    )

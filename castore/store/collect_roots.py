@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Final, NamedTuple, TypeAlias
 
+from castore.content.reader import ObjectReader
 from castore.database.operations import Operation
 from castore.database.reading import Reading
+from castore.database.tables import State
 from castore.model.artifact_set import Artifact, FileContent, TreeContent
 from castore.model.ids import Id
+from castore.store.collect_map import LiveMap
 from castore.store.stages import decode_staged
 from castore.store.store import Store
 
@@ -16,6 +21,20 @@ GRACE: Final = 30 * 86_400_000_000
 """How long the operation log keeps what its entries name, in microseconds, unless configured."""
 # Entries of the log are almost in order of their times: clocks differ, transactions overtake.
 _OUT_OF_ORDER: Final = 1000
+
+
+_SLICE_ROWS: Final = 1000
+
+
+class More(NamedTuple):
+    """Some ids, and how to find the ones that follow, None if there are no more."""
+
+    ids: list[Id]
+    rest: Walk | None = None
+
+
+Walk: TypeAlias = Callable[[Reading], More]
+"""Finds a slice of ids in any later view: what it walks is only ever added to meanwhile."""
 
 
 class Roots:
@@ -32,16 +51,18 @@ class Roots:
         self._batches: dict[bytes, int] = {}
         self._entries: dict[tuple[bytes, str], bytes] = {}
 
-    def fresh(self, tables: Reading) -> Iterator[Id | tuple[bytes, int]]:
-        """Ids, and (session, batch) for the ids of a batch, which may be many.
+    def fresh(self, tables: Reading) -> Iterator[Id | Walk]:
+        """Ids, and walks to many of them.
 
         What was given before is left out where that is cheap to know. Take all of it, or the rest
         is lost.
         """
         sequence = tables.last_sequence()
         if self._sequence is None:
-            yield from (id for name, id in tables.refs() if name not in self._without)
-            yield from self._logged(tables)
+            # A ref that moves while they are walked leaves both its ids in the log.
+            yield partial(self._refs, start=b"")
+            if self._since is not None:
+                yield partial(self._logged, before=sequence + 1, older=0)
         else:
             for operation in tables.operations_from(self._sequence + 1):
                 yield from _named(operation)
@@ -51,21 +72,30 @@ class Roots:
             if stage.session not in self._without:
                 yield from self._staged(tables, stage.session)
 
-    def _logged(self, tables: Reading) -> Iterator[Id]:
-        if self._since is None:
-            return
-        older = 0
-        for operation in tables.operations():
-            if operation.at >= self._since:
-                older = 0
-                yield from _named(operation)
-            elif (older := older + 1) > _OUT_OF_ORDER:
-                return
+    def _refs(self, tables: Reading, start: bytes) -> More:
+        rows = list(islice(tables.rows("refs", start), _SLICE_ROWS))
+        ids = [id for name, id in rows if id and name.decode() not in self._without]
+        if len(rows) < _SLICE_ROWS:
+            return More(ids)
+        return More(ids, partial(self._refs, start=rows[-1][0] + b"\0"))
 
-    def _staged(self, tables: Reading, session: bytes) -> Iterator[Id | tuple[bytes, int]]:
+    def _logged(self, tables: Reading, before: int, older: int) -> More:
+        ids: list[Id] = []
+        found = list(islice(tables.operations(before=before), _SLICE_ROWS))
+        for operation in found:
+            if operation.at >= (self._since or 0):
+                older = 0
+                ids += _named(operation)
+            elif (older := older + 1) > _OUT_OF_ORDER:
+                return More(ids)
+        if len(found) < _SLICE_ROWS:
+            return More(ids)
+        return More(ids, partial(self._logged, before=found[-1].sequence, older=older))
+
+    def _staged(self, tables: Reading, session: bytes) -> Iterator[Id | Walk]:
         for batch in tables.staged_batches(session, self._batches.get(session, 0)):
             self._batches[session] = batch + 1
-            yield session, batch
+            yield partial(_batch, session=session, batch=batch)
         for name, payload in tables.staged_entries(session).items():
             if self._entries.get((session, name)) != payload:
                 self._entries[session, name] = payload
@@ -79,12 +109,30 @@ def grace_of(store: Store, given: int | None) -> int:
     return GRACE if given is None else given
 
 
+def forgotten_sets(tables: Reading, live: LiveMap, start: Id = b"") -> More:
+    """The sets of forgotten versions whose manifests are alive: a Walk, given `live`."""
+    reader = ObjectReader(tables.load)
+    ids = []
+    rows = list(islice(tables.rows("forgotten", start), _SLICE_ROWS))
+    for id, _ in rows:
+        row = tables.object_row(id)
+        if row is not None and row.state is State.STORED and live.marked(row.block, row.slot):
+            ids.append(reader.manifest(id).set)
+    if len(rows) < _SLICE_ROWS:
+        return More(ids)
+    return More(ids, partial(forgotten_sets, live=live, start=rows[-1][0] + b"\0"))
+
+
 def content_ids(artifact: Artifact) -> Iterator[Id]:
     """The id of what an artifact holds, if that is stored."""
     if isinstance(artifact.content, FileContent):
         yield artifact.content.digest
     elif isinstance(artifact.content, TreeContent):
         yield artifact.content.id
+
+
+def _batch(tables: Reading, session: bytes, batch: int) -> More:
+    return More(tables.staged_batch(session, batch))
 
 
 def _named(operation: Operation) -> Iterator[Id]:

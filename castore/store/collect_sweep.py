@@ -7,8 +7,7 @@ them. Before it removes anything, each transaction marks what became a root sinc
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,17 +20,18 @@ from castore.database.rebuild import block_info
 from castore.database.writing import Writing
 from castore.errors import CastoreError
 from castore.model.ids import Id
-from castore.model.limits import MIB
+from castore.store.collect_blocks import BlockSet
 from castore.store.collect_census import Census
 from castore.store.collect_judge import Judgement, judge, needed_by
 from castore.store.collect_map import LiveMap
 from castore.store.collect_mark import Marker
 from castore.store.collect_order import ordered_groups
+from castore.store.collect_pace import MOST, Pace
 from castore.store.collect_report import Tally
 from castore.store.store import Store
 
-# Of pages, at most, in one transaction: 0.1 s of a writer's time on a slow machine.
-SLICE_BYTES: Final = 8 * MIB
+# Of pages, at most, in one transaction; `Pace` makes it less where that takes too long.
+SLICE_BYTES: Final = MOST
 # Objects looked at in one read transaction, and before the removals of a write transaction.
 READ_BUDGET: Final = 20_000
 WRITE_BUDGET: Final = 4_000
@@ -59,7 +59,7 @@ class Sweep:
     """One pass over the blocks of a census, after everything alive was marked.
 
     `epoch` is the `gc_epoch` under which marking began; `begin` is run in the first transaction
-    that removes something. Raises Disturbed.
+    that removes something; `clock` and `sleep` are those of `Pace`. Raises Disturbed.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class Sweep:
         *,
         epoch: int,
         begin: Callable[[Writing], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = store.database
         self._marker = marker
@@ -81,6 +83,8 @@ class Sweep:
         self._begin: Callable[[Writing], None] | None = begin
         self._copied = {number for others in census.copies.values() for number in others}
         self._gone: set[int] = set()
+        self._seen = BlockSet()
+        self._pace = Pace(SLICE_BYTES, clock=clock, sleep=sleep)
 
     def estimate(self) -> None:
         """Count what `run` would do, and change nothing."""
@@ -107,47 +111,37 @@ class Sweep:
                     changes, cost = [], 0
             self._apply(changes)
 
-    def _judged(self, numbers: array[int]) -> Iterator[list[Judgement]]:
+    def _judged(self, numbers: BlockSet) -> Iterator[list[Judgement]]:
         """Groups in the order in which they may go."""
-        seen = bytearray(len(numbers))
-        at = len(numbers)
-        while at > 0:
-            groups, at = self._database.read(
-                partial(self._prepare, numbers=numbers, seen=seen, at=at)
-            )
+        at = numbers.below()
+        while at is not None:
+            groups, at = self._database.read(partial(self._prepare, numbers=numbers, at=at))
             yield from groups
 
     def _prepare(
-        self, tables: Reading, numbers: array[int], seen: bytearray, at: int
-    ) -> tuple[list[list[Judgement]], int]:
-        """Judge blocks from the newest down, about one slice of them; where to go on."""
+        self, tables: Reading, numbers: BlockSet, at: int
+    ) -> tuple[list[list[Judgement]], int | None]:
+        """Judge blocks from number `at` down, about one slice of them; where to go on."""
         check_epoch(tables, self._epoch)
         groups: list[list[Judgement]] = []
-        census = self._census
+        needs = partial(needed_by, tables, live=self._live, census=self._census)
         cost = looked_at = 0
-        while at > 0 and cost < SLICE_BYTES and looked_at < _LOOKED_AT:
-            at -= 1
-            if seen[at]:
-                continue
-            needs = partial(needed_by, tables, live=self._live, census=census)
-            for group in ordered_groups(numbers[at], needs):
-                judged = []
-                for number in group:
-                    looked_at += 1
-                    place = bisect_left(numbers, number)
-                    known = place < len(numbers) and numbers[place] == number
-                    if known and seen[place]:
-                        continue
-                    if known:
-                        seen[place] = 1
-                    found = self._judge(tables, number)
-                    if found is not None:
-                        judged.append(found)
-                        cost += found.cost if found.changed else 0
-                groups.append(judged)
-        return groups, at
+        following: int | None = at
+        while following is not None and cost < SLICE_BYTES and looked_at < _LOOKED_AT:
+            if following not in self._seen:
+                for group in ordered_groups(following, needs):
+                    looked_at += len(group)
+                    judged = [found for number in group if (found := self._judge(tables, number))]
+                    cost += sum(found.cost for found in judged if found.changed)
+                    groups.append(judged)
+            following = numbers.below(following)
+        return groups, following
 
     def _judge(self, tables: Reading, number: int) -> Judgement | None:
+        """The judgement of a block; None if it was judged before, or is not there any more."""
+        if number in self._seen:
+            return None
+        self._seen.add(number)
         found = judge(tables, number, self._live, self._census, gone=self._gone)
         if found is not None and found.changed and number in self._copied:
             self._gone.add(number)
@@ -156,6 +150,7 @@ class Sweep:
     def _apply(self, groups: list[list[Judgement]]) -> None:
         while groups:
             done = self._database.write(partial(self._slice, groups=groups), urgent=True)
+            self._pace.end(done.cost if done else 0)
             if done is None:
                 self._catch_up()
                 continue
@@ -182,6 +177,7 @@ class Sweep:
 
     def _slice(self, tables: Writing, groups: list[list[Judgement]]) -> _Slice | None:
         """Remove the first of these groups; None if there is too much to be marked before."""
+        self._pace.begin()
         check_epoch(tables, self._epoch)
         # Nobody writes what was added since in full again: its bases stay, this time.
         for base in self._census.extend(tables):
@@ -192,7 +188,8 @@ class Sweep:
         spared: set[Id] = set()
         for group in groups:
             cost = sum(judgement.cost for judgement in group)
-            if done.groups and done.cost + cost > SLICE_BYTES:
+            # At least one goes, however slow the disk is.
+            if done.groups and self._pace.full(done.cost, cost):
                 break
             done.groups += 1
             for judgement in group:
@@ -206,7 +203,7 @@ class Sweep:
     def _current(self, tables: Writing, found: Judgement, spared: set[Id]) -> Judgement | None:
         """The judgement, made anew if something in the block came to life or has a copy."""
         copies = self._census.copies
-        holds = not any(self._live.marked(found.number, dead.slot) for dead in found.dead)
+        holds = not self._live.any_marked(found.number, [dead.slot for dead in found.dead])
         if holds and not (copies and any(id in copies for id in found.members)):
             return found
         return judge(tables, found.number, self._live, self._census, spared=spared)
@@ -222,7 +219,7 @@ class Sweep:
         done.cost += found.cost
         alive = {
             id
-            for slot, id in enumerate(found.members)
+            for slot, id in enumerate(found.members if found.pointed else ())
             if self._live.alive(found.number, slot) or id in spared
         }
         tables.replace_block(found.number, found.blocks, found.dropped)
@@ -234,7 +231,7 @@ class Sweep:
             if id in alive:
                 spared.add(id)
                 done.pointed.append((row.block, row.slot))
-        for number in self._census.dependants.get(found.number, ()):
+        for number in self._census.dependants.of(found.number):
             data = tables.block(number)
             if data is not None:
                 block = decode_block(data, block_place(number))

@@ -16,6 +16,7 @@ from castore.model.pages import (
     decode_tree,
     encode_layout,
     encode_tree,
+    layout_ids,
     tree_id,
     tree_ids,
 )
@@ -35,6 +36,9 @@ def test_folders_are_read_back(rows: list[Entry]) -> None:
 def test_the_ids_of_a_page_are_those_of_its_rows(rows: list[Entry], above: list[Branching]) -> None:
     assert tree_ids(encode_tree(0, rows)) == [row.id for row in rows]
     assert tree_ids(encode_tree(1, above)) == [row.id for row in above]
+    parts = [Part(some_id(n), n + 1) for n in range(7)]
+    for level in (0, 1):
+        assert layout_ids(encode_layout(level, parts)) == [part.id for part in parts]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,8 @@ def test_the_ids_of_a_page_are_those_of_its_rows(rows: list[Entry], above: list[
 def test_ids_are_not_taken_from_malformed_rows(rows: object) -> None:
     with pytest.raises(CorruptObject):
         tree_ids(encode({"entries": rows, "level": 0}))
+    with pytest.raises(CorruptObject):
+        layout_ids(encode({"level": 0, "parts": rows}))
 
 
 @given(branchings)

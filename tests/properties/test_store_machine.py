@@ -24,7 +24,7 @@ from castore.database.operations import RefMove
 from castore.model.ids import Id, content_id
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.store.branches import create_branch, delete_branch, move_branch
-from castore.store.collect import GRACE
+from castore.store.collect_roots import GRACE
 from castore.store.partials import discard_partials, list_partials
 from castore.store.verify import fsck
 from tests.properties.model import Model, agrees, stored

@@ -24,7 +24,7 @@ from castore.model.edges import edges
 from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, content_id
 from castore.model.pages import Part, decode_layout
-from castore.store import collect_sweep
+from castore.store import collect_roots, collect_sweep
 from castore.store.branches import create_branch
 from castore.store.collect import CollectRequest, _Collection, collect
 from castore.store.collect_cache import trim_files
@@ -113,6 +113,53 @@ def test_the_dry_run_says_what_is_freed_to_the_byte(store: castore.Store, tmp_pa
     assert (logged.op, logged.detail["freed_bytes"]) == ("gc", done.freed)
 
 
+def test_what_is_said_is_freed_whatever_becomes_of_a_block(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that are shared, wholly dead, half dead and kept, half dead and written anew."""
+    monkeypatch.setattr(collect_sweep, "SLICE_BYTES", 100_000)
+    dice = random.Random(11)
+
+    def solid(count: int) -> dict[str, bytes]:
+        datas = [dice.randbytes(3000 + dice.randrange(900)) for _ in range(count)]
+        put(store, *encode_solid([(content_id(data), data) for data in datas]))
+        return {f"f{content_id(data).hex()[:8]}": data for data in datas}
+
+    def some(datas: dict[str, bytes], count: int) -> dict[str, bytes]:
+        return dict(list(datas.items())[:count])
+
+    shared, dead, most, few, big = (
+        solid(10),
+        solid(10),
+        solid(12),
+        solid(12),
+        dice.randbytes(90_000),
+    )
+    kept = shared | some(most, 9) | some(few, 2) | {"big": big}
+    commit(store, "kept", **kept)
+    commit(store, "gone", **(shared | dead | most | few | {"big": big, "own": big[:70_000]}))
+    put(store, *encode_chunks([(content_id(big[:1000]), big[:1000])]))
+    drop(store, "gone")
+    whole(store)
+    before, pages = stored_bytes(store), store.database.check_pages()
+    said = store.gc(grace=0, dry_run=True)
+    assert store.database.check_pages().free == pages.free
+    done = store.gc(grace=0)
+    assert done.slices > 1
+    assert said.kept == sum(map(len, list(most.values())[9:]))
+    assert (said.rewritten_blocks, said.dropped_blocks > 3) == (1, True)
+    assert before - stored_bytes(store) == done.freed == said.freed > 100_000
+    for figure in ("alive", "dead", "kept", "reasons", "dropped_blocks", "rewritten_blocks"):
+        assert getattr(said, figure) == getattr(done, figure)
+    # The file has that much more room, and what the rows of dead objects took.
+    free = store.database.check_pages().free - pages.free
+    assert 4096 * free >= said.freed - 4096
+    assert {name: store.read_bytes(f"kept:{name}") for name in kept} == kept
+    again = store.gc(grace=0, dry_run=True)
+    assert (again.freed, again.dead, again.kept) == (0, said.kept, said.kept)
+    whole(store)
+
+
 def test_the_operation_log_keeps_within_the_grace(store: castore.Store) -> None:
     gone = commit(store, "main", a=b"first")
     drop(store, "main")
@@ -168,6 +215,27 @@ def test_a_forgotten_version_keeps_its_manifest_only(store: castore.Store) -> No
     assert first.set_id not in ids
     assert content_id(b"secret" * 5000) not in ids
     assert store.read_bytes(f"{second.id.hex()}:b") == b"shared" * 5000
+    closed(store)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1000])
+def test_roots_that_are_walked_in_slices_are_all_found(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(collect_roots, "_SLICE_ROWS", rows)
+    versions = [commit(store, f"b{n}", a=b"%d" % n * 3000) for n in range(7)]
+    assert store.gc(grace=0).dead == 0
+    drop(store, "b0", "b3", "b6")
+    assert store.gc(grace=DAY).dead == 0
+    removal = Removal(1, "me", "asked", "op")
+    for n in (1, 4, 5):
+        store.database.write(lambda tables, n=n: tables.forget(versions[n].id, removal))
+    said = store.gc(grace=0, dry_run=True)
+    assert [(reason.name, reason.objects) for reason in said.reasons] == [
+        ("forgotten", 6), ("unreachable", 9),
+    ]  # fmt: skip
+    assert store.gc(grace=0).freed == said.freed
+    assert store.read_bytes("b2:a") == b"2" * 3000
     closed(store)
 
 
@@ -446,6 +514,30 @@ def test_slices_are_bounded_in_bytes(store: castore.Store, monkeypatch: pytest.M
     assert report.dropped_blocks == 200
     assert report.slices >= 12
     assert report.largest <= 1_000_000
+
+
+def test_slices_follow_the_clock_and_always_get_on(store: castore.Store) -> None:
+    dice = random.Random(1)
+    datas = [dice.randbytes(60_000) for _ in range(200)]
+    put(store, *(block for d in datas for block in encode_chunks([(content_id(d), d)])))
+    seconds = 0.0
+
+    def clock() -> float:
+        nonlocal seconds
+        seconds += 1.0
+        return seconds
+
+    slept: list[float] = []
+    report = collect(store, CollectRequest(grace=0), clock=clock, sleep=slept.append)
+    # A second went by at every look at the clock: one block a transaction, and every one goes.
+    assert (report.dropped_blocks, report.slices) == (200, 200)
+    assert len(slept) == 200
+    assert min(slept) > 0
+    assert stored_bytes(store) == 0
+    put(store, *(block for d in datas for block in encode_chunks([(content_id(d), d)])))
+    report = collect(store, CollectRequest(grace=0), clock=lambda: 1.0, sleep=slept.append)
+    assert report.slices < 10
+    assert stored_bytes(store) == 0
 
 
 def test_what_was_read_before_a_collection_cannot_be_named_after_it(store: castore.Store) -> None:
