@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, RefMoved, RefNotFound
 from castore.model.ids import Id, short
 from castore.model.names import near_names
 from castore.model.refs import HEADS, LOST, TAGS, branch_ref
-from castore.store.presence import require_stored
+from castore.store.presence import held_version, require_stored
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -55,14 +57,15 @@ def move_branch(
         raise InvalidInput(f"{version.label} is incomplete; a branch holds complete versions only")
     at = store.now()
 
-    def transact(tables: Writing) -> Id:
+    def transact(tables: Writing) -> Callable[[], Version]:
         current = _current(tables, name, expect)
         require_stored(tables, version)
+        before = held_version(tables, current, name)
         tables.set_if_equals(ref, current, version.id)
         _record(tables, "branch-move", at, by, (ref, current, version.id))
-        return current
+        return before
 
-    return store.version(store.database.write(transact), name)
+    return store.database.write(transact)()
 
 
 def delete_branch(store: Store, name: str, *, by: str, expect: Id | None = None) -> Version:
@@ -70,13 +73,14 @@ def delete_branch(store: Store, name: str, *, by: str, expect: Id | None = None)
     ref = branch_ref(name)
     at = store.now()
 
-    def transact(tables: Writing) -> Id:
+    def transact(tables: Writing) -> Callable[[], Version]:
         current = _current(tables, name, expect)
+        before = held_version(tables, current, name)
         tables.remove_if_equals(ref, current)
         _record(tables, "branch-delete", at, by, (ref, current, b""))
-        return current
+        return before
 
-    return store.version(store.database.write(transact), name)
+    return store.database.write(transact)()
 
 
 def _current(tables: Writing, name: str, expect: Id | None) -> Id:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from castore.content.reader import ObjectReader
 from castore.database.reading import Reading
-from castore.errors import ObjectNotFound
+from castore.errors import CastoreError, ObjectNotFound
+from castore.model.ids import Id
 from castore.store.version import Version
 
 
@@ -17,3 +21,26 @@ def require_stored(tables: Reading, version: Version) -> None:
             f"{version.label} ({version.id.hex()}) was removed by a collection meanwhile",
             id=version.id.hex(),
         )
+
+
+def held_version(tables: Reading, id: Id, branch: str = "") -> Callable[[], Version]:
+    """Makes the version as this view has it, also when a collection took it meanwhile.
+
+    For whoever takes away what kept it. Damage is told when it is made, not here: nothing should
+    keep a damaged version from losing its name.
+    """
+    try:
+        stored = tables.load(id)
+    except CastoreError as error:
+        lost = error
+
+        def fail() -> Version:
+            raise lost
+
+        return fail
+
+    def make() -> Version:
+        manifest = ObjectReader(lambda _: stored).manifest(id)
+        return Version(id, manifest, branch or manifest.branch)
+
+    return make

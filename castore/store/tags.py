@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, RefNotFound, TagExists
-from castore.model.ids import Id
 from castore.model.refs import HEADS, TAGS, tag_ref
-from castore.store.presence import require_stored
+from castore.store.presence import held_version, require_stored
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -44,14 +45,15 @@ def delete_tag(store: Store, name: str, *, by: str, why: str = "") -> Version:
     ref = tag_ref(name)
     at = store.now()
 
-    def transact(tables: Writing) -> Id:
+    def transact(tables: Writing) -> Callable[[], Version]:
         id = tables.ref(ref)
         if id is None:
             raise RefNotFound(f"no tag is called {name!r}", fix="cas tag")
+        version = held_version(tables, id)
         tables.remove_if_equals(ref, id, tombstone=True)
         refs = [(ref, id, b"")]
         tables.append_operation("tag-delete", op_id="", at=at, by=by, why=why, refs=refs, detail={})
         tables.bump_generation()
-        return id
+        return version
 
-    return store.version(store.database.write(transact))
+    return store.database.write(transact)()

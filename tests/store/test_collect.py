@@ -25,13 +25,14 @@ from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, content_id
 from castore.model.pages import Part, decode_layout
 from castore.store import collect_roots, collect_sweep
-from castore.store.branches import create_branch
+from castore.store.branches import create_branch, delete_branch, move_branch
 from castore.store.collect import CollectRequest, _Collection, collect
 from castore.store.collect_cache import trim_files
 from castore.store.collect_census import Census
 from castore.store.collect_map import LiveMap
 from castore.store.intent import Intent
 from castore.store.stages import encode_header, encode_staged
+from castore.store.tags import delete_tag
 from castore.store.why import Link, explain
 from tests.store.gcscene import (
     DAY,
@@ -546,6 +547,41 @@ def test_what_was_read_before_a_collection_cannot_be_named_after_it(store: casto
     store.gc(grace=0)
     with pytest.raises(ObjectNotFound, match="meanwhile"):
         create_branch(store, "back", version, by="me")
+
+
+def test_what_loses_its_name_is_told_although_it_was_collected_at_once(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = (commit(store, name, a=name.encode()) for name in ("one", "two", "three"))
+    store.tag("t", "two")
+    drop(store, "two")
+    collecting = False
+
+    def gc() -> None:
+        nonlocal collecting
+        if not collecting:
+            collecting = True
+            store.gc(grace=0)
+            collecting = False
+
+    with contextmanager(after_each_write)(monkeypatch, store, gc):
+        assert delete_branch(store, "one", by="me").label == one.label
+        assert delete_tag(store, "t", by="me").id == two.id
+        create_branch(store, "back", three, by="me")
+        later = commit(store, "later", a=b"later")
+        assert move_branch(store, "three", later, by="me").id == three.id
+    assert {version.id for version in store.branches()} == {three.id, later.id}
+    for gone in (one, two):
+        with pytest.raises(ObjectNotFound):
+            store.version(gone.id)
+
+
+def test_a_damaged_version_can_lose_its_name(store: castore.Store) -> None:
+    version = commit(store, "main", a=b"x")
+    store.database.write(lambda tables: tables.drop_object_row(version.id))
+    with pytest.raises(ObjectNotFound):
+        delete_branch(store, "main", by="me")
+    assert store.database.read(lambda tables: tables.refs()) == []
 
 
 def test_the_cache_of_files_keeps_the_newest_rows(store: castore.Store) -> None:
