@@ -39,17 +39,17 @@ def frozen(cls: type[Class]) -> type[Class]:
         raise TypeError(f"{cls.__name__}: fields without default stand behind fields with one")
     for name in ("__dict__", "__weakref__"):
         content.pop(name, None)
-    content.update(
+    # What the class defines itself stands.
+    body = {"__repr__": _shown, **_compared(names), **content}
+    body.update(
         __slots__=names,
         __match_args__=names,
         __qualname__=cls.__qualname__,
         __dataclass_fields__=_Fields(types, defaults),
         __setattr__=_refuse,
         __delattr__=_refuse,
-        __repr__=_shown,
-        **_compared(names),
     )
-    slotted: Any = type(cls.__name__, cls.__bases__, content)
+    slotted: Any = type(cls.__name__, cls.__bases__, body)
     slotted.__init__ = _beginning(slotted, types, defaults)
     return cast(type[Class], slotted)
 

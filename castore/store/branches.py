@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, RefMoved, RefNotFound
 from castore.model.ids import Id, short
@@ -11,19 +12,26 @@ from castore.model.names import near_names
 from castore.model.refs import HEADS, LOST, TAGS, branch_ref
 from castore.store.presence import held_version, require_stored
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 
 def list_branches(store: Store) -> list[Version]:
     """The tip of every branch, sorted by name."""
-    refs = store.database.read(lambda tables: tables.refs(HEADS))
-    return [store.version(id, name.removeprefix(HEADS)) for name, id in refs]
+
+    def read(tables: Reading) -> list[Version]:
+        refs = tables.refs(HEADS)
+        return [version_in(tables, id, name.removeprefix(HEADS)) for name, id in refs]
+
+    return store.database.read(read)
 
 
 def list_lost(store: Store) -> list[Version]:
     """Versions whose branch moved before they could be published, sorted by branch."""
-    refs = store.database.read(lambda tables: tables.refs(LOST))
-    return [store.version(id, _lost_branch(name)) for name, id in refs]
+
+    def read(tables: Reading) -> list[Version]:
+        return [version_in(tables, id, _lost_branch(name)) for name, id in tables.refs(LOST)]
+
+    return store.database.read(read)
 
 
 def create_branch(store: Store, name: str, version: Version, *, by: str) -> Version:

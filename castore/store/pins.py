@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import RefNotFound
 from castore.store.presence import require_stored
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,11 @@ class Pin:
 
 def list_pins(store: Store) -> list[Pin]:
     """Every pin, in the order of ids."""
-    rows = store.database.read(lambda tables: tables.pins())
-    return [Pin(store.version(id), why) for id, why in rows]
+
+    def read(tables: Reading) -> list[Pin]:
+        return [Pin(version_in(tables, id), why) for id, why in tables.pins()]
+
+    return store.database.read(read)
 
 
 def pin(store: Store, version: Version, *, by: str, why: str = "") -> bool:

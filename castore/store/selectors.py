@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from castore.database.reading import Reading
 from castore.errors import Ambiguous, InvalidInput, RefNotFound
 from castore.model.artifact_set import Artifact
 from castore.model.ids import Id, Kind, short
@@ -16,7 +17,7 @@ from castore.model.values import frozen
 from castore.store.moments import parse_moment
 from castore.store.standing import status_of
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 _NUMBER: Final = r"v(\d{1,18})\Z"
 _HEX: Final = r"[0-9a-f]{6,64}\Z"
@@ -115,8 +116,15 @@ def branch_names(store: Store) -> list[str]:
 
 def tip(store: Store, branch: str) -> Version | None:
     """The newest version of a branch, or None if there is no such branch."""
-    id = store.database.read(lambda tables: tables.ref(HEADS + branch))
-    return store.version(id, branch) if id else None
+    return _named(store, HEADS + branch, branch)
+
+
+def _named(store: Store, ref: str, branch: str = "") -> Version | None:
+    def read(tables: Reading) -> Version | None:
+        id = tables.ref(ref)
+        return version_in(tables, id, branch) if id else None
+
+    return store.database.read(read)
 
 
 def first_parents(store: Store, version: Version) -> Iterator[Version]:
@@ -153,14 +161,11 @@ def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Ve
     """Full id, branch, tag, then prefix, in this order."""
     if re.fullmatch(r"[0-9a-f]{64}", name):
         return _by_id(store, bytes.fromhex(name), name)
-    for kind in (HEADS, TAGS):
-        id = store.database.read(lambda tables, ref=kind + name: tables.ref(ref))  # type: ignore[misc]
-        if id:
-            return store.version(id, name if kind == HEADS else "")
-    if name.startswith(PARTIALS):
-        id = store.database.read(lambda tables: tables.ref(name))
-        if id:
-            return store.version(id)
+    found = _named(store, HEADS + name, name) or _named(store, TAGS + name)
+    if found is None and name.startswith(PARTIALS):
+        found = _named(store, name)
+    if found is not None:
+        return found
     if re.match(_HEX, name):
         if not prefixes:
             raise InvalidInput(

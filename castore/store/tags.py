@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, RefNotFound, TagExists
 from castore.model.refs import HEADS, TAGS, tag_ref
 from castore.store.presence import held_version, require_stored
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 
 def list_tags(store: Store) -> list[tuple[str, Version]]:
     """Every tag and the version it names, sorted by name."""
-    refs = store.database.read(lambda tables: tables.refs(TAGS))
-    return [(name.removeprefix(TAGS), store.version(id)) for name, id in refs]
+
+    def read(tables: Reading) -> list[tuple[str, Version]]:
+        refs = tables.refs(TAGS)
+        return [(name.removeprefix(TAGS), version_in(tables, id)) for name, id in refs]
+
+    return store.database.read(read)
 
 
 def create_tag(store: Store, name: str, version: Version, *, by: str, why: str = "") -> None:

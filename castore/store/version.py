@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from castore.content.reader import ObjectReader
+from castore.database.reading import Reading
 from castore.model.ids import Id, short
 from castore.model.manifest import Manifest
 from castore.model.values import frozen
@@ -39,3 +41,12 @@ class Version:
     def set_id(self) -> Id:
         """The id of its set: equal for equal outputs."""
         return self.manifest.set
+
+
+def version_in(tables: Reading, id: Id, branch: str = "") -> Version:
+    """The version with this id, in the view of the store in which its id was found.
+
+    A view that is taken later may lack it: a collector may run beside. Raises as Store.version.
+    """
+    manifest = ObjectReader(tables.load).manifest(id)
+    return Version(id, manifest, branch or manifest.branch)

@@ -129,3 +129,18 @@ def test_a_field_without_default_behind_one_that_has_it_is_refused() -> None:
         class Wrong:
             first: int = 1
             second: int
+
+
+@frozen
+class Shown:
+    """A value that says itself how it is shown."""
+
+    x: int
+
+    def __repr__(self) -> str:
+        return f"<{self.x}>"
+
+
+def test_what_a_class_defines_itself_stands() -> None:
+    assert repr(Shown(3)) == "<3>"
+    assert Shown(3) == Shown(3)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from castore.content.layouts import build_layout
 from castore.content.stamps import remember_all
 from castore.database import derive, indexes
 from castore.database.operations import Operation
+from castore.database.reading import Reading
 from castore.database.sink import StageSink
 from castore.database.tables import Removal
 from castore.errors import CorruptObject, ObjectNotFound, RefNotFound
@@ -33,6 +36,7 @@ from castore.store.collect_map import LiveMap
 from castore.store.intent import Intent
 from castore.store.stages import encode_header, encode_staged
 from castore.store.tags import delete_tag
+from castore.store.version import Version
 from castore.store.why import Link, explain
 from tests.store.gcscene import (
     DAY,
@@ -663,3 +667,37 @@ def test_ids_that_begin_alike_change_no_answer(
     expected = store.gc(grace=0, dry_run=True)
     assert store.gc(grace=0).freed == expected.freed > 0
     whole(store)
+
+
+@pytest.mark.parametrize("told", ["branches", "tags", "pins", "log"])
+def test_what_is_listed_was_there_when_its_name_was_found(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    version = commit(store, "main", a=b"x")
+    if told == "tags":
+        store.tag("t", "main")
+    if told == "pins":
+        store.pin("main")
+    read = store.database.read
+
+    def then_collect(fn: Callable[[Reading], Any]) -> Any:
+        result = read(fn)
+        monkeypatch.setattr(store.database, "read", read)
+        if told == "pins":
+            store.unpin("main")
+        if told == "tags":
+            delete_tag(store, "t", by="me")
+        drop(store, "main")
+        store.gc(grace=0)
+        return result
+
+    monkeypatch.setattr(store.database, "read", then_collect)
+    listed: dict[str, Callable[[], list[Version]]] = {
+        "branches": store.branches,
+        "tags": lambda: [found for _, found in store.tags()],
+        "pins": lambda: [pin.version for pin in store.pins()],
+        "log": lambda: list(store.log("main")),
+    }
+    assert [found.id for found in listed[told]()] == [version.id]
+    with pytest.raises(ObjectNotFound):
+        store.version(version.id)
