@@ -228,7 +228,7 @@ def test_a_screen_that_cannot_show_it(process: Cas, encoding: str) -> None:
 def test_an_internal_error_is_a_report(tmp_path: Path) -> None:
     broken = (
         "import sys; import castore.cli.access as a; import castore.cli.main as m\n"
-        "def fail(*_): raise RuntimeError('of all things')\n"
+        "def fail(*_, **__): raise RuntimeError('of all things')\n"
         "a.open_store = fail\n"
         "sys.exit(m.main())"
     )
