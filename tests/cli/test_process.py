@@ -31,7 +31,7 @@ LOG_LOADS = {
         "blocks", "codecs", "deltas", "kept", "layouts", "paging", "reader", "sink", "trees",
     },
     "castore.store.": {
-        "context", "history", "moments", "opening", "records", "selectors", "standing", "store",
+        "config", "context", "history", "moments", "opening", "records", "selectors", "standing", "store",
         "version",
     },
     "castore.cli.commands.": {"log"},
