@@ -40,14 +40,32 @@ def fsck(
     full: bool = False,
     version: Version | None = None,
     progress: Callable[[int], None] | None = None,
+    attempts: int = 5,
 ) -> FsckReport:
     """Check a store, or with `version` that version and its chain of parents only.
 
     Damage is reported, never raised. Memory is bounded: a bit for each object seen, at most 1,000
-    findings. Versions written meanwhile may or may not be looked at. `progress` is told bytes: of
-    blocks, and of big files, which are read twice. A data file that is cut off, or a damaged meta
+    findings. Versions written meanwhile may or may not be looked at; if there are findings and a
+    collection removed something meanwhile, all is checked again, `attempts` times at most.
+    `progress` is told bytes: of blocks, and of big files, which are read twice. A data file that is cut off, or a damaged meta
     page, already fails at opening the store: check untrusted stores in a child process.
     """
+    while True:
+        epoch = store.database.read(Reading.gc_epoch)
+        report = _check(store, full=full, version=version, progress=progress)
+        attempts -= 1
+        # What a collection took meanwhile was missed by mistake.
+        if not report.findings or not attempts or store.database.read(Reading.gc_epoch) == epoch:
+            return report
+
+
+def _check(
+    store: Store,
+    *,
+    full: bool,
+    version: Version | None,
+    progress: Callable[[int], None] | None,
+) -> FsckReport:
     findings = Findings()
     blocks: BlockCheck | None = None
     if version is not None:

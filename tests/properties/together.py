@@ -267,7 +267,7 @@ class Read(Action):
         if self.how == "branches":
             assert self.answer in [under(moment.refs, HEADS) for moment in seen.moments]
         elif self.how == "fsck":
-            assert not self.answer
+            assert not self.answer, self.answer
         elif self.how == "log":
             assert self.answer[0][0] in tips
             chain = seen.model.chain(self.answer[0][0])
@@ -275,7 +275,10 @@ class Read(Action):
         else:
             id, content = self.answer
             assert id in tips
-            assert content == seen.model.versions[id]
+            wanted = seen.model.versions[id]
+            assert content == wanted, (
+                f"{self.how} of {id.hex()}: {content!r:.400}, not {wanted!r:.400}"
+            )
 
 
 def run_together(actions: Sequence[Action], stores: Sequence[castore.Store]) -> None:

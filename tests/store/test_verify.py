@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import castore
 from castore.content.layouts import iter_parts
 from castore.content.trees import build_tree, find_entry
+from castore.database.reading import Reading
 from castore.database.tables import ObjectRow, State
 from castore.database.writing import Writing
 from castore.model.artifact_set import Artifact, FileContent, TreeContent, make_set
 from castore.model.ids import Id, Kind, content_id
 from castore.model.limits import FOLDER_DEPTH
 from castore.model.pages import TREE, Entry
+from castore.store.branches import delete_branch
 from castore.store.verify import FsckReport, fsck
 from castore.store.verify_closure import Marks
 from castore.store.verify_report import FINDINGS, Findings
@@ -300,3 +304,45 @@ def test_folders_nested_too_deep_are_found_wherever_they_are_reached_first(
     assert findings("good", [FOLDER_DEPTH, 10, FOLDER_DEPTH - 1]) == []
     deep = f"folders nested deeper than {FOLDER_DEPTH}"
     assert findings("bad", [3, 200, FOLDER_DEPTH + 1]) == [deep]
+
+
+def test_what_is_collected_during_a_check_is_no_damage(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.session("gone") as session:
+        session.write("a", "soon collected")
+        session.commit()
+    with store.session("kept") as session:
+        session.write("a", "stays")
+        session.commit()
+    read = store.database.read
+
+    def then_collect(fn: Callable[[Reading], Any]) -> Any:
+        result = read(fn)
+        if isinstance(result, list) and any(name == "heads/gone" for name, _ in result):
+            monkeypatch.setattr(store.database, "read", read)
+            delete_branch(store, "gone", by="me")
+            store.gc(grace=0)
+        return result
+
+    monkeypatch.setattr(store.database, "read", then_collect)
+    report = fsck(store)
+    assert store.database.read is read, "nothing was collected"
+    assert not report.findings
+
+
+def test_damage_is_told_although_something_was_collected_meanwhile(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.session("hurt") as session:
+        session.write("a", "soon lost")
+        version = session.commit()
+    store.database.write(lambda tables: tables.drop_object_row(version.manifest.set))
+    read = store.database.read
+
+    def then_sweep(fn: Callable[[Reading], Any]) -> Any:
+        store.database.write(lambda tables: tables.bump_gc_epoch())
+        return read(fn)
+
+    monkeypatch.setattr(store.database, "read", then_sweep)
+    assert fsck(store, attempts=2).findings
