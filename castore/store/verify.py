@@ -47,8 +47,9 @@ def fsck(
     Damage is reported, never raised. Memory is bounded: a bit for each object seen, at most 1,000
     findings. Versions written meanwhile may or may not be looked at; if there are findings and a
     collection removed something meanwhile, all is checked again, `attempts` times at most.
-    `progress` is told bytes: of blocks, and of big files, which are read twice. A data file that is cut off, or a damaged meta
-    page, already fails at opening the store: check untrusted stores in a child process.
+    `progress` is told bytes: of blocks, and of big files, which are read twice. A data file that is
+    cut off, or a damaged meta page, already fails at opening the store: check untrusted stores in a
+    child process.
     """
     while True:
         epoch = store.database.read(Reading.gc_epoch)
