@@ -122,4 +122,7 @@ class _Fields:
             else:
                 rows.append((name, type, dataclasses.field(default=default)))
         alike: Any = dataclasses.make_dataclass(owner.__name__, rows)
-        return cast(dict[str, Any], alike.__dataclass_fields__)
+        fields = cast(dict[str, Any], alike.__dataclass_fields__)
+        # In the place of this descriptor: making them takes longer than all that asks for them.
+        owner.__dataclass_fields__ = fields  # type: ignore[attr-defined]
+        return fields

@@ -144,3 +144,8 @@ class Shown:
 def test_what_a_class_defines_itself_stands() -> None:
     assert repr(Shown(3)) == "<3>"
     assert Shown(3) == Shown(3)
+
+
+def test_the_fields_are_made_once() -> None:
+    assert dataclasses.replace(Shown(3), x=4) == Shown(4)
+    assert Shown.__dataclass_fields__ is Shown.__dataclass_fields__  # type: ignore[attr-defined]
