@@ -14,7 +14,7 @@ from blake3 import blake3
 
 import castore
 from benchmarks.corpora import MIB, random_file, text_file, touch, warm
-from benchmarks.measure import Runs, repeat, settle
+from benchmarks.measure import Runs, repeat
 from benchmarks.report import Row
 from benchmarks.stage import Stage
 from castore.content.chunker import Chunker
@@ -42,7 +42,7 @@ def ingest_random(stage: Stage) -> list[Row]:
                     file.write(view[start : start + _WRITTEN_BYTES])
                 os.fdatasync(file.fileno())
 
-        ours, raw = repeat(_ingest(stage, path), limit, times=stage.times, before=settle)
+        ours, raw = repeat(_ingest(stage, path), limit, times=stage.times, before=stage.settle)
         view.release()
     return [_row("ingest 1 GiB random", size, ours, raw, "write + fdatasync", 0.5, 0.8)]
 
@@ -55,7 +55,7 @@ def ingest_text(stage: Stage) -> list[Row]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         chunks = _chunks(mapped)
         ours, raw = repeat(
-            _ingest(stage, path), lambda: _compress(chunks), times=stage.times, before=settle
+            _ingest(stage, path), lambda: _compress(chunks), times=stage.times, before=stage.settle
         )
         for chunk in chunks:
             chunk.release()
@@ -118,7 +118,7 @@ def restore_text(stage: Stage) -> list[Row]:
 
     (raw,) = repeat(limit, times=stage.times)
     frames.clear()
-    read_back, checked_out = repeat(read, check_out, times=stage.times, before=settle)
+    read_back, checked_out = repeat(read, check_out, times=stage.times, before=stage.settle)
     store.close()
     name = "zstd decompress, 1 thread"
     return [

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_SETTLE_BYTES = 2 << 30
 _ANONYMOUS = re.compile(rb"RssAnon:\s+(\d+) kB")
 
 
@@ -101,9 +102,20 @@ def repeat(
     return [Runs(tuple(runs)) for runs in found]
 
 
-def settle() -> None:
-    """Let earlier writes reach the disk, so that they are not paid for by the next measurement."""
+def settle(folder: Path) -> None:
+    """Let earlier writes reach the disk, and have the machine own memory for the next ones.
+
+    A virtual machine gives memory that it does not use back to its host, and to get it again takes
+    up to three seconds a GiB. So that neither what is measured nor its limit pays for that, 2 GiB
+    are written to a file in `folder` before, and removed.
+    """
     os.sync()
+    path = folder / "settle.bin"
+    piece = bytes(_SETTLE_BYTES // 1024)
+    with path.open("wb", buffering=0) as file:
+        for _ in range(1024):
+            file.write(piece)
+    path.unlink()
 
 
 def middle(values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from typing import Final
 
 import castore
 from benchmarks.corpora import MIB, random_file, small_files
-from benchmarks.measure import Runs, measure, settle
+from benchmarks.measure import Runs, measure
 from benchmarks.report import Row
 from benchmarks.stage import Stage
 from castore.model.artifact_set import FileContent
@@ -54,7 +54,7 @@ def _in_turns(
     first, second = [], []
     for turn in range(stage.times + 1):
         with stage.store("sizes") as store:
-            settle()
+            stage.settle()
             runs = [measure(partial(_commit, store, path))]
             runs.append(measure(partial(again, store, path)))
         if turn:

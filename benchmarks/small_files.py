@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import castore
 from benchmarks.corpora import SMALL_FILES, small_files
-from benchmarks.measure import Runs, repeat, settle
+from benchmarks.measure import Runs, repeat
 from benchmarks.report import Row
 from benchmarks.stage import Stage
 
@@ -26,7 +26,7 @@ def ingest_small(stage: Stage) -> list[Row]:
         with stage.store("small") as store:
             _commit(store, folder)
 
-    ours, raw = repeat(run, lambda: _read(folder), times=stage.times, before=settle)
+    ours, raw = repeat(run, lambda: _read(folder), times=stage.times, before=stage.settle)
     name = "scandir, stat, open, read, close"
     return [_row("ingest 100,000 files of 1–8 KB", ours, raw, name, 20_000, 35_000)]
 
@@ -37,7 +37,10 @@ def unchanged(stage: Stage) -> list[Row]:
     with stage.store("unchanged") as store:
         _commit(store, folder)
         ours, raw = repeat(
-            lambda: _commit(store, folder), lambda: _stat(folder), times=stage.times, before=settle
+            lambda: _commit(store, folder),
+            lambda: _stat(folder),
+            times=stage.times,
+            before=stage.settle,
         )
     name = "scandir, stat"
     return [_row("re-commit 100,000 unchanged files", ours, raw, name, 80_000, 140_000)]
@@ -68,7 +71,7 @@ def _ten_edits(stage: Stage, folder: Path, shape: str) -> list[Row]:
             data = path.read_bytes()[:4000] + f"\nedit {turn}\n".encode()
             path.unlink()
             path.write_bytes(data)
-        settle()
+        stage.settle()
 
     with stage.store("edits") as store:
         _commit(store, folder)

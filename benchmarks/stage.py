@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import castore
+from benchmarks.measure import settle
 from benchmarks.report import Row
 
 
@@ -25,6 +26,10 @@ class Stage:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def settle(self) -> None:
+        """Leave nothing of what was done before to be paid for by the next measurement."""
+        settle(self.cache)
 
     def store(self, name: str) -> castore.Store:
         """A new store."""

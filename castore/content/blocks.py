@@ -41,6 +41,7 @@ from castore.model.limits import (
 
 _HEADER: Final = Struct("<BBBBIHH8s")
 _MEMBER: Final = Struct("<32sBI")
+_CHUNK: Final = Struct("<BBBBIHH8s32sBI")
 _CHECK_AT: Final = 12
 _CHECK_BYTES: Final = 8
 _FORMAT: Final = bytes((FORMAT,))
@@ -98,27 +99,38 @@ def encode_block(block: Block) -> bytes:
     problem = _problem(block)
     if problem:
         raise InvalidInput(f"this block cannot be written: {problem}")
-    return join_block(
+    head = block_head(
         block.codec, block.metadata, block.depth, block.bases, block.members, block.frame
     )
+    return head + block.frame
 
 
-def join_block(
+def block_head(
     codec: Codec,
     metadata: bool,
     depth: int,
     bases: Sequence[Id],
     members: Sequence[Member],
-    frame: bytes | memoryview,
+    frame: bytes | memoryview = b"",
 ) -> bytes:
-    """The stored bytes of a block from its parts, unchecked, with one copy of the frame."""
+    """The stored bytes of a block before its frame, from its parts, unchecked.
+
+    Only the check of metadata covers `frame`.
+    """
     raw_size = sum(member.size for member in members)
     flags = _METADATA if metadata else 0
     header = (FORMAT, codec, flags, depth, raw_size, len(bases), len(members))
     pack = _MEMBER.pack
     table = b"".join((*bases, *[pack(*member) for member in members]))
     check = _check(_HEADER.pack(*header, bytes(_CHECK_BYTES)), table, frame if metadata else b"")
-    return b"".join((_HEADER.pack(*header, check), table, frame))
+    return _HEADER.pack(*header, check) + table
+
+
+def chunk_head(codec: Codec, id: Id, size: int) -> bytes:
+    """What `block_head` gives for a block of one chunk that is no delta, faster."""
+    head = _CHUNK.pack(FORMAT, codec, 0, 0, size, 0, 1, _NO_CHECK, id, Kind.CHUNK, size)
+    check = blake3(head, key=_KEY).digest(_CHECK_BYTES)
+    return head[:_CHECK_AT] + check + head[_CHECK_AT + _CHECK_BYTES :]
 
 
 def decode_block(data: bytes, where: str) -> Block:

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from castore.content.blocks import Codec, Member, join_block
-from castore.content.codecs import compress, compressible, decompress
+from castore.content.blocks import Codec, Member, block_head, chunk_head
+from castore.content.codecs import (
+    Buffer,
+    compress,
+    compress_all,
+    compressible,
+    decompress,
+    decompress_all,
+    incompressible,
+)
 from castore.content.sink import EncodedBlock
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, content_id
@@ -19,41 +27,35 @@ from castore.model.limits import KIB
 _CONTENT_KEEPS = 0.97
 _METADATA_KEEPS = 0.85
 _METADATA_RAW_BELOW = 4 * KIB
+_WHERE = "the block just encoded"
 
 
-def encode_chunks(chunks: Sequence[tuple[Id, bytes | memoryview]]) -> list[EncodedBlock]:
-    """One content block for each chunk; a probe is made only after one that did not compress."""
-    blocks: list[EncodedBlock] = []
-    promising = False
-    for id, data in chunks:
-        promising = promising or compressible(data)
-        block, promising = _content_block((Member(id, Kind.CHUNK, len(data)),), data, promising)
-        blocks.append(block)
-    return blocks
+def encode_chunks(
+    chunks: Sequence[tuple[Id, bytes | memoryview]], *, held: int = 0
+) -> list[EncodedBlock]:
+    """One content block for each chunk.
+
+    Frames may be the data that was given, `held` bytes in memory; but not if they would keep that
+    for less than half of it.
+    """
+    blocks = _content_blocks([((Member(id, Kind.CHUNK, len(data)),), data) for id, data in chunks])
+    kept = sum([len(block.frame) for block in blocks])
+    if not kept or 2 * kept >= held:
+        return blocks
+    return [block._replace(frame=bytes(block.frame)) for block in blocks]
 
 
 def encode_solid(chunks: Sequence[tuple[Id, bytes | memoryview]]) -> list[EncodedBlock]:
     """One content block that holds all these chunks, compressed together."""
-    members = tuple([Member(id, Kind.CHUNK, len(data)) for id, data in chunks])
-    raw = b"".join([data for _, data in chunks])
-    return [_content_block(members, raw, compressible(raw))[0]]
+    return _content_blocks([_joined(chunks)])
 
 
 def encode_solids(groups: Sequence[Sequence[tuple[Id, bytes]]]) -> list[EncodedBlock]:
     """For each group of chunks what `encode_solid` gives, if the ids were just taken from the data.
 
-    Then equal bytes after decoding are enough. A probe is made only after a block that did not
-    compress.
+    Then equal bytes after decoding are enough.
     """
-    blocks: list[EncodedBlock] = []
-    promising = False
-    for chunks in groups:
-        members = tuple([Member(id, Kind.CHUNK, len(data)) for id, data in chunks])
-        raw = b"".join([data for _, data in chunks])
-        promising = promising or compressible(raw)
-        block, promising = _content_block(members, raw, promising, trusted=True)
-        blocks.append(block)
-    return blocks
+    return _content_blocks([_joined(chunks) for chunks in groups], trusted=True)
 
 
 def encode_metadata(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBlock]:
@@ -69,51 +71,75 @@ def encode_metadata(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBl
         packed = compress(raw)
         if len(packed) < _METADATA_KEEPS * len(raw):
             codec, frame = Codec.ZSTD, packed
-    data = join_block(codec, True, 0, (), members, frame)
-    if _read_back(data, codec, len(frame), len(raw)) != raw:
-        raise unlike(members[0].id)
-    return [EncodedBlock(data, members, len(raw), ())]
+            if decompress(packed, len(raw), where=_WHERE) != raw:
+                raise unlike(members[0].id)
+    head = block_head(codec, True, 0, (), members, frame)
+    return [EncodedBlock(head, members, len(raw), (), frame)]
 
 
-def _content_block(
-    members: tuple[Member, ...],
-    raw: bytes | memoryview,
-    promising: bool,
-    *,
-    trusted: bool = False,
-) -> tuple[EncodedBlock, bool]:
-    """The block, and whether it was worth compressing; `trusted` if `raw` surely has these ids."""
-    codec = Codec.RAW
-    frame: bytes | memoryview = raw
-    if promising:
-        packed = compress(raw)
-        if len(packed) < _CONTENT_KEEPS * len(raw):
-            codec, frame = Codec.ZSTD, packed
-    data = join_block(codec, False, 0, (), members, frame)
-    if codec is Codec.ZSTD:
-        back = _read_back(data, codec, len(frame), len(raw))
-        if not trusted:
-            _verify(members, back)
-        elif back != raw:
+def _joined(
+    chunks: Sequence[tuple[Id, bytes | memoryview]],
+) -> tuple[tuple[Member, ...], bytes]:
+    members = tuple([Member(id, Kind.CHUNK, len(data)) for id, data in chunks])
+    return members, b"".join([data for _, data in chunks])
+
+
+def _content_blocks(
+    contents: Sequence[tuple[tuple[Member, ...], bytes | memoryview]], *, trusted: bool = False
+) -> list[EncodedBlock]:
+    """A block for each of `contents`, all in a few calls of zstd; `trusted` as `_verify` says."""
+    raws = [raw for _, raw in contents]
+    tried = _promising(raws)
+    frames = compress_all([raws[at] for at in tried])
+    packed = {
+        at: frame
+        for at, frame in zip(tried, frames, strict=True)
+        if len(frame) < _CONTENT_KEEPS * len(raws[at])
+    }
+    for at, back in zip(packed, decompress_all(list(packed.values())), strict=True):
+        _verify(*contents[at], back, trusted)
+    blocks: list[EncodedBlock] = []
+    for at, (members, raw) in enumerate(contents):
+        frame = packed.get(at)
+        head = _head(Codec.RAW if frame is None else Codec.ZSTD, members)
+        if frame is None:
+            blocks.append(EncodedBlock(head, members, len(raw), (), raw))
+        else:
+            blocks.append(EncodedBlock(b"".join((head, frame)), members, len(raw), ()))
+    return blocks
+
+
+def _promising(raws: Sequence[bytes | memoryview]) -> Sequence[int]:
+    """Which of these to try to compress: all if the first promises well, else by their samples."""
+    if compressible(raws[0]):
+        return range(len(raws))
+    if incompressible(raws):
+        return ()
+    return [at for at, raw in enumerate(raws) if compressible(raw)]
+
+
+def _head(codec: Codec, members: tuple[Member, ...]) -> bytes:
+    if len(members) == 1:
+        return chunk_head(codec, members[0].id, members[0].size)
+    return block_head(codec, False, 0, (), members)
+
+
+def _verify(
+    members: tuple[Member, ...], raw: bytes | memoryview, back: Buffer, trusted: bool
+) -> None:
+    """Compare what was decoded again with `raw`, bytes, if that is `trusted`, else with the ids."""
+    if trusted and isinstance(raw, bytes):
+        if not (len(back) == len(raw) and raw.startswith(back)):
             raise unlike(members[0].id)
-    return EncodedBlock(data, members, len(raw), ()), codec is Codec.ZSTD
-
-
-def _verify(members: tuple[Member, ...], raw: bytes | memoryview) -> None:
-    """Compare the members with their ids."""
-    view = memoryview(raw)
+        return
+    view = memoryview(back)
     at = 0
     for id, _, size in members:
         if content_id(view[at : at + size]) != id:
             raise unlike(id)
         at += size
-
-
-def _read_back(data: bytes, codec: Codec, frame_size: int, raw_size: int) -> memoryview | bytes:
-    frame = memoryview(data)[len(data) - frame_size :]
-    if codec is Codec.RAW:
-        return frame
-    return decompress(frame, raw_size, where="the block just encoded")
+    if at != len(view):
+        raise unlike(members[0].id)
 
 
 def unlike(id: Id) -> CorruptObject:

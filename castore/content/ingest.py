@@ -113,7 +113,8 @@ class Ingestor:
         """Store the joined pieces as one file, of any size, in bounded memory."""
         hasher = blake3()
         read = reader_of(pieces)
-        segments = cut_segments(read, hasher, self._chunker, self._buffers.take)
+        turn = self._packer.turn
+        segments = cut_segments(read, hasher, self._chunker, self._buffers.take, turn)
         return self._finish(hasher, self._store_segments(segments, self._buffers.give))
 
     def add_bytes(self, data: bytes) -> FileContent:
@@ -235,10 +236,11 @@ class Ingestor:
         hasher = blake3()
         chunker = self._chunker
         read = reader_of_file(descriptor, size + 1)
+        turn = self._packer.turn
         if not self._threads:
-            segments = cut_segments(read, hasher, chunker, self._buffers.take)
+            segments = cut_segments(read, hasher, chunker, self._buffers.take, turn)
             return self._finish(hasher, self._store_segments(segments, self._buffers.give))
-        with ReadAhead(lambda take: cut_segments(read, hasher, chunker, take)) as ahead:
+        with ReadAhead(lambda take: cut_segments(read, hasher, chunker, take, turn)) as ahead:
             return self._finish(hasher, self._store_segments(ahead, ahead.give))
 
     def _store_segments(
@@ -298,9 +300,9 @@ class Ingestor:
             [(digest, data)] if len(data) <= CHUNK_MIN else cut_whole(digest, data, self._chunker)
         )
         if len(chunks) == 1:
-            packer.add_chunks(chunks, _NOTHING)
+            packer.add_chunks(chunks, _NOTHING, weight=len(data))
             return
-        packer.add_chunks(chunks, packer.known([id for id, _ in chunks]))
+        packer.add_chunks(chunks, packer.known([id for id, _ in chunks]), weight=len(data))
         self._add_layout(digest, [Part(id, len(piece)) for id, piece in chunks])
 
     def _looks_known(self, descriptor: int, size: int) -> bool:

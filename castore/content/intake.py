@@ -118,27 +118,42 @@ class StoringIntake:
     def _read(self, run: Run) -> Taken:
         digests: list[Id] = []
         changed: dict[int, tuple[int, int]] = {}
-        group = self._group
         with folder_of(run.folder, len(run.names), elsewhere=bool(run.elsewhere)) as folder:
             places = run.paths() if folder is None else run.names
-            for place, stamp in zip(places, read_stamps(run.stamps), strict=True):
-                size = stamp[SIZE]
-                data = read_small(place, stamp, folder) if size <= WHOLE_BYTES else None
-                if data is None:
+            files = iter(zip(places, read_stamps(run.stamps), strict=True))
+            while len(digests) < len(places):
+                other = self._read_small(files, folder, digests)
+                if other is not None:
+                    place, stamp = other
                     path = place if folder is None else f"{run.folder}/{place}"
                     content, now = self._add_file(path)
                     if now != stamp:
                         changed[len(digests)] = (content.size, content.mode)
                     digests.append(content.digest)
-                    continue
+                if self._group_bytes >= _GROUP_BYTES:
+                    self._flush()
+        return Taken(digests, changed)
+
+    def _read_small(
+        self, files: Iterator[tuple[str, Stamp]], folder: int | None, digests: list[Id]
+    ) -> tuple[str, Stamp] | None:
+        """Read files until a group is full; the first that is not read so ends it, and is given."""
+        group, size = self._group, self._group_bytes
+        with self._packer.turn:
+            for place, stamp in files:
+                length = stamp[SIZE]
+                data = read_small(place, stamp, folder) if length <= WHOLE_BYTES else None
+                if data is None:
+                    self._group_bytes = size
+                    return place, stamp
                 digest = content_id(data)
                 digests.append(digest)
                 group.append((digest, data))
-                self._group_bytes += size
-                if self._group_bytes >= _GROUP_BYTES:
-                    self._flush()
-                    group = self._group
-        return Taken(digests, changed)
+                size += length
+                if size >= _GROUP_BYTES:
+                    break
+        self._group_bytes = size
+        return None
 
     def _flush(self) -> None:
         group, size = self._group, self._group_bytes

@@ -8,6 +8,7 @@ last, everything below what it holds is in it or in one before.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.delta_encoder import Base, encode_on_bases, write_in_full
 from castore.content.encoder import encode_chunks, encode_solids
-from castore.content.relied import Gathered, Relied
-from castore.content.sink import Batch, EncodedBlock, Sink
+from castore.content.relied import Gathered, Relied, gathering
+from castore.content.sink import Batch, EncodedBlock, Sink, Turn
 from castore.content.tally import Tally
 from castore.errors import Unavailable
 from castore.model.ids import Id, Kind
@@ -37,6 +38,7 @@ FindBase: TypeAlias = Callable[[Id, bytes], Base | None]
 THREADS_ABOVE: Final = 4 * MIB
 IN_FLIGHT_BYTES: Final = 8 * MIB
 _SOLIDS_BYTES: Final = 2 * MIB
+_KEPT_BYTES: Final = 32 * MIB - 64 * KIB
 _METADATA_BLOCK_BYTES: Final = 64 * KIB
 _RELIED_IDS: Final = 128 * KIB
 _ATTEMPTS: Final = 8
@@ -83,10 +85,9 @@ class Packer:
         self._plain: list[tuple[Kind, Id, bytes]] = []
         self._bases: dict[Id, Base] = {}
         self._metadata_bytes = {True: 0, False: 0}
-        self._batch = Batch()
-        self._batch_bytes = 0
-        self._relied: dict[Id, Relied] = {}
-        self._again: list[Callable[[], Iterable[Relied]]] = []
+        self.turn: Turn = threading.Lock()
+        self._open = gathering(self.turn)
+        self._open_bytes = 0
 
     def known(self, ids: Sequence[Id]) -> set[Id]:
         """Those of `ids` that the sink has; the ones under way here are not looked up."""
@@ -135,7 +136,9 @@ class Packer:
                 big.append(chunk)
                 raw += size
         if big:
-            self._run(partial(encode_chunks, big), raw, weight or raw, done)
+            held = weight or raw
+            encode = partial(encode_chunks, big, held=held)
+            self._run(encode, raw, held, done)
         elif done is not None:
             done()
 
@@ -172,9 +175,9 @@ class Packer:
         new = set(ids)
         if self._pending:
             new = new.difference(self._pending)
-        self._batch.relied |= new
-        self._again.append(again)
-        if len(self._batch.relied) >= _RELIED_IDS:
+        self._open.batch.relied |= new
+        self._open.more.append(again)
+        if len(self._open.batch.relied) >= _RELIED_IDS:
             self._write()
 
     def rely_on_bytes(self, digest: Id, data: bytes) -> None:
@@ -192,11 +195,11 @@ class Packer:
         while self._queue:
             self._collect()
         self.catch_up()
-        return self._batch
+        return self._open.batch
 
     def settle(self) -> None:
         """Take note that the batch that `pending` gave was written."""
-        self._settle(self._hand_over().batch)
+        self._settle(self._hand_over())
 
     def catch_up(self) -> None:
         """End a big input: wait for the batch that is being written, if any; raises as `flush`."""
@@ -213,7 +216,7 @@ class Packer:
             self._written = None
             self._take_back(gathered)
             raise
-        self._settle(gathered.batch)
+        self._settle(gathered)
 
     def flush(self) -> None:
         """Make everything added so far durable."""
@@ -310,6 +313,8 @@ class Packer:
             return
         self._beside = done is not None
         if self._pool is None:
+            # glibc keeps freed memory for the next batch once it saw a block of this size freed.
+            bytearray(_KEPT_BYTES)
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="castore-encode")
         self._enqueue(_Job(self._pool.submit(encode), weight, done))
 
@@ -325,31 +330,33 @@ class Packer:
         """Move the oldest job's blocks to the batch, waiting for it; write a full batch."""
         job = self._queue[0]
         blocks = job.blocks if isinstance(job.blocks, list) else job.blocks.result()
-        self._batch.blocks.extend(blocks)
-        self._batch.indexed.extend(job.indexed)
+        self._open.batch.blocks.extend(blocks)
+        self._open.batch.indexed.extend(job.indexed)
         self._queue.popleft()
         self._in_flight -= job.weight
         if job.done is not None:
-            job.done()
-        self._batch_bytes += sum([len(block.data) for block in blocks])
-        self._batch_bytes += sum([len(payload) for _, _, payload in job.indexed])
-        if self._batch_bytes >= BATCH_BYTES:
+            if any(isinstance(block.frame, memoryview) for block in blocks):
+                self._open.held.append(job.done)
+            else:
+                job.done()
+        self._open_bytes += sum([block.size for block in blocks])
+        self._open_bytes += sum([len(payload) for _, _, payload in job.indexed])
+        if self._open_bytes >= BATCH_BYTES:
             self._write()
 
     def _rely(self, relied: Relied, held: int) -> None:
-        self._batch.relied.add(relied.id)
-        self._relied[relied.id] = relied
-        self._batch_bytes += held
-        if self._batch_bytes >= BATCH_BYTES or len(self._batch.relied) >= _RELIED_IDS:
+        self._open.batch.relied.add(relied.id)
+        self._open.relied[relied.id] = relied
+        self._open_bytes += held
+        if self._open_bytes >= BATCH_BYTES or len(self._open.batch.relied) >= _RELIED_IDS:
             self._write()
 
     def _write(self) -> None:
         """Write the batch; while a big input comes, beside what is gathered next."""
-        if not (self._batch.blocks or self._batch.relied):
+        if not (self._open.batch.blocks or self._open.batch.relied):
             return
         if not (self._beside or self._folder):
-            gathered = Gathered(self._batch, self._relied, self._again)
-            self._write_again(gathered, self._sink.write(gathered.batch))
+            self._write_again(self._open, self._sink.write(self._open.batch))
             self.settle()
             return
         beside = self._beside
@@ -375,23 +382,19 @@ class Packer:
 
     def _hand_over(self) -> Gathered:
         """The batch, for whoever writes it; another is begun."""
-        gathered = Gathered(self._batch, self._relied, self._again)
-        self._batch, self._batch_bytes = Batch(), 0
-        self._relied, self._again = {}, []
+        gathered, self._open = self._open, gathering(self.turn)
+        self._open_bytes = 0
         return gathered
 
     def _take_back(self, gathered: Gathered) -> None:
         """Put a batch that could not be written before what was gathered since."""
-        batch, later = gathered.batch, self._batch
-        batch.blocks.extend(later.blocks)
-        batch.indexed.extend(later.indexed)
-        batch.relied |= later.relied
-        self._batch, self._batch_bytes = batch, self._batch_bytes + BATCH_BYTES
-        self._relied = gathered.relied | self._relied
-        self._again = gathered.more + self._again
+        gathered.extend(self._open)
+        self._open, self._open_bytes = gathered, self._open_bytes + BATCH_BYTES
 
-    def _settle(self, batch: Batch) -> None:
+    def _settle(self, gathered: Gathered) -> None:
         """Take note that a batch was written."""
-        for block in batch.blocks:
-            self.tally.stored_bytes += len(block.data)
+        for done in gathered.held:
+            done()
+        for block in gathered.batch.blocks:
+            self.tally.stored_bytes += block.size
             self._pending.difference_update([member.id for member in block.members])

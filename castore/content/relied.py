@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import NamedTuple
 
-from castore.content.sink import Batch
+from castore.content.sink import Batch, Turn
 from castore.model.ids import Id, Kind
 
 
@@ -23,11 +23,15 @@ class Relied(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """A batch, and how to make again what it relies on: by id, or by looking through `more`."""
+    """A batch, and how to make again what it relies on: by id, or by looking through `more`.
+
+    `held` is called once it is written: the memory that its blocks lie in may be used again.
+    """
 
     batch: Batch
     relied: dict[Id, Relied]
     more: list[Callable[[], Iterable[Relied]]]
+    held: list[Callable[[], None]]
 
     def again(self, vanished: set[Id]) -> list[Relied]:
         """How to make these again, content before pages."""
@@ -36,3 +40,18 @@ class Gathered(NamedTuple):
             if relied.id in vanished:
                 found.setdefault(relied.id, relied)
         return sorted(found.values(), key=lambda relied: (relied.kind, relied.id))
+
+    def extend(self, later: Gathered) -> None:
+        """Add what was gathered later."""
+        batch, others = self.batch, later.batch
+        batch.blocks.extend(others.blocks)
+        batch.indexed.extend(others.indexed)
+        batch.relied |= others.relied
+        self.relied.update(later.relied)
+        self.more.extend(later.more)
+        self.held.extend(later.held)
+
+
+def gathering(turn: Turn) -> Gathered:
+    """An empty batch to gather in."""
+    return Gathered(Batch(turn=turn), {}, [], [])

@@ -15,13 +15,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from blake3 import blake3
 
 from castore.content.chunker import Chunker
+from castore.content.sink import NO_TURN, Turn
 from castore.model.ids import Id, content_id
 from castore.model.limits import CHUNK_MAX, CHUNK_MIN, MIB
 
 SEGMENT_BYTES: Final = 2 * MIB
 BUFFER_BYTES: Final = SEGMENT_BYTES + CHUNK_MAX
-# Those waiting to be encoded (8 MiB), one at hand, and some to read ahead into.
-AHEAD_BUFFERS: Final = 9
+# Segments read ahead: what waits to be encoded or written holds buffers of its own.
+AHEAD: Final = 4
 
 ReadInto: TypeAlias = Callable[[memoryview], int]
 """Fills the front of a view and returns how many bytes; 0 at the end, never before."""
@@ -36,7 +37,7 @@ class Segment(NamedTuple):
 
 
 class Buffers:
-    """Buffers for one thread: taken, given back, used again."""
+    """Buffers that are taken, given back and used again; one thread takes, any may give."""
 
     def __init__(self) -> None:
         self._free: list[bytearray] = []
@@ -51,11 +52,16 @@ class Buffers:
 
 
 def cut_segments(
-    read: ReadInto, hasher: blake3, chunker: Chunker, take: Callable[[], bytearray]
+    read: ReadInto,
+    hasher: blake3,
+    chunker: Chunker,
+    take: Callable[[], bytearray],
+    turn: Turn = NO_TURN,
 ) -> Iterator[Segment]:
     """The chunks of an input, segment by segment; `hasher` gets all bytes in the same pass.
 
-    The last segment may be empty. A buffer belongs to whoever got the segment.
+    The last segment may be empty. A buffer belongs to whoever got the segment. `turn` is held while
+    a segment is cut.
     """
     rest = b""
     final = False
@@ -73,10 +79,11 @@ def cut_segments(
         hasher.update(view[start:filled])
         chunks = []
         at = 0
-        for end in chunker.ends(view[:filled], final=final):
-            piece = view[at:end]
-            chunks.append((content_id(piece), piece))
-            at = end
+        with turn:
+            for end in chunker.ends(view[:filled], final=final):
+                piece = view[at:end]
+                chunks.append((content_id(piece), piece))
+                at = end
         rest = bytes(view[at:filled])
         yield Segment(chunks, buffer, filled - start)
 
@@ -142,14 +149,15 @@ class ReadAhead:
 
     def __init__(self, cut: Callable[[Callable[[], bytearray]], Iterator[Segment]]) -> None:
         self._cut = cut
-        self._free: SimpleQueue[bytearray | None] = SimpleQueue()
+        self._free = Buffers()
         self._ready: SimpleQueue[Segment | BaseException | None] = SimpleQueue()
-        self._unmade = AHEAD_BUFFERS
+        self._room = threading.Semaphore(AHEAD)
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="castore-read", daemon=True)
 
     def give(self, buffer: bytearray) -> None:
         """Let `buffer` be used again."""
-        self._free.put(buffer)
+        self._free.give(buffer)
 
     def __enter__(self) -> ReadAhead:
         self._thread.start()
@@ -161,7 +169,8 @@ class ReadAhead:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._free.put(None)
+        self._stopped = True
+        self._room.release()
         self._thread.join()
 
     def __iter__(self) -> Iterator[Segment]:
@@ -171,16 +180,14 @@ class ReadAhead:
                 return
             if isinstance(item, BaseException):
                 raise item
+            self._room.release()
             yield item
 
     def _take(self) -> bytearray:
-        if self._unmade and self._free.empty():
-            self._unmade -= 1
-            return bytearray(BUFFER_BYTES)
-        buffer = self._free.get()
-        if buffer is None:
+        self._room.acquire()
+        if self._stopped:
             raise _Stopped
-        return buffer
+        return self._free.take()
 
     def _run(self) -> None:
         try:

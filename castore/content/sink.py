@@ -8,39 +8,61 @@ them in the transaction that writes the batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from castore.content.blocks import Member
 from castore.model.ids import Id, Kind
 
+Turn: TypeAlias = AbstractContextManager[object]
+NO_TURN: Final[Turn] = nullcontext()
+
 
 class EncodedBlock(NamedTuple):
-    """A block as it is stored, with what an index needs to know about it."""
+    """A block as it is stored, with what an index needs to know about it.
 
-    data: bytes
+    It is the bytes of `head` and those of `frame` behind them: what does not compress stays where
+    it was read until it is written.
+    """
+
+    head: bytes
     members: tuple[Member, ...]
     raw_size: int
     bases: tuple[Id, ...]
+    frame: bytes | memoryview = b""
+
+    @property
+    def size(self) -> int:
+        """The stored bytes."""
+        return len(self.head) + len(self.frame)
+
+    @property
+    def data(self) -> bytes:
+        """The block as it is stored, joined anew each time."""
+        return b"".join((self.head, self.frame)) if self.frame else self.head
 
 
 class Batch:
     """What is written at once: new blocks, and the ids of stored objects they rely on.
 
     `indexed` holds the payloads of the new trees, sets, manifests and notes in `blocks`, from which
-    look-up rows are derived.
+    look-up rows are derived. A sink that writes beside a thread that reads holds `turn` while it
+    takes many small steps: two threads that do so keep the interpreter lock from each other.
     """
 
-    __slots__ = ("blocks", "indexed", "relied")
+    __slots__ = ("blocks", "indexed", "relied", "turn")
 
     def __init__(
         self,
         blocks: Iterable[EncodedBlock] = (),
         relied: Iterable[Id] = (),
         indexed: Iterable[tuple[Kind, Id, bytes]] = (),
+        turn: Turn = NO_TURN,
     ) -> None:
         self.blocks = list(blocks)
         self.relied = set(relied)
         self.indexed = list(indexed)
+        self.turn = turn
 
     def needs(self) -> set[Id]:
         """What must be stored already when it is written: what it relies on, bases of deltas."""

@@ -170,7 +170,7 @@ def _send_blocks(source: Database, backup: Database, done: Mirrored) -> None:
         batch = source.read(take)
         if not batch:
             return
-        size = sum(len(block.data) for _, block, _ in batch)
+        size = sum(block.size for _, block, _ in batch)
         taken = backup.write(lambda theirs, batch=batch: _put(theirs, batch), room=size)  # type: ignore[misc]
         done.blocks += len(taken)
         done.bytes += sum(taken)
@@ -203,7 +203,7 @@ def _put(theirs: Writing, batch: list[tuple[int, EncodedBlock, list[Payload]]]) 
         theirs.set_integer(NEXT_BLOCK_KEY.decode(), number)
         try:
             if theirs.put_blocks([block], payloads):
-                kept.append(len(block.data))
+                kept.append(block.size)
         except (ObjectNotFound, InvalidInput):
             # Its base lies in a later block, or the purge of a member is not known there yet:
             # it comes with all rows at the end.

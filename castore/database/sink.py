@@ -113,13 +113,12 @@ class StageSink:
             if vanished:
                 return vanished
             self._begin(tables)
-            tables.put_blocks(batch.blocks, batch.indexed)
-            tables.add_stage_batch(self._session, own | relied)
+            with batch.turn:
+                tables.put_blocks(batch.blocks, batch.indexed)
+                tables.add_stage_batch(self._session, own | relied)
             return set()
 
-        vanished = self._database.write(
-            transact, room=sum(len(block.data) for block in batch.blocks)
-        )
+        vanished = self._database.write(transact, room=sum(block.size for block in batch.blocks))
         if not vanished:
             self._written()
         return vanished

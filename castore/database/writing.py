@@ -74,7 +74,7 @@ class Writing(RecordWriting):
         if number == first:
             return 0
         self._put(self._tables.meta, tables.NEXT_BLOCK_KEY, tables.pack_integer(number))
-        self._put_sorted(self._tables.objects, rows.items())
+        self._put_sorted(self._tables.objects, [(id, rows[id]) for id in sorted(rows)])
         self.index(new)
         return number - first
 
@@ -119,7 +119,7 @@ class Writing(RecordWriting):
                 raise ObjectNotFound(f"base {base.hex()} of a delta is not stored", id=base.hex())
             bases.add(row.block)
         info = BlockInfo(
-            stored=len(block.data),
+            stored=block.size,
             raw=block.raw_size,
             live=sum(member.size for _, member in added),
             metadata=block.members[0].kind is not Kind.CHUNK,

@@ -60,7 +60,7 @@ class Judgement:
     @property
     def written(self) -> int:
         """The bytes of the blocks that take its place."""
-        return sum(len(block.data) for block in self.blocks)
+        return sum(block.size for block in self.blocks)
 
     @property
     def cost(self) -> int:

@@ -231,7 +231,7 @@ def _put(
 
 def _room(publication: Publication) -> int:
     """The bytes that the transaction will need at least."""
-    return sum(len(block.data) for block in publication.batch.blocks)
+    return sum(block.size for block in publication.batch.blocks)
 
 
 def direct_ids(members: ArtifactSet) -> list[Id]:

@@ -112,7 +112,7 @@ def _alone(tables: Reading, number: int) -> int | None:
     for member in block.members:
         ends.append(ends[-1] + member.size)
     return sum(
-        len(encode_chunks([(member.id, raw[start:end])])[0].data)
+        encode_chunks([(member.id, raw[start:end])])[0].size
         for member, (start, end) in zip(block.members, pairwise(ends), strict=True)
     )
 

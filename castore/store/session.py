@@ -240,7 +240,7 @@ class Session:
                 drop_stages(self.store, [taken.session for taken in self._supply.taken])
                 self.report = CommitReport(earlier, replayed=True, written=False)
                 return earlier
-            written = sum(len(block.data) for block in self._ingestor.pending().blocks)
+            written = sum(block.size for block in self._ingestor.pending().blocks)
             tally = self._ingestor.tally
             self._stored = replace(tally, stored_bytes=tally.stored_bytes + written)
             while True:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from castore.content import packer
+from castore.content import packer, segments
 from castore.content.blocks import Codec, decode_block
 from castore.content.ingest import WHOLE_BYTES, Ingestor
 from castore.content.sink import Batch
@@ -363,3 +363,43 @@ def test_a_known_big_file_is_hashed_and_not_cut(tmp_path: Path) -> None:
         other = third.add_path(path)
     assert other.digest == content_id(bytes(changed))
     assert stored(sink, other) == changed
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_is_used_again_only_when_what_lies_in_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(packer, "BATCH_BYTES", 3 * MIB)
+    made: list[int] = []
+    real = segments.Buffers.take
+
+    def take(buffers: segments.Buffers) -> bytearray:
+        made.append(not buffers._free)
+        return real(buffers)
+
+    monkeypatch.setattr(segments.Buffers, "take", take)
+    data = noise(24 * MIB)
+    path = tmp_path / "noise"
+    path.write_bytes(data)
+    sink = MemorySink()
+    with Ingestor(sink, workers=workers) as ingestor:
+        content = ingestor.add_path(path)
+    assert len(sink.batches) > 4
+    assert stored(sink, content) == data
+    assert len(made) > sum(made), "no buffer was used twice"
+
+
+def test_a_few_new_chunks_do_not_keep_what_lies_around_them(tmp_path: Path) -> None:
+    data = bytearray(noise(24 * MIB))
+    sink = MemorySink()
+    with Ingestor(sink, workers=2) as ingestor:
+        ingestor.add_bytes(bytes(data))
+    for at in range(0, len(data), 2 * MIB):
+        data[at : at + 100] = noise(100, str(at))
+    path = tmp_path / "noise"
+    path.write_bytes(data)
+    with Ingestor(sink, workers=2) as ingestor:
+        ingestor.add_path(path)
+        blocks = ingestor.pending().blocks
+        assert len(blocks) > 8
+        assert all(isinstance(block.frame, bytes) for block in blocks if len(block.members) == 1)

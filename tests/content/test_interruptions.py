@@ -6,7 +6,7 @@ import _thread
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,7 @@ def test_an_encoder_that_fails(big: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def fail(data: object) -> bool:
         nonlocal calls
         calls += 1
-        if calls > 200:
+        if calls > 8:
             raise MemoryError("no room")
         return False
 
@@ -67,18 +67,18 @@ def test_a_failed_block_cannot_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
         ingestor.flush()
 
 
-def _broken(chunks: object) -> list[object]:
+def _broken(chunks: object, held: int) -> list[object]:
     raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("data", [prose(300_000), b"tiny"])
 def test_a_compressor_that_lies_is_found_out(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = encoder.compress
+    good = encoder.compress_all
 
-    def bad(raw: bytes) -> bytes:
-        return good(bytes(raw[:-1]) + b"!")
+    def bad(pieces: Sequence[bytes]) -> Sequence[bytes]:
+        return good([bytes(piece[:-1]) + b"!" for piece in pieces])
 
-    monkeypatch.setattr(encoder, "compress", bad)
+    monkeypatch.setattr(encoder, "compress_all", bad)
     monkeypatch.setattr(encoder, "_CONTENT_KEEPS", 99)
     sink = MemorySink()
     with pytest.raises(CorruptObject, match="did not survive"), Ingestor(sink) as ingestor:
@@ -145,7 +145,7 @@ def test_a_keyboard_interrupt_stops_everything(big: Path) -> None:
 
     once = threading.Lock()
 
-    def slow(chunks: object) -> list[object]:
+    def slow(chunks: object, held: int) -> list[object]:
         time.sleep(0.1)
         if once.acquire(blocking=False):
             _thread.interrupt_main()
@@ -304,15 +304,16 @@ def test_small_files_are_verified_wherever_they_are_encoded(
 ) -> None:
     for number in range(900):
         (tmp_path / f"{number:03}").write_bytes(prose(8_000, number))
-    real = encoder.compress
+    real = encoder.compress_all
     calls = 0
 
-    def wrong(data: bytes) -> bytes:
+    def wrong(pieces: Sequence[bytes]) -> Sequence[bytes]:
         nonlocal calls
-        calls += 1
-        return real(bytes(data)[::-1] if calls == 40 else data)
+        before, calls = calls, calls + len(pieces)
+        turned = 40 - before
+        return real([bytes(p)[::-1] if at == turned else p for at, p in enumerate(pieces)])
 
-    monkeypatch.setattr(encoder, "compress", wrong)
+    monkeypatch.setattr(encoder, "compress_all", wrong)
     sink = MemorySink()
     with (
         pytest.raises(CorruptObject, match="did not survive"),
