@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Final, TypeAlias
@@ -26,10 +26,12 @@ from castore.content.relied import Relied
 from castore.content.segments import (
     BUFFER_BYTES,
     Buffers,
+    Cut,
     ReadAhead,
-    Segment,
+    ReadInto,
     cut_segments,
     cut_whole,
+    hash_segments,
     reader_of,
     reader_of_file,
 )
@@ -111,11 +113,9 @@ class Ingestor:
 
     def add_stream(self, pieces: Iterable[bytes | memoryview]) -> FileContent:
         """Store the joined pieces as one file, of any size, in bounded memory."""
-        hasher = blake3()
-        read = reader_of(pieces)
-        turn = self._packer.turn
-        segments = cut_segments(read, hasher, self._chunker, self._buffers.take, turn)
-        return self._finish(hasher, self._store_segments(segments, self._buffers.give))
+        return self._store_segments(
+            self._cut(reader_of(pieces), self._buffers.take), self._buffers.give
+        )
 
     def add_bytes(self, data: bytes) -> FileContent:
         """Store `data` as one file."""
@@ -233,22 +233,23 @@ class Ingestor:
         return content.digest
 
     def _read_segments(self, descriptor: int, size: int) -> FileContent:
-        hasher = blake3()
-        chunker = self._chunker
         read = reader_of_file(descriptor, size + 1)
-        turn = self._packer.turn
         if not self._threads:
-            segments = cut_segments(read, hasher, chunker, self._buffers.take, turn)
-            return self._finish(hasher, self._store_segments(segments, self._buffers.give))
-        with ReadAhead(lambda take: cut_segments(read, hasher, chunker, take, turn)) as ahead:
-            return self._finish(hasher, self._store_segments(ahead, ahead.give))
+            return self._store_segments(self._cut(read, self._buffers.take), self._buffers.give)
+        with ReadAhead(partial(self._cut, read)) as ahead:
+            return self._store_segments(ahead, ahead.give)
+
+    def _cut(self, read: ReadInto, take: Callable[[], bytearray]) -> Iterator[Cut]:
+        return cut_segments(read, self._chunker, take, self._packer.turn)
 
     def _store_segments(
-        self, segments: Iterable[Segment], give: Callable[[bytearray], None]
-    ) -> list[Part]:
+        self, cuts: Iterable[Cut], give: Callable[[bytearray], None]
+    ) -> FileContent:
+        """Store the file that was cut so."""
+        hasher = blake3()
         parts: list[Part] = []
         try:
-            for chunks, buffer, size in segments:
+            for chunks, buffer, size in hash_segments(cuts, hasher, self._packer.turn):
                 parts.extend([Part(id, len(data)) for id, data in chunks])
                 known = self._packer.known([id for id, _ in chunks])
                 give_back = partial(give, buffer)
@@ -257,7 +258,7 @@ class Ingestor:
                     self._progress(size)
         finally:
             self._packer.catch_up()
-        return parts
+        return self._finish(hasher, parts)
 
     def _finish(self, hasher: blake3, parts: list[Part]) -> FileContent:
         """Store the layout of a file whose chunks were stored, if it has more than one."""

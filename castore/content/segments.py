@@ -1,4 +1,4 @@
-"""Reading big inputs: segments of 2 MiB in buffers used again, cut and hashed as they come.
+"""Reading big inputs: segments of 2 MiB in buffers used again, cut as they come, then hashed.
 
 Sources are read, never mapped: a mapped file that is truncated kills the process.
 """
@@ -28,6 +28,15 @@ ReadInto: TypeAlias = Callable[[memoryview], int]
 """Fills the front of a view and returns how many bytes; 0 at the end, never before."""
 
 
+class Cut(NamedTuple):
+    """Bytes read into `buffer`, the new ones from `start` to `filled`, and the ends of chunks."""
+
+    buffer: bytearray
+    start: int
+    filled: int
+    ends: list[int]
+
+
 class Segment(NamedTuple):
     """Some consecutive chunks as (id, bytes in `buffer`); `size` new bytes were read for it."""
 
@@ -52,16 +61,11 @@ class Buffers:
 
 
 def cut_segments(
-    read: ReadInto,
-    hasher: blake3,
-    chunker: Chunker,
-    take: Callable[[], bytearray],
-    turn: Turn = NO_TURN,
-) -> Iterator[Segment]:
-    """The chunks of an input, segment by segment; `hasher` gets all bytes in the same pass.
+    read: ReadInto, chunker: Chunker, take: Callable[[], bytearray], turn: Turn = NO_TURN
+) -> Iterator[Cut]:
+    """An input, cut segment by segment; `turn` is held while one is cut.
 
-    The last segment may be empty. A buffer belongs to whoever got the segment. `turn` is held while
-    a segment is cut.
+    The last segment may be empty. A buffer belongs to whoever got the segment.
     """
     rest = b""
     final = False
@@ -76,15 +80,27 @@ def cut_segments(
                 final = True
                 break
             filled += count
+        with turn:
+            ends = chunker.ends(view[:filled], final=final)
+        rest = bytes(view[ends[-1] if ends else 0 : filled])
+        yield Cut(buffer, start, filled, ends)
+
+
+def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn = NO_TURN) -> Iterator[Segment]:
+    """The chunks of each segment; `hasher` gets all bytes of the input in the same pass.
+
+    `turn` is held while the chunks of one are hashed.
+    """
+    for buffer, start, filled, ends in cuts:
+        view = memoryview(buffer)
         hasher.update(view[start:filled])
         chunks = []
         at = 0
         with turn:
-            for end in chunker.ends(view[:filled], final=final):
+            for end in ends:
                 piece = view[at:end]
                 chunks.append((content_id(piece), piece))
                 at = end
-        rest = bytes(view[at:filled])
         yield Segment(chunks, buffer, filled - start)
 
 
@@ -141,16 +157,16 @@ class _Stopped(Exception):
 
 
 class ReadAhead:
-    """Segments read, cut and hashed by a thread of their own while the caller deals with others.
+    """Segments read and cut by a thread of their own while the caller deals with others.
 
     Used as a context; leaving it ends the thread, however far it is. What reading raises is raised
     by the iteration.
     """
 
-    def __init__(self, cut: Callable[[Callable[[], bytearray]], Iterator[Segment]]) -> None:
+    def __init__(self, cut: Callable[[Callable[[], bytearray]], Iterator[Cut]]) -> None:
         self._cut = cut
         self._free = Buffers()
-        self._ready: SimpleQueue[Segment | BaseException | None] = SimpleQueue()
+        self._ready: SimpleQueue[Cut | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(AHEAD)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="castore-read", daemon=True)
@@ -173,7 +189,7 @@ class ReadAhead:
         self._room.release()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[Segment]:
+    def __iter__(self) -> Iterator[Cut]:
         while True:
             item: Any = self._ready.get()
             if item is None:

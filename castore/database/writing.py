@@ -64,15 +64,19 @@ class Writing(RecordWriting):
         number = first = self.integer(tables.NEXT_BLOCK_KEY.decode())
         payloads = {id: payload for _, id, payload in indexed}
         new: list[Payload] = []
+        infos: list[tuple[bytes, bytes]] = []
         for block in blocks:
             added = self._new_members(block, number, rows)
             if not added:
                 continue
-            self._put_block(number, block, added, rows)
-            new.extend(_payloads(block, added, payloads))
+            infos.append(self._put_block(number, block, added, rows))
+            if block.members[0].kind is not Kind.CHUNK:
+                new.extend(_payloads(block, added, payloads))
             number += 1
         if number == first:
             return 0
+        with self._txn.cursor(self._tables.blockinfo) as cursor:
+            cursor.putmulti(infos)
         self._put(self._tables.meta, tables.NEXT_BLOCK_KEY, tables.pack_integer(number))
         self._put_sorted(self._tables.objects, [(id, rows[id]) for id in sorted(rows)])
         self.index(new)
@@ -110,7 +114,8 @@ class Writing(RecordWriting):
         block: EncodedBlock,
         added: list[tuple[int, Member]],
         rows: Mapping[Id, bytes],
-    ) -> None:
+    ) -> tuple[bytes, bytes]:
+        """Store a block; the row of blockinfo that the caller is to write."""
         bases = set()
         for base in block.bases:
             new = rows.get(base)
@@ -127,7 +132,7 @@ class Writing(RecordWriting):
         )
         key = tables.number_key(number)
         self._txn.put(key, block.data, append=True, db=self._tables.blocks)
-        self.put_block_info(number, info)
+        return key, tables.pack_block_info(info)
 
     def index(self, payloads: Sequence[Payload]) -> None:
         """Write everything `lookup` holds about these objects."""
@@ -234,7 +239,8 @@ class Writing(RecordWriting):
             for slot, member in enumerate(block.members):
                 row = ObjectRow(at, slot, member.kind, State.STORED)
                 rows.append((member.id, tables.pack_object(row)))
-            self._put_block(at, block, list(enumerate(block.members)), {})
+            info = self._put_block(at, block, list(enumerate(block.members)), {})
+            self._put_sorted(self._tables.blockinfo, [info])
         if blocks:
             after = tables.pack_integer(fresh + len(blocks))
             self._put(self._tables.meta, tables.NEXT_BLOCK_KEY, after)
