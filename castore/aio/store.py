@@ -152,6 +152,10 @@ class AsyncStore:
         """Artifacts by glob of the name, content digest, type or format, newest version first."""
         return each(lambda: self.store.find(name, digest=digest, type=type, format=format))
 
+    def audit(self, *, limit: int | None = None, **criteria: str) -> AsyncIterator[Version]:
+        """The versions that meet every criterion, newest first."""
+        return each(lambda: self.store.audit(limit=limit, **criteria))
+
     async def stats(self) -> StoreStats:
         """Logical, unique and stored bytes, and what saved how many."""
         return await self.run(Store.stats)

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "cat": Entry("inspect", "castore.cli.commands.cat", "the bytes of one file"),
     "diff": Entry("inspect", "castore.cli.commands.diff", "compare two versions"),
     "find": Entry("inspect", "castore.cli.commands.find", "artifacts by name, type…"),
+    "audit": Entry("inspect", "castore.cli.commands.audit", "who made what, and when"),
     "stats": Entry("inspect", "castore.cli.commands.stats", "logical and stored bytes"),
     "branch": Entry("share", "castore.cli.commands.branch", "list and change branches"),
     "tag": Entry("share", "castore.cli.commands.tag", "list, make, delete tags"),

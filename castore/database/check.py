@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.content.kept import KeptBlocks
-from castore.database import ancestry, derive, indexes
+from castore.database import ancestry, derive, indexes, relations
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
 from castore.database.indexes import BRIEF, Index
@@ -151,7 +151,7 @@ def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored
 
 
 def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: bytes) -> None:
-    keys = derive.lookup_keys(kind, id, payload, reading.indexes())
+    keys = _derived(reading, kind, id, payload)
     run.keys += len(keys)
     for key in keys:
         if not reading.has_lookup(key):
@@ -166,6 +166,14 @@ def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: by
             run.add("manifest", f"number {manifest.number}, its parent has {above.number}", id)
         if reading.step(id) != ancestry.make_step(manifest.number, parent, reading.step):
             run.add("lookup", f"the jump pointer of {id.hex()} is not what a rebuild gives", id)
+
+
+def _derived(reading: Reading, kind: Kind, id: Id, payload: bytes) -> set[bytes]:
+    """Every key but JUMP that must be there because of an object."""
+    keys = derive.lookup_keys(kind, id, payload, reading.indexes())
+    if kind is Kind.MANIFEST:
+        keys |= relations.rows_of_version(reading, id, decode_manifest(payload))
+    return keys
 
 
 # Rows that lead to what is not there.
@@ -288,7 +296,7 @@ def _gives_rise(reading: Reading, id: Id, key: bytes) -> bool:
         for kind, member, payload in live_payloads(reading, row.block, block):
             if member == id:
                 jump = kind is Kind.MANIFEST and key == indexes.lookup_jump(id)
-                return jump or key in derive.lookup_keys(kind, id, payload, reading.indexes())
+                return jump or key in _derived(reading, kind, id, payload)
     except CastoreError:
         return True  # Reported with its block already.
     return False

@@ -1,4 +1,7 @@
-"""What table `lookup` holds about an object: a pure function of it, so that a rebuild equals."""
+"""What table `lookup` holds about an object: a pure function of it, so that a rebuild equals.
+
+But for JUMP, and for what a version and its set have rows of together: `member_keys`.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,30 @@ from castore.database.indexes import (
     lookup_key,
     time_bytes,
 )
-from castore.model.artifact_set import Content, FileContent, TreeContent, decode_set
+from castore.model.artifact_set import (
+    ArtifactSet,
+    Content,
+    FileContent,
+    TreeContent,
+    decode_set,
+)
 from castore.model.ids import Id, Kind
 from castore.model.manifest import Manifest, decode_manifest
 from castore.model.note import decode_note
 from castore.model.pages import tree_ids
+from castore.model.status import identity
 
 INDEXED: Final = frozenset({Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE})
 
 
 def lookup_keys(kind: Kind, id: Id, payload: bytes, version: int = INDEXES_VERSION) -> set[bytes]:
-    """Every key but JUMP that an object gives rise to; raises CorruptObject if malformed."""
+    """Every key but JUMP that an object by itself gives rise to; raises CorruptObject."""
     if kind is Kind.MANIFEST:
-        return manifest_keys(id, decode_manifest(payload))
+        return manifest_keys(id, decode_manifest(payload), version)
     if kind is Kind.TREE:
         return _held_keys(Index.IN_TREE, tree_ids(payload), id, version)
     if kind is Kind.SET:
-        return _set_keys(id, payload, version)
+        return set_keys(id, decode_set(payload), version)
     if kind is Kind.NOTE:
         note = decode_note(payload)
         return {
@@ -49,7 +59,14 @@ def _held_keys(index: Index, held: list[Id], holder: Id, version: int) -> set[by
     return {head + id[:BRIEF_ID_BYTES] + end for id in held}
 
 
-def manifest_keys(id: Id, manifest: Manifest) -> set[bytes]:
+def member_keys(id: Id, at: int, members: ArtifactSet) -> set[bytes]:
+    """The keys of the manifest `id`, of this time, for what is in its set."""
+    pairs = {(Index.ARTIFACT_TYPE, artifact.type) for artifact in members.artifacts}
+    pairs |= {(Index.ARTIFACT_FORMAT, artifact.format) for artifact in members.artifacts}
+    return {lookup_key(index, value, at, id) for index, value in pairs if value}
+
+
+def manifest_keys(id: Id, manifest: Manifest, version: int = INDEXES_VERSION) -> set[bytes]:
     """The keys of a manifest; values that are empty, which means unknown, have none."""
     agent, spec = manifest.agent, manifest.spec
     single: list[tuple[Index, str]] = [
@@ -57,9 +74,11 @@ def manifest_keys(id: Id, manifest: Manifest) -> set[bytes]:
         (Index.SPEC, spec.id),
         (Index.RUN, manifest.run),
         (Index.TRACE, manifest.trace),
-        (Index.AUTHOR, manifest.author),
+        (Index.AUTHOR, manifest.author if version < 3 else identity(manifest.author)),
         (Index.OPERATION, manifest.operation),
     ]
+    if version >= 3:
+        single.append((Index.WORKSPACE, manifest.workspace))
     pairs: list[tuple[Index, Value]] = [(index, value) for index, value in single if value]
     if agent.version:
         pairs.append((Index.AGENT_VERSION, (agent.id, agent.version)))
@@ -78,13 +97,15 @@ def manifest_keys(id: Id, manifest: Manifest) -> set[bytes]:
     return {lookup_key(index, value, manifest.at, id) for index, value in pairs}
 
 
-def _set_keys(id: Id, payload: bytes, version: int) -> set[bytes]:
-    artifacts = decode_set(payload).artifacts
+def set_keys(id: Id, members: ArtifactSet, version: int = INDEXES_VERSION) -> set[bytes]:
+    """The keys of a set."""
+    artifacts = members.artifacts
     held = [found for artifact in artifacts if (found := _content(artifact.content))]
-    types = {artifact.type for artifact in artifacts if artifact.type}
-    return _held_keys(Index.IN_SET, held, id, version) | {
-        lookup_key(Index.TYPE, type, 0, id) for type in types
-    }
+    keys = _held_keys(Index.IN_SET, held, id, version)
+    if version < 3:
+        types = {artifact.type for artifact in artifacts if artifact.type}
+        keys |= {lookup_key(Index.TYPE, type, 0, id) for type in types}
+    return keys
 
 
 def _content(content: Content) -> Id:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from castore.database import ancestry, indexes, tables
@@ -42,6 +43,30 @@ class LookupView(View):
                 return
             yield indexes.split_key(key, prefix)
 
+    def tails(self, index: Index, value: Value, below: bytes, limit: int) -> list[bytes]:
+        """The ends of at most `limit` rows of an index for `value`: time and id, newest first.
+
+        With `below` only those that come after it in this order, itself left out.
+        """
+        self._check()
+        prefix = indexes.lookup_prefix(index, value)
+        with self._txn.cursor(self._tables.lookup) as cursor:
+            after = cursor.set_range(prefix + (below or _LAST))
+            if not (cursor.prev() if after else cursor.last()):
+                return []
+            keys = list(islice(cursor.iterprev(keys=True, values=False), limit))
+        while keys and not keys[-1].startswith(prefix):
+            keys.pop()
+        return [key[len(prefix) :] for key in keys]
+
+    def with_row(self, index: Index, value: Value, tails: Sequence[bytes]) -> list[bytes]:
+        """Those of `tails`, in their order, that are rows of an index for `value`."""
+        self._check()
+        prefix = indexes.lookup_prefix(index, value)
+        with self._txn.cursor(self._tables.lookup) as cursor:
+            found = cursor.getmulti([prefix + tail for tail in tails])
+        return [key[len(prefix) :] for key, _ in found]
+
     def containers(self, id: Id) -> Iterator[tuple[Id, Kind]]:
         """What holds this content, tree or set directly: trees, then sets, then manifests.
 
@@ -70,7 +95,7 @@ class LookupView(View):
                 yield id
 
     def indexes(self) -> int:
-        """The version of the rows of `lookup`: 2, or 1 in an older store until it is written to."""
+        """The version of the rows of `lookup`: 3, or in an older store less until a rebuild."""
         return self.integer(tables.INDEXES) or 1
 
     def step(self, id: Id) -> Step | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from castore.content.blocks import Block, decode_block
@@ -13,9 +14,12 @@ from castore.database.indexes import INDEXES_VERSION
 from castore.database.reading import Reading
 from castore.database.tables import INDEXES, BlockInfo, ObjectRow, State
 from castore.database.writing import Payload, Writing
-from castore.model.ids import Kind
+from castore.model.ids import Id, Kind
+from castore.model.limits import MIB
 
 _STEP: Final = 512
+_ROWS: Final = 20_000
+_INDEXED_BYTES: Final = 4 * MIB
 
 
 def block_info(reading: Reading, number: int, block: Block, stored: int) -> BlockInfo:
@@ -54,56 +58,75 @@ def live_payloads(
         yield member.kind, member.id, raw[starts[slot] : starts[slot + 1]]
 
 
-def rebuild(tables: Writing) -> None:
+def rebuild(tables: Writing, progress: Callable[[int], None] | None = None) -> None:
     """Make every derived row again, in one transaction; raises CorruptObject for a bad block.
 
     An object that lies in several blocks is found in the oldest. Rows that say promised, purged or
-    lost are kept, since no block tells.
+    lost are kept, since no block tells. Its own memory is bounded; `progress` is told the bytes of
+    blocks done, each of which is read twice.
     """
-    _rebuild_objects(tables)
+    _rebuild_objects(tables, progress)
     tables.clear("blockinfo")
     tables.clear("lookup")
     tables.set_integer(INDEXES, INDEXES_VERSION)
     kept = KeptBlocks()
-    start, more = 0, True
-    while more:
-        numbers = _numbers(tables, start)
-        more = len(numbers) == _STEP
+    waiting: list[Payload] = []
+    size = 0
+    for number, data in _blocks(tables, progress):
+        block = decode_block(data, block_place(number))
+        tables.put_block_info(number, block_info(tables, number, block, len(data)))
+        for payload in live_payloads(tables, number, block, kept):
+            waiting.append(payload)
+            size += len(payload[2])
+        if size >= _INDEXED_BYTES:
+            # Many at once, so that their rows are put in order.
+            tables.index(waiting)
+            waiting, size = [], 0
+    tables.index(waiting)
+    sequence = 0
+    while batch := list(islice(tables.operations_from(sequence + 1), _STEP)):
+        for operation in batch:
+            tables.index_operation(operation)
+        sequence = batch[-1].sequence
+
+
+def _rebuild_objects(tables: Writing, progress: Callable[[int], None] | None) -> None:
+    start = b""
+    while rows := list(islice(tables.object_rows(start), _ROWS)):
+        for id, row in rows:
+            if row.state is State.STORED:
+                tables.drop_object_row(id)
+        start = rows[-1][0] + b"\0"
+    places: dict[Id, ObjectRow] = {}
+    for number, data in _blocks(tables, progress):
+        block = decode_block(data, block_place(number))
+        for slot, member in enumerate(block.members):
+            places.setdefault(member.id, ObjectRow(number, slot, member.kind, State.STORED))
+        if len(places) >= _ROWS:
+            _put_places(tables, places)
+            places = {}
+    _put_places(tables, places)
+
+
+def _put_places(tables: Writing, places: dict[Id, ObjectRow]) -> None:
+    for id in sorted(places):
+        row = tables.object_row(id)
+        if row is None or row.state in (State.PROMISED, State.LOST):
+            tables.put_object_row(id, places[id])
+
+
+def _blocks(tables: Writing, progress: Callable[[int], None] | None) -> Iterator[tuple[int, bytes]]:
+    """Every block in order of numbers, some numbers at a time: rows are written meanwhile."""
+    start = 0
+    while numbers := list(islice(tables.block_numbers(start), _STEP)):
+        done = 0
         for number in numbers:
-            start = number + 1
             data = tables.block(number) or b""
-            block = decode_block(data, block_place(number))
-            tables.put_block_info(number, block_info(tables, number, block, len(data)))
-            tables.index(list(live_payloads(tables, number, block, kept)))
-    for operation in list(tables.operations(newest_first=False)):
-        tables.index_operation(operation)
-
-
-def _rebuild_objects(tables: Writing) -> None:
-    stale = [id for id, row in tables.object_rows() if row.state is State.STORED]
-    for id in stale:
-        tables.drop_object_row(id)
-    start, more = 0, True
-    while more:
-        numbers = _numbers(tables, start)
-        more = len(numbers) == _STEP
-        for number in numbers:
-            start = number + 1
-            block = decode_block(tables.block(number) or b"", block_place(number))
-            for slot, member in enumerate(block.members):
-                row = tables.object_row(member.id)
-                if row is None or row.state in (State.PROMISED, State.LOST):
-                    place = ObjectRow(number, slot, member.kind, State.STORED)
-                    tables.put_object_row(member.id, place)
-
-
-def _numbers(tables: Writing, start: int) -> list[int]:
-    numbers: list[int] = []
-    for number in tables.block_numbers(start):
-        numbers.append(number)
-        if len(numbers) == _STEP:
-            break
-    return numbers
+            done += len(data)
+            yield number, data
+        start = numbers[-1] + 1
+        if progress is not None:
+            progress(done)
 
 
 def _lies(reading: Reading, number: int, slot: int, block: Block) -> bool:

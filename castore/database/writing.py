@@ -11,7 +11,7 @@ import lmdb
 from castore.content.blocks import Codec, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.sink import EncodedBlock
-from castore.database import ancestry, derive, indexes, tables
+from castore.database import ancestry, derive, indexes, relations, tables
 from castore.database.ancestry import Step
 from castore.database.derive import INDEXED
 from castore.database.indexes import Index
@@ -29,6 +29,7 @@ from castore.database.tables import (
     Tables,
 )
 from castore.errors import InvalidInput, InvalidName, ObjectNotFound, UnsupportedFormat
+from castore.model.artifact_set import decode_set
 from castore.model.ids import Id, Kind
 from castore.model.limits import REF_BYTES
 from castore.model.manifest import decode_manifest
@@ -138,14 +139,24 @@ class Writing(RecordWriting):
         """Write everything `lookup` holds about these objects."""
         keys: set[bytes] = set()
         versions: list[tuple[int, Id, Id | None]] = []
+        version = self.indexes()
+        sets = {id: decode_set(payload) for kind, id, payload in payloads if kind is Kind.SET}
         for kind, id, payload in payloads:
             if kind is Kind.MANIFEST:
                 manifest = decode_manifest(payload)
-                keys |= derive.manifest_keys(id, manifest)
+                keys |= derive.manifest_keys(id, manifest, version)
+                members = sets.get(manifest.set) if version >= 3 else None
+                if members is not None:
+                    keys |= derive.member_keys(id, manifest.at, members)
+                else:
+                    keys |= relations.rows_of_version(self, id, manifest)
                 parent = manifest.parents[0] if manifest.parents else None
                 versions.append((manifest.number, id, parent))
+            elif kind is Kind.SET:
+                keys |= derive.set_keys(id, sets[id], version)
+                keys |= relations.rows_of_set(self, id, sets[id])
             else:
-                keys |= derive.lookup_keys(kind, id, payload)
+                keys |= derive.lookup_keys(kind, id, payload, version)
         if keys:
             self._put_sorted(self._tables.lookup, [(key, b"") for key in keys])
         # Ancestors first, so that most pointers are right at once.
@@ -153,12 +164,13 @@ class Writing(RecordWriting):
             self._put_step(id, ancestry.make_step(number, parent, self.step))
 
     def update_lookup(self) -> None:
-        """Turn the rows of an older version of the indexes into those of today, if they are.
+        """Turn the rows of version 1 of the indexes into those of version 2, if they are.
 
-        In one transaction; its memory is bounded. Raises UnsupportedFormat for a newer version.
+        In one transaction; its memory is bounded. What version 3 has beyond that takes a rebuild:
+        no commit waits for it. Raises UnsupportedFormat for a newer version.
         """
         version = self.indexes()
-        if version == indexes.INDEXES_VERSION:
+        if indexes.BRIEF_VERSION <= version <= indexes.INDEXES_VERSION:
             return
         if version > indexes.INDEXES_VERSION:
             raise UnsupportedFormat(
@@ -174,7 +186,7 @@ class Writing(RecordWriting):
                     self._delete(self._tables.lookup, key)
                 brief = {indexes.brief_key(key) for key in wide}
                 self._put_sorted(self._tables.lookup, [(key, b"") for key in brief])
-        self.set_integer(tables.INDEXES, indexes.INDEXES_VERSION)
+        self.set_integer(tables.INDEXES, indexes.BRIEF_VERSION)
 
     def _wide_rows(self, index: Index, start: bytes) -> list[bytes]:
         found: list[bytes] = []
@@ -252,11 +264,16 @@ class Writing(RecordWriting):
         self.drop_block(number)
 
     def _unindex(self, kind: Kind, id: Id, payload: bytes) -> None:
-        keys = derive.lookup_keys(kind, id, payload)
+        version = self.indexes()
+        keys = derive.lookup_keys(kind, id, payload, version)
         if kind in indexes.BRIEF.values():
             for other in self.alike(id[: indexes.BRIEF_ID_BYTES], kind):
                 if other != id:
-                    keys -= derive.lookup_keys(kind, other, self._payload(other))
+                    keys -= derive.lookup_keys(kind, other, self._payload(other), version)
+        if kind is Kind.MANIFEST:
+            keys |= relations.rows_of_version(self, id, decode_manifest(payload))
+        elif kind is Kind.SET:
+            keys |= relations.rows_of_set(self, id, decode_set(payload))
         for key in sorted(keys):
             self._delete(self._tables.lookup, key)
         if kind is Kind.MANIFEST:

@@ -16,7 +16,8 @@ from castore.model.ids import Id, Kind, parse_id
 from castore.model.limits import PREFIX_MIN
 from castore.model.names import near_names
 from castore.model.pages import TREE, Branching, decode_tree
-from castore.model.refs import HEADS, TAGS
+from castore.model.refs import HEADS
+from castore.store.homes import Homes, versions_under
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -72,7 +73,7 @@ def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[
     """Every match in every version stored, newest first, partial ones and losers of a race too.
 
     By digest the search starts at the content and climbs to the folders, sets and versions that
-    hold it, naming at most PATHS places in each; by type at the sets that have such an artifact;
+    hold it, naming at most PATHS places in each; by type at the versions with such an artifact;
     else it looks at every version.
     Forgotten versions are left out. Raises InvalidInput for a digest that is none, and where
     nothing is found RefNotFound for a branch that is not there.
@@ -82,10 +83,7 @@ def find(store: Store, wanted: Wanted, *, limit: int | None = None) -> Iterator[
     if wanted.digest:
         found = _by_digest(store, wanted)
     elif wanted.type:
-        sets = store.database.read(
-            lambda tables: {id for _, id in tables.lookup(Index.TYPE, wanted.type)}
-        )
-        found = _in_versions(store, wanted, _holding(store, sets), _matching(wanted))
+        found = _in_versions(store, wanted, _with_type(store, wanted.type), _matching(wanted))
     else:
         found = _in_versions(store, wanted, _all_versions(store), _matching(wanted))
     if wanted.branch:
@@ -129,11 +127,12 @@ def _in_versions(
 ) -> Iterator[Found]:
     """Matches set by set: versions with one set share the look at it, the last few sets kept."""
     kept: dict[Id, list[tuple[Artifact, str]]] = {}
+    homes = Homes(store)
     for id in versions:
         version = store.version(id)
         if wanted.branch and version.branch != wanted.branch:
             continue
-        home = _home(store, version)
+        home = homes.of(version)
         if home is None or _forgotten(store, id):
             continue
         version = Version(id, version.manifest, home)
@@ -150,44 +149,17 @@ def _forgotten(store: Store, id: Id) -> bool:
     return store.database.read(lambda tables: tables.forgotten(id)) is not None
 
 
-def _home(store: Store, version: Version) -> str | None:
-    """A branch that holds this version, its own first, also where only a tag does; else None.
-
-    Incomplete sets, losers of a race and what was given up are no versions that people look for.
-    """
-    if not version.manifest.complete:
-        return None
-
-    def read(tables: Reading) -> str | None:
-        own = version.manifest.branch
-        tips = dict(tables.refs(HEADS))
-        for ref in sorted(tips, key=lambda ref: ref != HEADS + own):
-            if tables.ancestor(tips[ref], version.number) == version.id:
-                return ref.removeprefix(HEADS)
-        for _, tagged in tables.refs(TAGS):
-            if tables.ancestor(tagged, version.number) == version.id:
-                return own
-        return None
-
-    return store.database.read(read)
-
-
 def _all_versions(store: Store) -> Iterator[Id]:
-    """Every version stored, newest first, a batch in each read transaction."""
-    until: int | None = None
-    while batch := store.database.read(partial(_newest, until=until)):
-        yield from (id for _, id in batch)
-        until = batch[-1][0]
+    """Every version stored, newest first."""
+    return versions_under(store, [(Index.TIME, b"")])
 
 
-def _newest(tables: Reading, until: int | None) -> list[tuple[int, Id]]:
-    """At least _BATCH versions, and all those of the last one's moment."""
-    rows: list[tuple[int, Id]] = []
-    for at, id in tables.lookup(Index.TIME, until=until):
-        if len(rows) >= _BATCH and at != rows[-1][0]:
-            break
-        rows.append((at, id))
-    return rows
+def _with_type(store: Store, type: str) -> Iterator[Id]:
+    """The versions with an artifact of this type, newest first."""
+    if store.database.read(Reading.indexes) >= 3:
+        return versions_under(store, [(Index.ARTIFACT_TYPE, type)])
+    sets = store.database.read(lambda tables: {id for _, id in tables.lookup(Index.TYPE, type)})
+    return _holding(store, sets)
 
 
 def _holding(store: Store, sets: set[Id]) -> Iterator[Id]:

@@ -13,7 +13,7 @@ from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.names import check_branch
-from castore.store import branches, history, partials, pins, records, tags
+from castore.store import audit, branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
 from castore.store.checkout import Checkout, checkout
 from castore.store.collect import CollectRequest, collect
@@ -178,6 +178,13 @@ class Store(OpenStore):
     ) -> Iterator[Found]:
         """Artifacts by glob of the name, content digest, type or format, newest version first."""
         return find(self, Wanted(name=name, digest=digest, type=type, format=format))
+
+    def audit(self, *, limit: int | None = None, **criteria: str) -> Iterator[Version]:
+        """The versions that meet every criterion of `audit.Criteria`, newest first.
+
+        Raises InvalidInput, RefNotFound, Ambiguous.
+        """
+        return audit.audit(self, audit.Criteria(**criteria), limit=limit)
 
     def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
         """What a version, one artifact of it or a digest was made from, as far as `depth` edges.

@@ -96,12 +96,13 @@ def manifest(
     run: str = "run-1",
     operation: str = "",
     message: str = "",
+    files: Sequence[tuple[str, Id]] = (),
 ) -> bytes:
     """A version."""
     return encode_manifest(
         Manifest(
             set=set,
-            spec=SpecPin("report", "1.1", source=content_id(b"spec")),
+            spec=SpecPin("report", "1.1", source=content_id(b"spec"), files=tuple(files)),
             branch="report",
             at=at,
             number=number,

@@ -101,9 +101,64 @@ def test_content_leads_to_its_containers(database: Database) -> None:
     assert find(lambda r: list(r.containers(content_id(b"one")))) == [(members, Kind.SET)]
     found = find(lambda r: list(r.containers(members)))
     assert found == [(object_id(Kind.MANIFEST, version), Kind.MANIFEST)]
-    assert ids_of(database, Index.TYPE, "dataset") == [members]
-    assert ids_of(database, Index.TYPE, "page") == [members]
-    assert ids_of(database, Index.TYPE, "config") == []
+    for index, value in [
+        (Index.ARTIFACT_TYPE, "dataset"),
+        (Index.ARTIFACT_TYPE, "page"),
+        (Index.ARTIFACT_FORMAT, "binary"),
+        (Index.ARTIFACT_FORMAT, "folder"),
+    ]:
+        assert ids_of(database, index, value) == [object_id(Kind.MANIFEST, version)], value
+    assert ids_of(database, Index.ARTIFACT_TYPE, "binary") == []
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_version_is_found_by_what_is_in_its_set_while_both_are_stored(
+    database: Database, order: tuple[int, ...], gone: int
+) -> None:
+    outer = set_of(b"one")
+    members = object_id(Kind.SET, outer)
+    # The last one names the set without being a version of it.
+    found = [manifest(set=members, at=1), manifest(set=members, at=2)]
+    other = manifest(at=3, files=[("x", members)])
+    objects = [(Kind.SET, outer), (Kind.MANIFEST, found[0]), (Kind.MANIFEST, found[1])]
+    put_objects(database, *(objects[n] for n in order), (Kind.MANIFEST, other))
+    both = [object_id(Kind.MANIFEST, data) for data in reversed(found)]
+    assert ids_of(database, Index.ARTIFACT_TYPE, "dataset") == both
+    assert list(check_structure(database)) == []
+    kind, data = objects[gone]
+
+    def remove(tables: Writing) -> None:
+        row = tables.object_row(object_id(kind, data))
+        assert row is not None
+        tables.replace_block(row.block, (), [(kind, object_id(kind, data), data)])
+
+    database.write(remove)
+    left = ids_of(database, Index.ARTIFACT_TYPE, "dataset")
+    assert left == (both[:1] if kind is Kind.MANIFEST else [])
+    assert list(check_structure(database)) == []
+    before = dump(database)
+    database.write(rebuild)
+    assert dump(database) == before
+
+
+def test_ends_of_rows_come_in_order_and_go_on_below(database: Database) -> None:
+    times = [5, 1, 5, 9, 0, 5]
+    put_objects(
+        database,
+        *((Kind.MANIFEST, manifest(at=at, message=str(n))) for n, at in enumerate(times)),
+        (Kind.MANIFEST, manifest(agent=Agent("another", "7"), at=7)),
+    )
+    tails = database.read(lambda r: r.tails(Index.AGENT, "writer", b"", 99))
+    rows = database.read(lambda r: list(r.lookup(Index.AGENT, "writer")))
+    assert [(int.from_bytes(tail[:8]), tail[8:]) for tail in tails] == rows
+    for at in range(len(tails)):
+        below = database.read(lambda r, at=at: r.tails(Index.AGENT, "writer", tails[at], 2))
+        assert below == tails[at + 1 : at + 3]
+    every = database.read(lambda r: r.tails(Index.TIME, b"", b"", 99))
+    assert len(every) == 7
+    assert database.read(lambda r: r.with_row(Index.AGENT, "writer", every)) == tails
+    assert database.read(lambda r: r.tails(Index.AGENT, "nobody", b"", 9)) == []
 
 
 def test_notes_are_found_by_target_and_subject(database: Database) -> None:
@@ -250,19 +305,20 @@ def set_id(number: int) -> Id:
     return object_id(Kind.SET, set_of(bytes([number])))
 
 
-def widened(database: Database) -> None:
-    """Give a store the rows of version 1 of the indexes."""
+def widened(database: Database, version: int = 1) -> None:
+    """Give a store the rows of an older version of the indexes."""
 
     def change(rows: dict[bytes, bytes]) -> None:
-        for key in [key for key in rows if key[0] in indexes.BRIEF]:
+        for key in [key for key in rows if key[0] not in (Index.LOGGED, Index.JUMP)]:
             del rows[key]
-        for kind, data in wide_objects:
-            keys = derive.lookup_keys(kind, object_id(kind, data), data, 1)
+        for kind, data in objects:
+            keys = derive.lookup_keys(kind, object_id(kind, data), data, version)
             rows.update(dict.fromkeys(keys, b""))
 
-    wide_objects = database.read(indexed_objects)
+    objects = database.read(indexed_objects)
     edit(database, "lookup", change)
-    edit(database, "meta", lambda rows: rows.pop(b"indexes") and None)
+    number = version.to_bytes(8, "little")
+    edit(database, "meta", lambda rows: rows.update({b"indexes": number}))
 
 
 def indexed_objects(reading: Reading) -> list[tuple[Kind, bytes]]:
@@ -270,7 +326,7 @@ def indexed_objects(reading: Reading) -> list[tuple[Kind, bytes]]:
     return [
         (row.kind, reader.payload(id, row.kind))
         for id, row in reading.object_rows()
-        if row.kind in (Kind.TREE, Kind.SET)
+        if row.kind in derive.INDEXED
     ]
 
 
@@ -296,8 +352,15 @@ def test_older_rows_are_read_checked_and_brought_up_to_date(seed: int) -> None:
         assert database.read(lambda r: r.indexes()) == 1
         database.write(lambda writing: None)
         assert database.read(lambda r: r.indexes()) == 2
-        assert dump(database) == now
         assert list(check_structure(database)) == []
+        # Version 2 is written on, until a rebuild.
+        put_objects(database, *some_objects(dice))
+        assert database.read(lambda r: r.indexes()) == 2
+        assert list(check_structure(database)) == []
+        database.write(rebuild)
+        assert database.read(lambda r: r.indexes()) == 3
+        assert list(check_structure(database)) == []
+        assert set(now["lookup"]) <= set(dump(database)["lookup"])
         database.close()
 
 
@@ -326,8 +389,8 @@ def test_a_wrong_version_of_rows_is_found(database: Database) -> None:
 
 def test_newer_rows_are_not_written_to(database: Database) -> None:
     put_objects(database, (Kind.TREE, tree("a")))
-    edit(database, "meta", lambda rows: rows.update({b"indexes": (3).to_bytes(8, "little")}))
-    with pytest.raises(UnsupportedFormat, match="version 3"):
+    edit(database, "meta", lambda rows: rows.update({b"indexes": (4).to_bytes(8, "little")}))
+    with pytest.raises(UnsupportedFormat, match="version 4"):
         database.write(lambda writing: None)
     assert containers(database, content_id(b"0a"))
 
