@@ -23,6 +23,7 @@ from castore.store.lineage import LIMIT, Walk
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
 from castore.store.pins import Pin
+from castore.store.reindex import ReindexReport
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved
 from castore.store.staging import Given, Staged
@@ -167,6 +168,10 @@ class AsyncStore:
     async def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return await self.run(Store.fsck, full=full)
+
+    async def reindex(self) -> ReindexReport:
+        """Make every derived table again, in one transaction."""
+        return await self.run(Store.reindex)
 
     async def record(self, version: Version, *, artifacts: bool = True) -> dict[str, Any]:
         """A version as `--json` prints it."""

@@ -98,12 +98,12 @@ def parse_columns(text: str) -> list[str]:
 
 
 def cells(record: Record, columns: Sequence[str]) -> list[str]:
-    """The texts of a version for a CSV, in full; what is not known is `unknown`."""
-    return [_cell(record, name) or UNKNOWN for name in columns]
+    """The texts of a version for a CSV, in full, lines kept; what is not known is `unknown`."""
+    return ["\n".join(map(clean, _cell(record, name).split("\n"))) or UNKNOWN for name in columns]
 
 
 def shown(record: Record, columns: Sequence[str]) -> list[str]:
-    """The texts of a version for a screen: one line each, ids short, times to the minute, marked."""
+    """The texts of a version for a screen: one line each, short ids, minutes, and marks."""
     found = []
     for name in columns:
         text = _cell(record, name)

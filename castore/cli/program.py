@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "gc": Entry("operate", "castore.cli.commands.gc", "free what nothing keeps"),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
     "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage"),
+    "reindex": Entry("operate", "castore.cli.commands.reindex", "derived tables anew"),
     "backup": Entry("operate", "castore.cli.commands.backup", "copy the store, verified"),
     "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
     "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),

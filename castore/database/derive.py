@@ -10,6 +10,7 @@ from typing import Final
 from castore.database.indexes import (
     BRIEF_ID_BYTES,
     INDEXES_VERSION,
+    MEMBERS_SINCE,
     VALUE_BYTES,
     Index,
     Value,
@@ -74,10 +75,10 @@ def manifest_keys(id: Id, manifest: Manifest, version: int = INDEXES_VERSION) ->
         (Index.SPEC, spec.id),
         (Index.RUN, manifest.run),
         (Index.TRACE, manifest.trace),
-        (Index.AUTHOR, manifest.author if version < 3 else identity(manifest.author)),
+        (Index.AUTHOR, manifest.author if version < MEMBERS_SINCE else identity(manifest.author)),
         (Index.OPERATION, manifest.operation),
     ]
-    if version >= 3:
+    if version >= MEMBERS_SINCE:
         single.append((Index.WORKSPACE, manifest.workspace))
     pairs: list[tuple[Index, Value]] = [(index, value) for index, value in single if value]
     if agent.version:
@@ -102,7 +103,7 @@ def set_keys(id: Id, members: ArtifactSet, version: int = INDEXES_VERSION) -> se
     artifacts = members.artifacts
     held = [found for artifact in artifacts if (found := _content(artifact.content))]
     keys = _held_keys(Index.IN_SET, held, id, version)
-    if version < 3:
+    if version < MEMBERS_SINCE:
         types = {artifact.type for artifact in artifacts if artifact.type}
         keys |= {lookup_key(Index.TYPE, type, 0, id) for type in types}
     return keys

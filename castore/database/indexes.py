@@ -10,9 +10,9 @@ stay below the 511 bytes of LMDB. Rows are hints: two values may share 16 bytes 
 collision, and two ids 8 bytes more easily, so whoever shows a result compares the object itself.
 Two holders may then share a row: it goes with the last of them.
 
-This is version 3 of the indexes. In version 1 IN_TREE and IN_SET had rows as the others have. Up
-to version 2 TYPE led from artifact types to sets, AUTHOR had the author as written, and WORKSPACE,
-ARTIFACT_TYPE and ARTIFACT_FORMAT had no rows. A store of version 2 stays so until a rebuild.
+This is version 4 of the indexes. Before it TYPE led from artifact types to sets, AUTHOR had the
+author as written, and WORKSPACE, ARTIFACT_TYPE and ARTIFACT_FORMAT had no rows: an older store
+stays without until a rebuild. In version 1 IN_TREE and IN_SET had rows as the others have.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _TIME: Final = struct.Struct(">Q")
 VALUE_BYTES: Final = 16
 """How many bytes of a key stand for a value."""
 
-INDEXES_VERSION: Final = 3
-BRIEF_VERSION: Final = 2
-"""The oldest version that is written."""
+INDEXES_VERSION: Final = 4
+UPDATED_VERSION: Final = 2
+"""The version that the first write brings an older store to; what came later takes a rebuild."""
+MEMBERS_SINCE: Final = 4
+"""The version from which on versions are found by workspace, author, and what is in their sets."""
 BRIEF_ID_BYTES: Final = 8
 BRIEF_BYTES: Final = 1 + 2 * BRIEF_ID_BYTES
 
@@ -49,7 +51,7 @@ class Index(IntEnum):
     RUN = 6
     TRACE = 7
     AUTHOR = 8  # identity of the author
-    TYPE = 9  # artifact type, to sets: up to version 2
+    TYPE = 9  # artifact type, to sets: before version 4
     SOURCE = 10  # the target of a source (an id), its digest (an id) or its uri
     TARGET = 11  # an id, to the notes about it
     SUBJECT = 12  # (subject, value), to notes
@@ -60,9 +62,9 @@ class Index(IntEnum):
     CHILD = 17  # any parent
     LOGGED = 18  # operation id, to sequences of `ops`
     JUMP = 19
-    WORKSPACE = 20
-    ARTIFACT_TYPE = 21  # type of an artifact in the set of a version, while the set is stored
-    ARTIFACT_FORMAT = 22  # its format, likewise
+    WORKSPACE = 22
+    ARTIFACT_TYPE = 23  # type of an artifact in the set of a version, while the set is stored
+    ARTIFACT_FORMAT = 24  # its format, likewise
 
 
 BRIEF: Final = {Index.IN_TREE: Kind.TREE, Index.IN_SET: Kind.SET}

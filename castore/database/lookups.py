@@ -95,7 +95,7 @@ class LookupView(View):
                 yield id
 
     def indexes(self) -> int:
-        """The version of the rows of `lookup`: 3, or in an older store less until a rebuild."""
+        """The version of the rows of `lookup`: 4, or in an older store less until a rebuild."""
         return self.integer(tables.INDEXES) or 1
 
     def step(self, id: Id) -> Step | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from castore.content.reader import ObjectReader
 from castore.database.derive import member_keys
-from castore.database.indexes import Index
+from castore.database.indexes import MEMBERS_SINCE, Index
 from castore.database.reading import Reading
 from castore.errors import CastoreError
 from castore.model.artifact_set import ArtifactSet
@@ -17,7 +17,7 @@ from castore.model.manifest import Manifest
 
 def rows_of_version(reading: Reading, id: Id, manifest: Manifest) -> set[bytes]:
     """The keys a version has for what is in its set; none if that is absent or damaged."""
-    if reading.indexes() < 3 or not reading.present((manifest.set,)):
+    if reading.indexes() < MEMBERS_SINCE or not reading.present((manifest.set,)):
         return set()
     try:
         return member_keys(id, manifest.at, ObjectReader(reading.load).set(manifest.set))
@@ -27,7 +27,7 @@ def rows_of_version(reading: Reading, id: Id, manifest: Manifest) -> set[bytes]:
 
 def rows_of_set(reading: Reading, id: Id, members: ArtifactSet) -> set[bytes]:
     """The keys that the stored versions of a set have for what is in it."""
-    if reading.indexes() < 3:
+    if reading.indexes() < MEMBERS_SINCE:
         return set()
     keys: set[bytes] = set()
     reader = ObjectReader(reading.load)

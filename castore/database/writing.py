@@ -145,7 +145,7 @@ class Writing(RecordWriting):
             if kind is Kind.MANIFEST:
                 manifest = decode_manifest(payload)
                 keys |= derive.manifest_keys(id, manifest, version)
-                members = sets.get(manifest.set) if version >= 3 else None
+                members = sets.get(manifest.set) if version >= indexes.MEMBERS_SINCE else None
                 if members is not None:
                     keys |= derive.member_keys(id, manifest.at, members)
                 else:
@@ -166,11 +166,11 @@ class Writing(RecordWriting):
     def update_lookup(self) -> None:
         """Turn the rows of version 1 of the indexes into those of version 2, if they are.
 
-        In one transaction; its memory is bounded. What version 3 has beyond that takes a rebuild:
+        In one transaction; its memory is bounded. What later ones have beyond takes a rebuild:
         no commit waits for it. Raises UnsupportedFormat for a newer version.
         """
         version = self.indexes()
-        if indexes.BRIEF_VERSION <= version <= indexes.INDEXES_VERSION:
+        if indexes.UPDATED_VERSION <= version <= indexes.INDEXES_VERSION:
             return
         if version > indexes.INDEXES_VERSION:
             raise UnsupportedFormat(
@@ -186,7 +186,7 @@ class Writing(RecordWriting):
                     self._delete(self._tables.lookup, key)
                 brief = {indexes.brief_key(key) for key in wide}
                 self._put_sorted(self._tables.lookup, [(key, b"") for key in brief])
-        self.set_integer(tables.INDEXES, indexes.BRIEF_VERSION)
+        self.set_integer(tables.INDEXES, indexes.UPDATED_VERSION)
 
     def _wide_rows(self, index: Index, start: bytes) -> list[bytes]:
         found: list[bytes] = []

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from castore.database.indexes import Index, Value
+from castore.database.indexes import MEMBERS_SINCE, Index, Value
 from castore.database.reading import Reading
 from castore.errors import InvalidInput, ObjectNotFound
 from castore.model.ids import Id, parse_id
@@ -24,9 +24,6 @@ from castore.store.moments import parse_moment
 from castore.store.selectors import resolve
 from castore.store.store import Store
 from castore.store.version import Version
-
-_MEMBERS: Final = 3
-"""The version of the indexes from which on every criterion has rows."""
 
 
 @frozen
@@ -105,7 +102,7 @@ def _tests(store: Store, criteria: Criteria) -> list[_Test]:
     if criteria.author:
         who = identity(criteria.author)
         tests.append(
-            _Test(Index.AUTHOR, who, lambda v: identity(v.manifest.author) == who, _MEMBERS)
+            _Test(Index.AUTHOR, who, lambda v: identity(v.manifest.author) == who, MEMBERS_SINCE)
         )
     if criteria.source:
         tests.append(_of_source(store, criteria.source))
@@ -133,7 +130,7 @@ def _of_makers(criteria: Criteria) -> Iterator[_Test]:
         yield _Test(Index.TRACE, criteria.trace, lambda v: v.manifest.trace == criteria.trace)
     if criteria.workspace:
         where = criteria.workspace
-        yield _Test(Index.WORKSPACE, where, lambda v: v.manifest.workspace == where, _MEMBERS)
+        yield _Test(Index.WORKSPACE, where, lambda v: v.manifest.workspace == where, MEMBERS_SINCE)
 
 
 def _spec(manifest: Manifest) -> tuple[str, str]:
@@ -152,10 +149,10 @@ def _of_members(store: Store, criteria: Criteria) -> Iterator[_Test]:
         return types and (not format or any(artifact.format == format for artifact in artifacts))
 
     if type:
-        yield _Test(Index.ARTIFACT_TYPE, type, holds, _MEMBERS)
+        yield _Test(Index.ARTIFACT_TYPE, type, holds, MEMBERS_SINCE)
     if format:
         # With both, one look at the set is enough.
-        yield _Test(Index.ARTIFACT_FORMAT, format, _always if type else holds, _MEMBERS)
+        yield _Test(Index.ARTIFACT_FORMAT, format, _always if type else holds, MEMBERS_SINCE)
 
 
 def _always(_: Version) -> bool:

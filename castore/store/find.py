@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from castore.database.indexes import MEMBERS_SINCE
 from castore.database.reading import Index, Reading
 from castore.errors import InvalidInput, RefNotFound
 from castore.model.artifact_set import Artifact, ArtifactSet, TreeContent
@@ -156,7 +156,7 @@ def _all_versions(store: Store) -> Iterator[Id]:
 
 def _with_type(store: Store, type: str) -> Iterator[Id]:
     """The versions with an artifact of this type, newest first."""
-    if store.database.read(Reading.indexes) >= 3:
+    if store.database.read(Reading.indexes) >= MEMBERS_SINCE:
         return versions_under(store, [(Index.ARTIFACT_TYPE, type)])
     sets = store.database.read(lambda tables: {id for _, id in tables.lookup(Index.TYPE, type)})
     return _holding(store, sets)

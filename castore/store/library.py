@@ -33,6 +33,7 @@ from castore.store.listing import (
 )
 from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
+from castore.store.reindex import ReindexReport, reindex
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
@@ -214,6 +215,10 @@ class Store(OpenStore):
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return fsck(self, full=full)
+
+    def reindex(self, *, progress: Callable[[int], None] | None = None) -> ReindexReport:
+        """Make every derived table again, in one transaction; raises CorruptObject, StoreFull."""
+        return reindex(self, progress=progress)
 
     def operations(self, limit: int | None = None) -> Iterator[Operation]:
         """The operation log, newest first: every ref that moved, when, by whom and why."""

@@ -1,0 +1,239 @@
+"""The audit: what look-up rows answer is what a walk over all versions would, in its order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import castore
+from castore import errors
+from castore.database import meeting
+from castore.database.indexes import Index, lookup_key
+from castore.store.audit import Criteria, audit, indexed
+from castore.store.branches import create_branch, delete_branch
+from castore.store.partials import list_partials
+from tests.database.material import edit
+from tests.database.test_lookup import widened
+
+START = 1_790_000_000_000_000
+DAY = 86_400_000_000
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[castore.Store]:
+    """Sixty versions on three branches by a few agents, people and runs."""
+    folder = tmp_path_factory.mktemp("busy")
+    ticks = itertools.count(START, 60_000_000)
+    dice = random.Random(3)
+    with castore.init(folder, now=lambda: next(ticks), entropy=dice.randbytes) as store:
+        for number in range(60):
+            context = castore.Context(
+                author=dice.choice(["ann@example.org", "Ann <Ann@Example.org>", "bob", ""]),
+                agent=castore.Agent(dice.choice(["writer", "coder", ""]), dice.choice(["7", "8"])),
+                run=f"run-{number // 4}",
+                trace=dice.choice(["t1", "t2", ""]),
+                workspace=dice.choice(["w1", "w2", ""]),
+            )
+            branch = dice.choice(["sales", "report", "team/side"])
+            sources = []
+            if number > 20:
+                sources = dice.sample(["sales@v1", "report@v1", "https://example.org/x"], 1)
+            with store.session(branch, context=context, sources=sources) as session:
+                session.write(dice.choice(["a.json", "a.csv", "a.md"]), content(dice, number))
+                session.commit(f"number {number}")
+        yield store
+
+
+def content(dice: random.Random, number: int) -> str:
+    """What is JSON, CSV and Markdown alike, sometimes the same."""
+    return json.dumps(dice.randrange(number + 1))
+
+
+def walked(store: castore.Store, only: Criteria) -> list[castore.Version]:
+    """The same by brute force."""
+    return [version for version in store.log() if meets(store, version, only)]
+
+
+def meets(store: castore.Store, version: castore.Version, only: Criteria) -> bool:
+    manifest = version.manifest
+    artifacts = store.set_of(version).artifacts
+    agent, _, agent_version = only.agent.partition("@")
+    spec, _, _ = only.spec.partition("@")
+    who = only.author.lower()
+    took = {source.selector for source in manifest.sources}
+    return (
+        (not agent or manifest.agent.id == agent)
+        and (not agent_version or manifest.agent.version == agent_version)
+        and (not spec or manifest.spec.id == spec)
+        and (not who or who in manifest.author.lower())
+        and (not only.run or manifest.run == only.run)
+        and (not only.trace or manifest.trace == only.trace)
+        and (not only.workspace or manifest.workspace == only.workspace)
+        and (not only.type or any(found.type == only.type for found in artifacts))
+        and (not only.format or any(found.format == only.format for found in artifacts))
+        and (not only.source or only.source in took)
+    )
+
+
+def maybe(*values: str) -> st.SearchStrategy[str]:
+    """Nothing, mostly, or one of these."""
+    return st.one_of(st.just(""), st.just(""), st.sampled_from(values))
+
+
+CRITERIA = st.builds(
+    Criteria,
+    agent=maybe("writer", "writer@7", "coder@8", "nobody"),
+    spec=maybe("sales", "report", "team/side"),
+    author=maybe("ann@example.org", "ANN@example.org", "bob"),
+    run=maybe("run-1", "run-9", "run-99"),
+    trace=maybe("t1", "t2"),
+    workspace=maybe("w1", "w2", "w3"),
+    type=maybe("dataset", "document"),
+    format=maybe("json", "csv", "markdown"),
+    source=maybe("sales@v1", "report@v1", "https://example.org/x"),
+)
+
+
+@given(only=CRITERIA, size=st.integers(1, 5))
+def test_look_ups_answer_as_a_walk_does(busy: castore.Store, only: Criteria, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Many small rounds, so that every turn of them is taken.
+        patch.setattr(meeting, "_FIRST", size)
+        patch.setattr(meeting, "_MOST", 2 * size)
+        patch.setattr(meeting, "ENOUGH", 3)
+        patch.setattr(meeting, "LOOKED_AT", 7 * size)
+        assert list(audit(busy, only)) == walked(busy, only)
+
+
+def test_something_is_found_for_each_criterion(busy: castore.Store) -> None:
+    for only in [
+        {"agent": "writer"}, {"agent": "writer@7"}, {"spec": "sales"},
+        {"author": "ann@example.org"}, {"run": "run-1"}, {"trace": "t1"}, {"workspace": "w1"},
+        {"type": "dataset"}, {"format": "json"}, {"source": "sales@v1"}, {"source": "https://example.org/x"},
+    ]:  # fmt: skip
+        found = list(busy.audit(**only))
+        assert 0 < len(found) < 60, only
+        assert found == walked(busy, Criteria(**only))
+        assert list(busy.audit(**only, limit=2)) == found[:2]
+
+
+def test_times_are_both_included(busy: castore.Store) -> None:
+    versions = list(busy.log())
+    for first, last in [(10, 40), (40, 40), (0, 59)]:
+        newest, oldest = versions[first], versions[last]
+        since = castore.Store.record(busy, oldest)["at"]
+        until = castore.Store.record(busy, newest)["at"]
+        assert list(busy.audit(since=since, until=until)) == versions[first : last + 1]
+        found = list(busy.audit(since=since, until=until, agent="writer"))
+        assert found == [
+            version
+            for version in versions[first : last + 1]
+            if version.manifest.agent.id == "writer"
+        ]
+    assert list(busy.audit(since="2026-09-21", until="2026-09-22")) == versions
+    assert list(busy.audit(until="2026-09-20")) == []
+
+
+def test_a_source_is_a_version_an_artifact_or_its_digest(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    first = store.commit("out", cwd=tmp_path).version
+    whole = store.commit("out/report.md", name="a", cwd=tmp_path, sources=("out@v1",)).version
+    part = store.commit(
+        "out/report.md", name="b", cwd=tmp_path, sources=("out@v1:report.md",)
+    ).version
+    digest = store.set_of(first).get("report.md").content.digest.hex()  # type: ignore[union-attr]
+    assert list(store.audit(source="out@v1")) == [part, whole]
+    assert list(store.audit(source=first.id.hex())) == [part, whole]
+    assert list(store.audit(source="out@v1:report.md")) == [part, whole]
+    assert list(store.audit(source="out@v1:data")) == [whole]
+    assert list(store.audit(source=digest)) == [part]
+    assert list(store.audit(source="f" * 64)) == []
+    with pytest.raises(errors.RefNotFound):
+        store.audit(source="nothing")
+    with pytest.raises(errors.InvalidInput, match="not a file"):
+        store.audit(source="out@v1:data/a.csv")
+
+
+def test_only_what_a_branch_or_tag_holds_is_told(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    agent = castore.Context(agent=castore.Agent("writer", "7"), run="r")
+    (tmp_path / "s.spec.yaml").write_text(
+        "spec: s\nversion: '1'\nartifacts: [{name: gone, type: page, format: html, path: g.html}]\n"
+    )
+    with pytest.raises(errors.IncompleteSet):
+        store.commit(spec=tmp_path / "s.spec.yaml", context=agent)
+    assert list_partials(store)
+    assert list(store.audit(agent="writer")) == []
+    first = store.commit("out", cwd=tmp_path, context=agent).version
+    create_branch(store, "side", first, by="x")
+    (out / "report.md").write_text("another")
+    second = store.commit("out", cwd=tmp_path, name="side", context=agent).version
+    assert [found.label for found in store.audit(agent="writer")] == ["side@v2", "out@v1"]
+    store.tag("kept", "side@v2")
+    delete_branch(store, "side", by="x")
+    assert [found.id for found in store.audit(agent="writer")] == [second.id, first.id]
+    delete_branch(store, "out", by="x")
+    assert [found.id for found in store.audit(agent="writer")] == [second.id, first.id]
+
+
+@settings(max_examples=5)
+@given(only=CRITERIA, version=st.sampled_from([1, 2]))
+def test_older_rows_give_the_same_answers(only: Criteria, version: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, castore.init(folder) as store:
+        for number, format in enumerate(["json", "csv", "json"]):
+            context = castore.Context(
+                author="Ann <ann@example.org>", agent=castore.Agent("writer", "7"), workspace="w1",
+                run="run-1", trace="t1",
+            )  # fmt: skip
+            with store.session("sales", context=context) as session:
+                session.write(f"a.{format}", str(number))
+                session.commit()
+        with store.session("report", sources=["sales@v1"]) as session:
+            session.write("b.md", "2")
+            session.commit()
+        widened(store.database, version)
+        assert list(audit(store, only)) == walked(store, only)
+        assert indexed(store, only) == (
+            not (only.author or only.workspace or only.type or only.format)
+        )
+        assert list(store.audit(type="dataset")) == walked(store, Criteria(type="dataset"))
+        assert [found.version.label for found in store.find(type="dataset")] == [
+            "sales@v3", "sales@v2", "sales@v1",
+        ]  # fmt: skip
+        store.reindex()
+        assert indexed(store, only)
+        assert list(audit(store, only)) == walked(store, only)
+        assert store.fsck(full=True).ok
+
+
+def test_what_cannot_be_read_is_refused(busy: castore.Store) -> None:
+    with pytest.raises(errors.InvalidInput, match="not a time"):
+        busy.audit(since="yesterday")
+    with pytest.raises(errors.InvalidInput):
+        busy.audit(agent="@7")
+    with pytest.raises(TypeError):
+        busy.audit(colour="red")
+
+
+def test_a_row_that_lies_is_not_believed(store: castore.Store) -> None:
+    """Rows stand for values by 16 bytes: one under a wrong value must not make a version match."""
+    with store.session("out", run="run-1") as session:
+        session.write("a.json", "1")
+        version = session.commit()
+    forged = lookup_key(Index.RUN, "run-2", version.manifest.at, version.id)
+    edit(store.database, "lookup", lambda rows: rows.update({forged: b""}))
+    assert list(store.audit(run="run-1")) == [version]
+    assert list(store.audit(run="run-2")) == []
+    assert not store.fsck(full=True).ok
+    store.reindex()
+    assert store.fsck(full=True).ok
