@@ -38,6 +38,7 @@ LIBRARIES = {
     "PIL": {"spec"},
     "blake3": {"model", "content"},
     "click": {"cli"},
+    "duckdb": {"store.sql"},
     "fsspec": {"filesystem"},
     "ijson": {"spec"},
     "jsonschema_rs": {"spec"},
@@ -56,8 +57,8 @@ LIBRARIES = {
 }
 # `import castore` and the rooms that read versions must stay quick to import.
 HEAVY = {
-    "PIL", "asyncio", "click", "ijson", "jsonschema_rs", "msgspec", "numpy", "pathspec", "pyarrow",
-    "pyfastcdc", "yaml", "zstandard",
+    "PIL", "asyncio", "click", "duckdb", "ijson", "jsonschema_rs", "msgspec", "numpy", "pathspec",
+    "pyarrow", "pyfastcdc", "yaml", "zstandard",
 }  # fmt: skip
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "common", "core", "misc", "tools", "base"}
 # What makes a module impure: I/O, the clock, randomness, other processes.

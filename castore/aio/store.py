@@ -26,6 +26,7 @@ from castore.store.pins import Pin
 from castore.store.reindex import ReindexReport
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved
+from castore.store.sql import Answer
 from castore.store.staging import Given, Staged
 from castore.store.stats import StoreStats, VersionStats
 from castore.store.undo import Undone
@@ -156,6 +157,32 @@ class AsyncStore:
     def audit(self, *, limit: int | None = None, **criteria: str) -> AsyncIterator[Version]:
         """The versions that meet every criterion, newest first."""
         return each(lambda: self.store.audit(limit=limit, **criteria))
+
+    def catalogue(self, name: str = "versions") -> AsyncIterator[dict[str, Any]]:
+        """The rows of a table of the catalogue."""
+        return each(lambda: self.store.catalogue(name))
+
+    async def sql(self, statement: str) -> Answer:
+        """What a statement that reads the catalogue gives; its rows are read without waiting."""
+        return await self.run(Store.sql, statement)
+
+    async def write_parquet(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a table of the catalogue as a new Parquet file."""
+        await self.run(Store.write_parquet, name, path)
+
+    async def statement(self, selector: str) -> str:
+        """A version as an in-toto statement with SLSA provenance, in JSON; not signed."""
+        return await self.run(Store.statement, selector)
+
+    async def openlineage(self, selector: str) -> list[dict[str, Any]]:
+        """The making of a version as OpenLineage events."""
+        return await self.run(Store.openlineage, selector)
+
+    async def ro_crate(
+        self, selector: str, folder: str | os.PathLike[str] | None = None
+    ) -> dict[str, Any]:
+        """The metadata of a version as an RO-Crate 1.1; with `folder` that is made as well."""
+        return await self.run(Store.ro_crate, selector, folder)
 
     async def stats(self) -> StoreStats:
         """Logical, unique and stored bytes, and what saved how many."""

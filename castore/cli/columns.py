@@ -98,8 +98,8 @@ def parse_columns(text: str) -> list[str]:
 
 
 def cells(record: Record, columns: Sequence[str]) -> list[str]:
-    """The texts of a version for a CSV, in full, lines kept; what is not known is `unknown`."""
-    return ["\n".join(map(clean, _cell(record, name).split("\n"))) or UNKNOWN for name in columns]
+    """The texts of a version for a CSV, in full; what is not known is `unknown`."""
+    return [_cell(record, name) or UNKNOWN for name in columns]
 
 
 def shown(record: Record, columns: Sequence[str]) -> list[str]:

@@ -44,6 +44,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "unpin": Entry("operate", "castore.cli.commands.unpin", "end that"),
     "why": Entry("operate", "castore.cli.commands.why", "what keeps something"),
     "gc": Entry("operate", "castore.cli.commands.gc", "free what nothing keeps"),
+    "sql": Entry("share", "castore.cli.commands.sql", "ask the catalogue"),
+    "export": Entry("share", "castore.cli.commands.export", "tables; in-toto, RO-Crate…"),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
     "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage"),
     "reindex": Entry("operate", "castore.cli.commands.reindex", "derived tables anew"),

@@ -22,6 +22,7 @@ from castore.database.operations import (
     encode_operation,
 )
 from castore.database.recording import RecordWriting
+from castore.database.relations import Payload
 from castore.database.tables import (
     BlockInfo,
     ObjectRow,
@@ -34,7 +35,8 @@ from castore.model.ids import Id, Kind
 from castore.model.limits import REF_BYTES
 from castore.model.manifest import decode_manifest
 
-Payload = tuple[Kind, Id, bytes]
+__all__ = ["Payload", "Writing"]
+
 _UPDATED_ROWS: Final = 20_000
 
 
@@ -137,26 +139,7 @@ class Writing(RecordWriting):
 
     def index(self, payloads: Sequence[Payload]) -> None:
         """Write everything `lookup` holds about these objects."""
-        keys: set[bytes] = set()
-        versions: list[tuple[int, Id, Id | None]] = []
-        version = self.indexes()
-        sets = {id: decode_set(payload) for kind, id, payload in payloads if kind is Kind.SET}
-        for kind, id, payload in payloads:
-            if kind is Kind.MANIFEST:
-                manifest = decode_manifest(payload)
-                keys |= derive.manifest_keys(id, manifest, version)
-                members = sets.get(manifest.set) if version >= indexes.MEMBERS_SINCE else None
-                if members is not None:
-                    keys |= derive.member_keys(id, manifest.at, members)
-                else:
-                    keys |= relations.rows_of_version(self, id, manifest)
-                parent = manifest.parents[0] if manifest.parents else None
-                versions.append((manifest.number, id, parent))
-            elif kind is Kind.SET:
-                keys |= derive.set_keys(id, sets[id], version)
-                keys |= relations.rows_of_set(self, id, sets[id])
-            else:
-                keys |= derive.lookup_keys(kind, id, payload, version)
+        keys, versions = relations.rows_of(self, payloads)
         if keys:
             self._put_sorted(self._tables.lookup, [(key, b"") for key in keys])
         # Ancestors first, so that most pointers are right at once.

@@ -52,7 +52,7 @@ class Criteria:
 class _Test(NamedTuple):
     """One criterion: where `lookup` has its rows, and whether a version itself meets it."""
 
-    index: Index
+    rows: Index
     value: Value
     holds: Callable[[Version], bool]
     since: int = 1
@@ -82,7 +82,7 @@ def indexed(store: Store, criteria: Criteria) -> bool:
 def _matching(store: Store, tests: list[_Test], since: int, until: int | None) -> Iterator[Version]:
     homes = Homes(store)
     version = store.database.read(Reading.indexes)
-    rows = [(test.index, test.value) for test in tests if test.since <= version]
+    rows = [(test.rows, test.value) for test in tests if test.since <= version]
     for id in versions_under(store, rows or [(Index.TIME, b"")], since=since, until=until):
         try:
             found = store.version(id)

@@ -15,12 +15,16 @@ from castore.model.fields import MetaValue
 from castore.model.names import check_branch
 from castore.store import audit, branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
+from castore.store.catalogue import table
 from castore.store.checkout import Checkout, checkout
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
+from castore.store.export_intoto import statement
+from castore.store.export_openlineage import events
+from castore.store.export_rocrate import crate, write_crate
 from castore.store.find import Found, Wanted, find
 from castore.store.intent import Intent
 from castore.store.lineage import LIMIT, Walk, impact, lineage
@@ -38,6 +42,7 @@ from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
 from castore.store.specs import read_spec
+from castore.store.sql import Answer, sql, write_parquet
 from castore.store.staging import Given, Staged, stage
 from castore.store.stats import StoreStats, VersionStats, store_stats, version_stats
 from castore.store.store import Store as OpenStore
@@ -200,6 +205,39 @@ class Store(OpenStore):
         See `castore.store.lineage.impact`. Raises RefNotFound, InvalidInput.
         """
         return impact(self, what, depth=depth, limit=limit)
+
+    def sql(self, statement: str) -> Answer:
+        """What a statement that reads the catalogue gives; needs DuckDB, of castore[sql].
+
+        See `castore.store.sql.sql`. Raises InvalidInput, CastoreError.
+        """
+        return sql(self, statement)
+
+    def catalogue(self, name: str = "versions") -> Iterator[dict[str, Any]]:
+        """The rows of a table of `castore.store.catalogue`; raises InvalidInput."""
+        return table(name).rows(self)
+
+    def write_parquet(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a table of the catalogue as a new Parquet file; raises WouldOverwrite."""
+        write_parquet(self, name, Path(path))
+
+    def statement(self, selector: str) -> str:
+        """A version as an in-toto statement with SLSA provenance, in JSON; not signed."""
+        return "".join(statement(self, self.resolve(selector).version))
+
+    def openlineage(self, selector: str) -> list[dict[str, Any]]:
+        """The making of a version as OpenLineage events."""
+        return events(self, self.resolve(selector).version)
+
+    def ro_crate(
+        self, selector: str, folder: str | os.PathLike[str] | None = None
+    ) -> dict[str, Any]:
+        """The metadata of a version as an RO-Crate 1.1; with `folder` that is made, files and all.
+
+        Raises WouldOverwrite.
+        """
+        version = self.resolve(selector).version
+        return write_crate(self, version, Path(folder)) if folder else crate(self, version)
 
     def stats(self) -> StoreStats:
         """Logical, unique and stored bytes, and what saved how many."""

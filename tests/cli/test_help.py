@@ -156,7 +156,7 @@ NEEDS_STORE = [
     ("partial", "discard", "r", "-y"), ("log",), ("show",), ("ls",), ("tree",), ("cat", "x:y"),
     ("diff",), ("find", "x"), ("stats",), ("branch",), ("tag",), ("checkout", "x"), ("fsck",),
     ("op", "log"), ("op", "undo"), ("backup", "copy"), ("gc",), ("pin",), ("unpin", "x"),
-    ("why", "x"),
+    ("why", "x"), ("audit",), ("sql", "x"), ("export", "catalogue"), ("reindex",),
 ]  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
@@ -15,6 +13,7 @@ from castore.cli.columns import LEGEND, NAMES, SHOWN, Record, cells, parse_colum
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import columns as aligned
+from castore.cli.tables import csv_lines
 from castore.cli.verbs import verb
 from castore.store.audit import Criteria, audit, indexed
 from castore.store.records import version_record
@@ -70,22 +69,10 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
             for record in records:
                 call.output.record(record)
         elif as_csv:
-            _write_csv(call.output, records, names)
+            for line in csv_lines(names, (cells(record, names) for record in records)):
+                call.output.line(line)
         elif not _write_table(call.output, records, names):
             call.output.say("no versions match")
-
-
-def _write_csv(output: Output, records: Iterator[Record], names: Sequence[str]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for record in records:
-        writer.writerow(cells(record, names))
-        output.line(text.getvalue()[:-1])
-        text.seek(0)
-        text.truncate()
-    if text.getvalue():
-        output.line(text.getvalue()[:-1])
 
 
 def _write_table(output: Output, records: Iterator[Record], names: Sequence[str]) -> int:
