@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import big_files, sizes, small_files, versions
+from benchmarks import audits, big_files, sizes, small_files, versions
 from benchmarks.report import Row, costs, json_line, read_row, table
 from benchmarks.stage import Case, Stage
 
@@ -29,6 +29,7 @@ CASES: Final[dict[str, Case]] = {
     "bytes": versions.bytes_per_version,
     "log": versions.log_process,
     "numbered": versions.numbered,
+    "audit": audits.audits,
     "walks": versions.walks,
     "history": versions.history_cost,
     "file-sizes": sizes.file_sizes,

@@ -88,8 +88,8 @@ def crate(store: Store, version: Version) -> dict[str, Any]:
 def write_crate(store: Store, version: Version, folder: Path) -> dict[str, Any]:
     """Check a version out into a new folder as a crate, and give back its metadata.
 
-    All of it appears at once.
-    Raises WouldOverwrite where something is already, and what `crate` and a checkout raise.
+    All of the folder appears at once. Raises WouldOverwrite where something is already, and what
+    `crate` and a checkout raise.
     """
     folder = folder.absolute()
     if os.path.lexists(folder):

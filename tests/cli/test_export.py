@@ -51,7 +51,7 @@ def test_sql(cas: Cas, two: Path) -> None:
     assert lines[1].split() == ["1", "unknown", "[]"]
     rows = cas("sql", ask, "--json").rows
     assert [(row["number"], row["agent"]) for row in rows] == [(1, None), (2, "writer")]
-    assert cas("sql", "--csv", "select agent from versions order by 1").out == "agent\nwriter\n\n"
+    assert cas("sql", "--csv", "select agent from versions order by 1").out == 'agent\nwriter\n""\n'
     assert cas("sql", "from notes").out == ""
     cas("sql", "--csv", "--json", "from refs", code=2)
     error = cas("sql", "drop table versions", code=2).err
