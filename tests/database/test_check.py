@@ -60,6 +60,23 @@ def flip(table: str, pick: int, at: int) -> Callable[[Database], None]:
     return lambda database: edit(database, table, change)
 
 
+def flip_jump(rows: Rows) -> None:
+    """Flip a bit of a jump pointer: the last row of the index, whose values are not empty."""
+    key = max(key for key in rows if key[0] == Index.JUMP)
+    value = bytearray(rows[key])
+    value[20 % len(value)] ^= 4
+    rows[key] = bytes(value)
+
+
+def lose(index: Index) -> Callable[[Database], None]:
+    """Remove one row of an index."""
+
+    def change(rows: Rows) -> None:
+        del rows[min(key for key in rows if key[0] == index)]
+
+    return lambda database: edit(database, "lookup", change)
+
+
 def drop(table: str, pick: int) -> Callable[[Database], None]:
     """Remove one row."""
 
@@ -91,7 +108,12 @@ DAMAGES = {
     "row extra": add("objects", b"x" * 32, pack_object(ObjectRow(0, 0, Kind.CHUNK, State.STORED))),
     "lookup gone": drop("lookup", 5),
     "lookup extra": add("lookup", bytes((Index.AGENT,)) + b"y" * 16 + b"\0" * 8 + b"z" * 32, b""),
-    "jump flipped": flip("lookup", -1, 20),
+    "jump flipped": lambda database: edit(database, "lookup", flip_jump),
+    "type of a version gone": lose(Index.ARTIFACT_TYPE),
+    "format of a version gone": lose(Index.ARTIFACT_FORMAT),
+    "type of a version extra": add(
+        "lookup", bytes((Index.ARTIFACT_TYPE,)) + b"y" * 16 + b"\0" * 8 + b"z" * 32, b""
+    ),
     "ref to nothing": add("refs", b"heads/ghost", b"g" * 32),
     "ref cut": add("refs", b"heads/cut", b"g" * 31),
     "operation gone": drop("ops", 2),
