@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.content.kept import KeptBlocks
-from castore.database import ancestry, derive, indexes
+from castore.database import ancestry, derive, folded, indexes
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
 from castore.database.indexes import BRIEF, Index
@@ -160,12 +160,31 @@ def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: by
     if kind is Kind.MANIFEST:
         run.keys += 1
         manifest = decode_manifest(payload)
+        _check_folded(reading, run, id, manifest.at)
         parent = manifest.parents[0] if manifest.parents else None
         above = reading.step(parent) if parent else None
         if above is not None and above.number != manifest.number - 1:
             run.add("manifest", f"number {manifest.number}, its parent has {above.number}", id)
         if reading.step(id) != ancestry.make_step(manifest.number, parent, reading.step):
             run.add("lookup", f"the jump pointer of {id.hex()} is not what a rebuild gives", id)
+
+
+def _check_folded(reading: Reading, run: _Pass, id: Id, at: int) -> None:
+    keys = _folded_keys(reading, id, at)
+    run.keys += len(keys)
+    for key in keys:
+        if not reading.has_lookup(key):
+            name = Index(key[0]).name.lower()
+            run.add("lookup", f"a row {name} of manifest {id.hex()} is missing", id)
+
+
+def _folded_keys(reading: Reading, id: Id, at: int) -> set[bytes]:
+    if reading.indexes() < folded.SINCE:
+        return set()
+    try:
+        return folded.folded_keys(reading, id, at)
+    except CastoreError:
+        return set()  # A damaged note is reported with its block.
 
 
 # Rows that lead to what is not there.
@@ -287,6 +306,8 @@ def _gives_rise(reading: Reading, id: Id, key: bytes) -> bool:
         block = decode_block(stored.block, block_place(row.block))
         for kind, member, payload in live_payloads(reading, row.block, block):
             if member == id:
+                if kind is Kind.MANIFEST and key[0] in folded.STATES:
+                    return key in _folded_keys(reading, id, decode_manifest(payload).at)
                 jump = kind is Kind.MANIFEST and key == indexes.lookup_jump(id)
                 return jump or key in derive.lookup_keys(kind, id, payload, reading.indexes())
     except CastoreError:

@@ -10,7 +10,9 @@ stay below the 511 bytes of LMDB. Rows are hints: two values may share 16 bytes 
 collision, and two ids 8 bytes more easily, so whoever shows a result compares the object itself.
 Two holders may then share a row: it goes with the last of them.
 
-This is version 2 of the indexes. In version 1 IN_TREE and IN_SET had rows as the others have.
+This is version 3 of the indexes. Version 2 had no rows of REVIEW and LIFECYCLE, which follow from
+several objects: see `castore.database.folded`. In version 1, moreover, IN_TREE and IN_SET had rows
+as the others have.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _TIME: Final = struct.Struct(">Q")
 VALUE_BYTES: Final = 16
 """How many bytes of a key stand for a value."""
 
-INDEXES_VERSION: Final = 2
+INDEXES_VERSION: Final = 3
 BRIEF_ID_BYTES: Final = 8
 BRIEF_BYTES: Final = 1 + 2 * BRIEF_ID_BYTES
 
@@ -56,6 +58,8 @@ class Index(IntEnum):
     CHILD = 17  # any parent
     LOGGED = 18  # operation id, to sequences of `ops`
     JUMP = 19
+    REVIEW = 20  # what the notes about it come to
+    LIFECYCLE = 21  # what the notes about it come to
 
 
 BRIEF: Final = {Index.IN_TREE: Kind.TREE, Index.IN_SET: Kind.SET}

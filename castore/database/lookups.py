@@ -70,7 +70,7 @@ class LookupView(View):
                 yield id
 
     def indexes(self) -> int:
-        """The version of the rows of `lookup`: 2, or 1 in an older store until it is written to."""
+        """The version of the rows of `lookup`: 3, or in an older store less until it is written."""
         return self.integer(tables.INDEXES) or 1
 
     def step(self, id: Id) -> Step | None:

@@ -9,6 +9,7 @@ from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.kept import KeptBlocks
 from castore.database.derive import INDEXED
+from castore.database.folded import refold_all
 from castore.database.indexes import INDEXES_VERSION
 from castore.database.reading import Reading
 from castore.database.tables import INDEXES, BlockInfo, ObjectRow, State
@@ -74,7 +75,8 @@ def rebuild(tables: Writing) -> None:
             data = tables.block(number) or b""
             block = decode_block(data, block_place(number))
             tables.put_block_info(number, block_info(tables, number, block, len(data)))
-            tables.index(list(live_payloads(tables, number, block, kept)))
+            tables.index(list(live_payloads(tables, number, block, kept)), fold=False)
+    refold_all(tables)
     for operation in list(tables.operations(newest_first=False)):
         tables.index_operation(operation)
 

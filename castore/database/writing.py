@@ -11,7 +11,7 @@ import lmdb
 from castore.content.blocks import Codec, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.sink import EncodedBlock
-from castore.database import ancestry, derive, indexes, tables
+from castore.database import ancestry, derive, folded, indexes, tables
 from castore.database.ancestry import Step
 from castore.database.derive import INDEXED
 from castore.database.indexes import Index
@@ -32,6 +32,7 @@ from castore.errors import InvalidInput, InvalidName, ObjectNotFound, Unsupporte
 from castore.model.ids import Id, Kind
 from castore.model.limits import REF_BYTES
 from castore.model.manifest import decode_manifest
+from castore.model.note import decode_note
 
 Payload = tuple[Kind, Id, bytes]
 _UPDATED_ROWS: Final = 20_000
@@ -134,9 +135,10 @@ class Writing(RecordWriting):
         self._txn.put(key, block.data, append=True, db=self._tables.blocks)
         return key, tables.pack_block_info(info)
 
-    def index(self, payloads: Sequence[Payload]) -> None:
-        """Write everything `lookup` holds about these objects."""
+    def index(self, payloads: Sequence[Payload], *, fold: bool = True) -> None:
+        """Write everything `lookup` holds about these objects; `fold` off leaves out `folded`."""
         keys: set[bytes] = set()
+        noted: set[Id] = set()
         versions: list[tuple[int, Id, Id | None]] = []
         for kind, id, payload in payloads:
             if kind is Kind.MANIFEST:
@@ -146,16 +148,21 @@ class Writing(RecordWriting):
                 versions.append((manifest.number, id, parent))
             else:
                 keys |= derive.lookup_keys(kind, id, payload)
+                if kind is Kind.NOTE:
+                    noted.add(decode_note(payload).target)
         if keys:
             self._put_sorted(self._tables.lookup, [(key, b"") for key in keys])
         # Ancestors first, so that most pointers are right at once.
         for number, id, parent in sorted(versions, key=lambda version: version[0]):
             self._put_step(id, ancestry.make_step(number, parent, self.step))
+            if next(self.lookup(Index.TARGET, id), None) is not None:
+                noted.add(id)
+        folded.refold(self, noted if fold else ())
 
     def update_lookup(self) -> None:
         """Turn the rows of an older version of the indexes into those of today, if they are.
 
-        In one transaction; its memory is bounded. Raises UnsupportedFormat for a newer version.
+        In one transaction, in bounded memory. Raises UnsupportedFormat for a newer version.
         """
         version = self.indexes()
         if version == indexes.INDEXES_VERSION:
@@ -166,7 +173,7 @@ class Writing(RecordWriting):
                 f"version {indexes.INDEXES_VERSION}",
                 fix="upgrade castore",
             )
-        for index in indexes.BRIEF:
+        for index in indexes.BRIEF if version == 1 else ():
             start = bytes((index,))
             while wide := self._wide_rows(index, start):
                 start = wide[-1]
@@ -174,6 +181,7 @@ class Writing(RecordWriting):
                     self._delete(self._tables.lookup, key)
                 brief = {indexes.brief_key(key) for key in wide}
                 self._put_sorted(self._tables.lookup, [(key, b"") for key in brief])
+        folded.refold_all(self)
         self.set_integer(tables.INDEXES, indexes.INDEXES_VERSION)
 
     def _wide_rows(self, index: Index, start: bytes) -> list[bytes]:
@@ -260,8 +268,12 @@ class Writing(RecordWriting):
         for key in sorted(keys):
             self._delete(self._tables.lookup, key)
         if kind is Kind.MANIFEST:
+            for key in folded.possible_keys(id, decode_manifest(payload).at):
+                self._delete(self._tables.lookup, key)
             self._delete(self._tables.lookup, indexes.lookup_jump(id))
             self._refresh_below(id)
+        elif kind is Kind.NOTE:
+            folded.refold(self, [decode_note(payload).target])
 
     def clear(self, table: str) -> None:
         """Empty a table that is derived or a cache; raises ValueError for any other."""

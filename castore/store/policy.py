@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from castore.content.layouts import layout_size
+from castore.database.indexes import Index
 from castore.database.reading import Reading
 from castore.model.ids import Id, Kind
 from castore.model.limits import KIB
@@ -24,7 +25,7 @@ from castore.model.values import frozen
 from castore.spec.declaration import ReviewPolicy
 from castore.spec.parse import parse_policy, parse_spec
 from castore.store.config import KnownIdentity
-from castore.store.notes import approved_ids, notes_about
+from castore.store.notes import ids_in_state, notes_about
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -163,12 +164,12 @@ def _text(store: Store, pin: SpecPin) -> bytes:
 
 
 def _candidates(store: Store, version: Version, *, itself: bool) -> Iterator[Version]:
-    """The versions up to this one about which a note says approved, oldest first."""
+    """The versions up to this one that their notes approve, with or without dismissals."""
     highest = version.number if itself else version.number - 1
 
     def read(tables: Reading) -> dict[int, Id]:
         found: dict[int, Id] = {}
-        for id in approved_ids(tables):
+        for id in ids_in_state(tables, Index.REVIEW, "approved"):
             step = tables.step(id)
             number = step.number if step is not None else highest + 1
             if number <= highest and tables.ancestor(version.id, number) == id:

@@ -37,7 +37,7 @@ def test_older_rows_of_look_ups_are_brought_up_to_date_by_the_first_write(tmp_pa
         assert (version, len(found)) == (1, 2)
         assert store.fsck().ok
         store.pin("out@v1")
-        assert store.database.read(lambda tables: tables.indexes()) == 2
+        assert store.database.read(lambda tables: tables.indexes()) == 3
         assert store.database.read(lambda tables: tables.counts()["lookup"]) == rows
         assert list(store.find(digest=digest)) == found
         assert store.fsck(full=True).ok
