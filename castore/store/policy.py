@@ -20,18 +20,16 @@ from castore.model.ids import Id, Kind
 from castore.model.limits import KIB
 from castore.model.manifest import SpecPin
 from castore.model.note import Note
-from castore.model.status import identity, standing
+from castore.model.status import standing
 from castore.model.values import frozen
 from castore.spec.declaration import ReviewPolicy
 from castore.spec.parse import parse_policy, parse_spec
 from castore.store.config import KnownIdentity
-from castore.store.notes import ids_in_state, notes_about
+from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
 from castore.store.store import Store
 from castore.store.version import Version
 
 _SPEC_BYTES: Final = 256 * KIB
-AGENT: Final = "agent"
-"""The key of a note's meta that names the agent who acted."""
 
 
 @frozen
@@ -60,11 +58,6 @@ class Approval:
     approvers: tuple[str, ...] = ()
 
 
-def known_as(name: str) -> str:
-    """The name under which an identity is configured and counted: in lower case."""
-    return identity(name).lower()
-
-
 def strictest(one: Policy, other: Policy) -> Policy:
     """The policy that demands what either demands."""
     reviewers = one.reviewers if other.reviewers is None else other.reviewers
@@ -87,13 +80,19 @@ def policy_in_force(store: Store, version: Version, file: bytes | None = None) -
     `file` are the bytes of a policy file. Its cost grows with the approved versions before this
     one. Raises InvalidSpec for a policy or spec that cannot be read, ObjectNotFound, CorruptObject.
     """
-    found = _Specs(store).policy(version)
-    before = last_approved(store, version)
+    return policy_after(store, version, last_approved(store, version), file)
+
+
+def policy_after(
+    store: Store, version: Version, before: Version | None, file: bytes | None = None
+) -> Policy:
+    """The policy in force for a version, where the last approved one before it is known."""
+    specs = _Specs(store)
+    found = specs.policy(version)
     if before is not None:
-        found = strictest(found, _Specs(store).policy(before))
+        found = strictest(found, specs.policy(before))
     if file is not None:
-        review, require = parse_policy(file)
-        found = strictest(found, _policy(review, require))
+        found = strictest(found, _policy(*parse_policy(file)))
     return found
 
 
@@ -168,13 +167,8 @@ def _candidates(store: Store, version: Version, *, itself: bool) -> Iterator[Ver
     highest = version.number if itself else version.number - 1
 
     def read(tables: Reading) -> dict[int, Id]:
-        found: dict[int, Id] = {}
-        for id in ids_in_state(tables, Index.REVIEW, "approved"):
-            step = tables.step(id)
-            number = step.number if step is not None else highest + 1
-            if number <= highest and tables.ancestor(version.id, number) == id:
-                found[number] = id
-        return found
+        ids = ids_in_state(tables, Index.REVIEW, "approved")
+        return on_line(tables, ids, version.id, highest)
 
     for _, id in sorted(store.database.read(read).items()):
         yield store.version(id, version.branch)
