@@ -16,6 +16,7 @@ from castore.model.note import Note
 from castore.model.status import Status
 from castore.store.context import parse_agent
 from castore.store.notes import note_record
+from castore.store.policy import approval, policy_in_force
 from castore.store.standing import status_of
 from castore.store.statements import Speaker, Stated
 from castore.store.store import Store
@@ -50,6 +51,9 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
     """Tell what was written and what the notes come to now; `done` is what happened."""
     version, output = stated.version, call.output
     status = status_of(store, version)
+    judged = None
+    if stated.note.subject == "review":
+        judged = approval(store, version, policy_in_force(store, version))
     if output.json:
         output.record(
             {
@@ -57,6 +61,8 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
                 "label": version.label,
                 "review": status.review,
                 "lifecycle": status.lifecycle,
+                "approved": judged.approved if judged else None,
+                "wanting": list(judged.reasons) if judged else None,
                 "note": note_record(stated.id, stated.note),
             }
         )
@@ -64,6 +70,8 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
     output.line(f"{done} {clean(version.label)} {version.id.hex()}")
     words = status_words(status)
     output.line(f"note {short(stated.id)} by {clean(stated.note.by)}; {', '.join(words)}")
+    if judged is not None and status.approvers and not judged.approved:
+        output.say(f"not approved yet: {clean('; '.join(judged.reasons))}")
     output.next(f"cas show {version.label}")
 
 
