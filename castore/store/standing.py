@@ -13,8 +13,8 @@ from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import Status, standing
 from castore.store.deployments import current_note, standing_notes
+from castore.store.judging import forbids_to_dismiss
 from castore.store.notes import ids_in_state, notes_about, on_line
-from castore.store.policy import policy_in_force
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -29,7 +29,7 @@ def status_of(store: Store, version: Version) -> Status:
     if not notes:
         return Status()
     status, undismissed = folded.statuses(notes, version.id)
-    if status != undismissed and policy_in_force(store, version).forbid_dismiss:
+    if status != undismissed and forbids_to_dismiss(store, version):
         status = undismissed
     if status.deployments:
         places = {name: name for name in status.deployments if _deployed(store, version, name)}
@@ -42,7 +42,7 @@ def standing_ids(store: Store, version: Version) -> frozenset[Id]:
     notes = notes_about(store, version.id)
     allowed = standing(notes)
     strict = standing(notes, dismissals=False)
-    if allowed.keys() != strict.keys() and policy_in_force(store, version).forbid_dismiss:
+    if allowed.keys() != strict.keys() and forbids_to_dismiss(store, version):
         allowed = strict
     gone = {
         id

@@ -103,7 +103,7 @@ def test_options_mean_the_same_everywhere() -> None:
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("comit", "commit"),
+        ("chekout", "checkout"),
         ("lgo", "log"),
         ("add", "commit"),
         ("du", "stats"),
@@ -159,7 +159,8 @@ NEEDS_STORE = [
     ("partial", "discard", "r", "-y"), ("log",), ("show",), ("ls",), ("tree",), ("cat", "x:y"),
     ("diff",), ("find", "x"), ("stats",), ("branch",), ("tag",), ("checkout", "x"), ("fsck",),
     ("op", "log"), ("op", "undo"), ("backup", "copy"), ("gc",), ("pin",), ("unpin", "x"),
-    ("why", "x"),
+    ("why", "x"), ("review",), ("request-review", "x"), ("approve", "x"), ("reject", "x"),
+    ("revoke", "x"), ("dismiss", "x"), ("comment", "x"), ("mark", "x", "draft"), ("deploy",),
 ]  # fmt: skip
 
 

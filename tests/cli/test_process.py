@@ -31,8 +31,8 @@ LOG_LOADS = {
         "blocks", "codecs", "deltas", "kept", "layouts", "paging", "reader", "sink", "trees",
     },
     "castore.store.": {
-        "config", "context", "history", "moments", "opening", "records", "selectors", "standing",
-        "store", "version",
+        "config", "context", "deployments", "history", "judging", "moments", "notes", "opening",
+        "records", "selectors", "standing", "store", "version",
     },
     "castore.cli.commands.": {"log"},
 }  # fmt: skip

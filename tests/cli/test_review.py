@@ -42,8 +42,8 @@ def test_approving_says_what_is_still_wanting(cas: Cas) -> None:
     write("a.txt", "x")
     write(
         "r.spec.yaml",
-        'spec: r\nversion: "1"\nartifacts:\n- {name: a, type: document, format: text, path: a.txt}\n'
-        "review: {approvals: 2}\n",
+        'spec: r\nversion: "1"\nreview: {approvals: 2}\nartifacts:\n'
+        "- {name: a, type: document, format: text, path: a.txt}\n",
     )
     cas("commit")
     first = cas("approve", "r")
