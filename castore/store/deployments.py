@@ -7,17 +7,14 @@ from typing import Any
 from castore.content.reader import ObjectReader
 from castore.database.indexes import VALUE_BYTES, Index
 from castore.database.reading import Reading
-from castore.database.tables import PROJECT_KEY
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
 from castore.model.note import Note
-from castore.model.status import deployed, standing
 from castore.model.values import frozen
 from castore.store.moments import format_moment
+from castore.store.standing import current_note, deployment_notes
 from castore.store.store import Store
 from castore.store.version import Version, version_in
-
-REMOVED = "removed"
 
 
 @frozen
@@ -59,35 +56,6 @@ def deployments(store: Store) -> list[Deployment]:
     return store.database.read(read)
 
 
-def current_note(tables: Reading, environment: str, spec: str) -> tuple[Id, Note] | None:
-    """The note about what is deployed in an environment for a spec, or None if nothing is."""
-    found = deployed(standing_notes(tables, environment, spec)).get(environment)
-    return None if found is None or found[1].meta.get("state") == REMOVED else found
-
-
-def standing_notes(tables: Reading, environment: str, spec: str) -> dict[Id, Note]:
-    """The notes about an environment and a spec that no other has taken the place of."""
-    notes, specs = _said(tables, environment)
-    mine = {id: note for id, note in notes.items() if specs[note.target] == spec}
-    return standing(mine, specs=specs)
-
-
-def _said(tables: Reading, environment: str) -> tuple[dict[Id, Note], dict[Id, str]]:
-    """The notes about deployment to an environment, and the specs of the versions they name."""
-    reader, project = ObjectReader(tables.load), tables.meta(PROJECT_KEY)
-    notes: dict[Id, Note] = {}
-    specs: dict[Id, str] = {}
-    for _, id in tables.lookup(Index.SUBJECT, ("deployment", environment)):
-        note = reader.note(id)
-        if note.scope != project or (note.subject, note.value) != ("deployment", environment):
-            continue
-        if note.target not in specs and tables.present((note.target,)):
-            specs[note.target] = reader.manifest(note.target).spec.id
-        if note.target in specs:
-            notes[id] = note
-    return notes, specs
-
-
 def _keys(tables: Reading) -> set[tuple[str, str]]:
     """Every (environment, spec) about which there is a note; one row is read of each subject."""
     reader = ObjectReader(tables.load)
@@ -99,6 +67,7 @@ def _keys(tables: Reading) -> set[tuple[str, str]]:
             break
         note = reader.note(key[-ID_BYTES:])
         if note.subject == "deployment":
-            found.update((note.value, spec) for spec in _said(tables, note.value)[1].values())
+            specs = deployment_notes(tables, note.value)[1].values()
+            found.update((note.value, spec) for spec in specs)
         start = key[: 1 + VALUE_BYTES] + b"\xff" * (len(key) - VALUE_BYTES)
     return found

@@ -15,10 +15,10 @@ from castore.model.ids import Id
 from castore.model.names import check_segment
 from castore.model.note import SUBJECTS, Note
 from castore.model.status import standing
-from castore.store.deployments import REMOVED, current_note, standing_notes
 from castore.store.notes import find_note
 from castore.store.policy import policy_in_force
 from castore.store.selectors import Resolved, resolve
+from castore.store.standing import REMOVED, current_note, standing_notes
 from castore.store.statements import Speaker, Stated, own, refuse_agent, write_note
 from castore.store.store import Store
 from castore.store.version import Version

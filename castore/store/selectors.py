@@ -15,9 +15,8 @@ from castore.model.limits import PREFIX_MIN
 from castore.model.names import near_names
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.model.values import frozen
-from castore.store.judging import last_approved
 from castore.store.moments import parse_moment
-from castore.store.standing import newest_in_state
+from castore.store.standing import newest_approved, newest_in_state
 from castore.store.store import Store
 from castore.store.version import Version, version_in
 
@@ -222,7 +221,7 @@ def _at(store: Store, version: Version, selector: Selector) -> Version:
     if match:
         return numbered(store, version, int(match[1]))
     if at == "approved":
-        approved = last_approved(store, version)
+        approved = newest_approved(store, version)
         if approved is None:
             raise RefNotFound(
                 f"no version of {version.branch} counts as approved", fix="cas review"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from typing import Final
 
+from castore.content.reader import ObjectReader
 from castore.database import folded
 from castore.database.indexes import Index
 from castore.database.reading import Reading
+from castore.database.tables import PROJECT_KEY
 from castore.errors import InvalidInput, RefNotFound
 from castore.model.ids import Id
 from castore.model.note import Note
-from castore.model.status import Status, standing
-from castore.store.deployments import current_note, standing_notes
-from castore.store.judging import forbids_to_dismiss
+from castore.model.status import Status, deployed, standing
 from castore.store.notes import ids_in_state, notes_about, on_line
 from castore.store.store import Store
 from castore.store.version import Version
+
+REMOVED: Final = "removed"
+# Loaded when one is asked for: it takes the parser of specs, which the log does without.
+_LATER: Final = {"policy": "castore.store.policy"}
 
 
 def status_of(store: Store, version: Version) -> Status:
@@ -33,7 +38,14 @@ def status_of(store: Store, version: Version) -> Status:
         status = undismissed
     if status.deployments:
         places = {name: name for name in status.deployments if _deployed(store, version, name)}
-        status = replace(status, deployments=places)
+        return Status(
+            status.review,
+            status.approvers,
+            status.rejecters,
+            status.validation,
+            status.lifecycle,
+            places,
+        )
     return status
 
 
@@ -89,3 +101,45 @@ def check_state(index: Index, state: str) -> str:
     if state not in states:
         raise InvalidInput(f"{index.name.lower()} {state!r}: use one of {', '.join(states)}")
     return state
+
+
+def current_note(tables: Reading, environment: str, spec: str) -> tuple[Id, Note] | None:
+    """The note about what is deployed in an environment for a spec, or None if nothing is."""
+    found = deployed(standing_notes(tables, environment, spec)).get(environment)
+    return None if found is None or found[1].meta.get("state") == REMOVED else found
+
+
+def standing_notes(tables: Reading, environment: str, spec: str) -> dict[Id, Note]:
+    """The notes about an environment and a spec that no other has taken the place of."""
+    notes, specs = deployment_notes(tables, environment)
+    mine = {id: note for id, note in notes.items() if specs[note.target] == spec}
+    return standing(mine, specs=specs)
+
+
+def deployment_notes(tables: Reading, environment: str) -> tuple[dict[Id, Note], dict[Id, str]]:
+    """The notes about deployment to an environment, and the specs of the versions they name."""
+    reader, project = ObjectReader(tables.load), tables.meta(PROJECT_KEY)
+    notes: dict[Id, Note] = {}
+    specs: dict[Id, str] = {}
+    for _, id in tables.lookup(Index.SUBJECT, ("deployment", environment)):
+        note = reader.note(id)
+        if note.scope != project or (note.subject, note.value) != ("deployment", environment):
+            continue
+        if note.target not in specs and tables.present((note.target,)):
+            specs[note.target] = reader.manifest(note.target).spec.id
+        if note.target in specs:
+            notes[id] = note
+    return notes, specs
+
+
+def newest_approved(store: Store, version: Version) -> Version | None:
+    """The newest version up to this one that counts as approved, as `policy.last_approved`."""
+    policy = import_module(_LATER["policy"])
+    found: Version | None = policy.last_approved(store, version, itself=True)
+    return found
+
+
+def forbids_to_dismiss(store: Store, version: Version) -> bool:
+    """Whether the policy in force for a version lets no dismissal count."""
+    policy = import_module(_LATER["policy"])
+    return bool(policy.policy_in_force(store, version).forbid_dismiss)

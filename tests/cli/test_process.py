@@ -31,7 +31,7 @@ LOG_LOADS = {
         "blocks", "codecs", "deltas", "kept", "layouts", "paging", "reader", "sink", "trees",
     },
     "castore.store.": {
-        "config", "context", "deployments", "history", "judging", "moments", "notes", "opening",
+        "config", "context", "history", "moments", "notes", "opening",
         "records", "selectors", "standing", "store", "version",
     },
     "castore.cli.commands.": {"log"},
