@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import lmdb
 
@@ -28,14 +28,13 @@ from castore.database.tables import (
     State,
     Tables,
 )
-from castore.errors import InvalidInput, InvalidName, ObjectNotFound, UnsupportedFormat
+from castore.errors import InvalidInput, InvalidName, ObjectNotFound
 from castore.model.ids import Id, Kind
 from castore.model.limits import REF_BYTES
 from castore.model.manifest import decode_manifest
 from castore.model.note import decode_note
 
 Payload = tuple[Kind, Id, bytes]
-_UPDATED_ROWS: Final = 20_000
 
 
 class Writing(RecordWriting):
@@ -158,40 +157,6 @@ class Writing(RecordWriting):
             if next(self.lookup(Index.TARGET, id), None) is not None:
                 noted.add(id)
         folded.refold(self, noted if fold else ())
-
-    def update_lookup(self) -> None:
-        """Turn the rows of an older version of the indexes into those of today, if they are.
-
-        In one transaction, in bounded memory. Raises UnsupportedFormat for a newer version.
-        """
-        version = self.indexes()
-        if version == indexes.INDEXES_VERSION:
-            return
-        if version > indexes.INDEXES_VERSION:
-            raise UnsupportedFormat(
-                f"the look-up tables of this store are of version {version}; this castore writes "
-                f"version {indexes.INDEXES_VERSION}",
-                fix="upgrade castore",
-            )
-        for index in indexes.BRIEF if version == 1 else ():
-            start = bytes((index,))
-            while wide := self._wide_rows(index, start):
-                start = wide[-1]
-                for key in wide:
-                    self._delete(self._tables.lookup, key)
-                brief = {indexes.brief_key(key) for key in wide}
-                self._put_sorted(self._tables.lookup, [(key, b"") for key in brief])
-        folded.refold_all(self)
-        self.set_integer(tables.INDEXES, indexes.INDEXES_VERSION)
-
-    def _wide_rows(self, index: Index, start: bytes) -> list[bytes]:
-        found: list[bytes] = []
-        for key, _ in self._walk(self._tables.lookup, start):
-            if key[0] != index or len(found) == _UPDATED_ROWS:
-                break
-            if len(key) > indexes.BRIEF_BYTES:
-                found.append(key)
-        return found
 
     def _put_step(self, id: Id, step: Step) -> None:
         self._put(self._tables.lookup, indexes.lookup_jump(id), ancestry.pack_step(step))

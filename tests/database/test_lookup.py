@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from castore.content.reader import ObjectReader
-from castore.database import ancestry, derive, folded, indexes
-from castore.database import writing as writing_module
+from castore.database import ancestry, conversion, derive, folded, indexes
 from castore.database.ancestry import Step, find_ancestor, make_step
 from castore.database.check import check_structure
 from castore.database.environment import Database
@@ -305,7 +304,7 @@ def test_older_rows_are_read_checked_and_brought_up_to_date(seed: int) -> None:
 def test_many_older_rows_are_brought_up_to_date(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing_module, "_UPDATED_ROWS", 7)
+    monkeypatch.setattr(conversion, "_STEP_ROWS", 7)
     put_objects(database, *((Kind.TREE, tree(*"abcdefgh", seed=seed)) for seed in range(9)))
     now = dump(database)
     widened(database)
