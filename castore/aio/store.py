@@ -6,9 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from castore.aio.bridge import each, given
+from castore.aio.review import AsyncReviewing
 from castore.aio.session import AsyncSession
 from castore.database.operations import Operation
 from castore.model.fields import MetaValue
@@ -40,7 +41,7 @@ Result = TypeVar("Result")
 _PIECES: Final = 8
 
 
-class AsyncStore:
+class AsyncStore(AsyncReviewing):
     """An open store for asyncio; `store` is the one it wraps, for what has no coroutine here.
 
     Methods are those of `castore.Store` and raise what they raise.
@@ -48,15 +49,6 @@ class AsyncStore:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-
-    async def run(
-        self,
-        verb: Callable[Concatenate[Store, Parameters], Result],
-        *args: Parameters.args,
-        **options: Parameters.kwargs,
-    ) -> Result:
-        """What any function of a store returns, called in a thread: `run(castore.Store.tags)`."""
-        return await asyncio.to_thread(verb, self.store, *args, **options)
 
     async def close(self) -> None:
         """Release the store; further use raises."""

@@ -40,6 +40,10 @@ def _sources(record: Record) -> str:
     return ", ".join(names) or "none"
 
 
+def _reviewers(record: Record) -> str:
+    return ", ".join(f"{found['by']} {found['verdict']}" for found in record["reviewers"]) or "none"
+
+
 def _meta(record: Record) -> str:
     return ", ".join(f"{key}={value}" for key, value in record["meta"].items()) or "none"
 
@@ -65,6 +69,7 @@ _COLUMNS: Final[dict[str, Callable[[Record], str]]] = {
     "checks": _checks,
     "sources": _sources,
     "review": _text("review"),
+    "reviewers": _reviewers,
     "lifecycle": _text("lifecycle"),
     "message": _message,
     "branch": _text("branch"),
@@ -75,8 +80,18 @@ _COLUMNS: Final[dict[str, Callable[[Record], str]]] = {
     "meta": _meta,
     "operation": _text("operation"),
 }
-_TRUSTED: Final = ("agent", "spec", "author", "run", "trace", "checks", "sources")
-SHOWN: Final = ("label", "at", "agent", "spec", "author", "checks", "sources", "review")
+_TRUSTED: Final = ("agent", "spec", "author", "run", "trace", "checks", "sources", "reviewers")
+SHOWN: Final = (
+    "label",
+    "at",
+    "agent",
+    "spec",
+    "author",
+    "checks",
+    "sources",
+    "review",
+    "reviewers",
+)
 NAMES: Final = tuple(
     name
     for column in _COLUMNS

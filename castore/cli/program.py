@@ -38,6 +38,15 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "find": Entry("inspect", "castore.cli.commands.find", "artifacts by name, type…"),
     "audit": Entry("inspect", "castore.cli.commands.audit", "who made what, and when"),
     "stats": Entry("inspect", "castore.cli.commands.stats", "logical and stored bytes"),
+    "request-review": Entry("review", "castore.cli.commands.request_review", "ask for a verdict"),
+    "approve": Entry("review", "castore.cli.commands.approve", "a version may go out"),
+    "reject": Entry("review", "castore.cli.commands.reject", "it may not"),
+    "revoke": Entry("review", "castore.cli.commands.revoke", "take your verdict back"),
+    "dismiss": Entry("review", "castore.cli.commands.dismiss", "somebody's note, to count no more"),
+    "comment": Entry("review", "castore.cli.commands.comment", "say something"),
+    "mark": Entry("review", "castore.cli.commands.mark", "published, withdrawn…"),
+    "deploy": Entry("review", "castore.cli.commands.deploy", "say what is where"),
+    "review": Entry("review", "castore.cli.commands.review", "what waits for a verdict"),
     "branch": Entry("share", "castore.cli.commands.branch", "list and change branches"),
     "tag": Entry("share", "castore.cli.commands.tag", "list, make, delete tags"),
     "pin": Entry("operate", "castore.cli.commands.pin", "keep a version"),
@@ -54,6 +63,11 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),
 }
 SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
+# Listed on the screen of `cas --help` by name only.
+ALSO: Final = (
+    "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sql", "unpin",
+    "reindex",
+)  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {
     "add": "commit", "save": "commit", "history": "log", "du": "stats", "verify": "fsck",
@@ -96,14 +110,18 @@ class Root(Choosing):
         right = [line for section in SECTIONS[3:] for line in _section(section)]
         options = [f"  {names:<14}{summary}" for names, summary in GLOBAL_OPTIONS]
         half = len(options) // 2
-        for first, second in ((left, right), (["options", *options[:half]], ["", *options[half:]])):
+        for first, second in ((left, right), (options[:half], options[half:])):
             for line in _side_by_side(first, second, formatter.width):
                 formatter.write(line + "\n")
+        cut = len(ALSO) if formatter.width >= _TWO_COLUMNS else len(ALSO) // 2
+        for names in filter(None, (ALSO[:cut], ALSO[cut:])):
+            formatter.write(f"also: {' '.join(names)}\n")
         formatter.write("Begin: cas init; cas commit -m first out/.  More: cas COMMAND --help\n")
 
 
 def _section(section: str) -> list[str]:
-    rows = [(name, entry) for name, entry in COMMANDS.items() if entry.section == section]
+    listed = ((name, entry) for name, entry in COMMANDS.items() if name not in ALSO)
+    rows = [(name, entry) for name, entry in listed if entry.section == section]
     lines = [f"  {name:<10}  {entry.summary}" for name, entry in rows]
     return [section, *lines] if rows else []
 

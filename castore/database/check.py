@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.content.kept import KeptBlocks
-from castore.database import ancestry, derive, indexes, relations
+from castore.database import ancestry, derive, folded, indexes, relations
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
 from castore.database.indexes import BRIEF, Index
@@ -151,15 +151,11 @@ def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored
 
 
 def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: bytes) -> None:
-    keys = _derived(reading, kind, id, payload)
-    run.keys += len(keys)
-    for key in keys:
-        if not reading.has_lookup(key):
-            name = Index(key[0]).name.lower()
-            run.add("lookup", f"a row {name} of {kind.name.lower()} {id.hex()} is missing", id)
+    _check_rows(reading, run, kind, id, _derived(reading, kind, id, payload))
     if kind is Kind.MANIFEST:
         run.keys += 1
         manifest = decode_manifest(payload)
+        _check_folded(reading, run, id, manifest.at)
         parent = manifest.parents[0] if manifest.parents else None
         above = reading.step(parent) if parent else None
         if above is not None and above.number != manifest.number - 1:
@@ -174,6 +170,27 @@ def _derived(reading: Reading, kind: Kind, id: Id, payload: bytes) -> set[bytes]
     if kind is Kind.MANIFEST:
         keys |= relations.rows_of_version(reading, id, decode_manifest(payload))
     return keys
+
+
+def _check_folded(reading: Reading, run: _Pass, id: Id, at: int) -> None:
+    _check_rows(reading, run, Kind.MANIFEST, id, _folded_keys(reading, id, at))
+
+
+def _check_rows(reading: Reading, run: _Pass, kind: Kind, id: Id, keys: set[bytes]) -> None:
+    run.keys += len(keys)
+    for key in keys:
+        if not reading.has_lookup(key):
+            name = Index(key[0]).name.lower()
+            run.add("lookup", f"a row {name} of {kind.name.lower()} {id.hex()} is missing", id)
+
+
+def _folded_keys(reading: Reading, id: Id, at: int) -> set[bytes]:
+    if reading.indexes() < folded.SINCE:
+        return set()
+    try:
+        return folded.folded_keys(reading, id, at)
+    except CastoreError:
+        return set()  # A damaged note is reported with its block.
 
 
 # Rows that lead to what is not there.
@@ -295,6 +312,8 @@ def _gives_rise(reading: Reading, id: Id, key: bytes) -> bool:
         block = decode_block(stored.block, block_place(row.block))
         for kind, member, payload in live_payloads(reading, row.block, block):
             if member == id:
+                if kind is Kind.MANIFEST and key[0] in folded.STATES:
+                    return key in _folded_keys(reading, id, decode_manifest(payload).at)
                 jump = kind is Kind.MANIFEST and key == indexes.lookup_jump(id)
                 return jump or key in _derived(reading, kind, id, payload)
     except CastoreError:

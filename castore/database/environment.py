@@ -11,6 +11,7 @@ import lmdb
 
 from castore.content.deltas import StoredObject
 from castore.database import tables
+from castore.database.conversion import update_lookup
 from castore.database.copying import appearing, replace_file, sync_folder, sync_tree
 from castore.database.datafile import DATA_FILE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
@@ -160,7 +161,7 @@ class Database:
             nonlocal appended
             writing = Writing(transaction, handles)
             try:
-                writing.update_lookup()
+                update_lookup(writing)
                 result = fn(writing)
                 appended = writing.appended
                 return result

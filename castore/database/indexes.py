@@ -12,7 +12,9 @@ Two holders may then share a row: it goes with the last of them.
 
 This is version 4 of the indexes. Before it TYPE led from artifact types to sets, AUTHOR had the
 author as written, and WORKSPACE, ARTIFACT_TYPE and ARTIFACT_FORMAT had no rows: an older store
-stays without until a rebuild. In version 1 IN_TREE and IN_SET had rows as the others have.
+stays without until a rebuild. Version 2 had no rows of REVIEW and LIFECYCLE, which follow from
+several objects: see `castore.database.folded`. In version 1, moreover, IN_TREE and IN_SET had rows
+as the others have.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ VALUE_BYTES: Final = 16
 """How many bytes of a key stand for a value."""
 
 INDEXES_VERSION: Final = 4
-UPDATED_VERSION: Final = 2
+UPDATED_VERSION: Final = 3
 """The version that the first write brings an older store to; what came later takes a rebuild."""
 MEMBERS_SINCE: Final = 4
 """The version from which on versions are found by workspace, author, and what is in their sets."""
@@ -62,6 +64,8 @@ class Index(IntEnum):
     CHILD = 17  # any parent
     LOGGED = 18  # operation id, to sequences of `ops`
     JUMP = 19
+    REVIEW = 20  # what the notes about it come to
+    LIFECYCLE = 21  # what the notes about it come to
     WORKSPACE = 22
     ARTIFACT_TYPE = 23  # type of an artifact in the set of a version, while the set is stored
     ARTIFACT_FORMAT = 24  # its format, likewise

@@ -10,6 +10,7 @@ from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.kept import KeptBlocks
 from castore.database.derive import INDEXED
+from castore.database.folded import refold_all
 from castore.database.indexes import INDEXES_VERSION
 from castore.database.reading import Reading
 from castore.database.tables import INDEXES, BlockInfo, ObjectRow, State
@@ -80,9 +81,10 @@ def rebuild(tables: Writing, progress: Callable[[int], None] | None = None) -> N
             size += len(payload[2])
         if size >= _INDEXED_BYTES:
             # Many at once, so that their rows are put in order.
-            tables.index(waiting)
+            tables.index(waiting, fold=False)
             waiting, size = [], 0
-    tables.index(waiting)
+    tables.index(waiting, fold=False)
+    refold_all(tables)
     sequence = 0
     while batch := list(islice(tables.operations_from(sequence + 1), _STEP)):
         for operation in batch:

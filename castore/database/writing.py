@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import lmdb
 
 from castore.content.blocks import Codec, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.sink import EncodedBlock
-from castore.database import ancestry, derive, indexes, relations, tables
+from castore.database import ancestry, derive, folded, indexes, relations, tables
 from castore.database.ancestry import Step
 from castore.database.derive import INDEXED
 from castore.database.indexes import Index
@@ -29,15 +29,14 @@ from castore.database.tables import (
     State,
     Tables,
 )
-from castore.errors import InvalidInput, InvalidName, ObjectNotFound, UnsupportedFormat
+from castore.errors import InvalidInput, InvalidName, ObjectNotFound
 from castore.model.artifact_set import decode_set
 from castore.model.ids import Id, Kind
 from castore.model.limits import REF_BYTES
 from castore.model.manifest import decode_manifest
+from castore.model.note import decode_note
 
 __all__ = ["Payload", "Writing"]
-
-_UPDATED_ROWS: Final = 20_000
 
 
 class Writing(RecordWriting):
@@ -137,48 +136,19 @@ class Writing(RecordWriting):
         self._txn.put(key, block.data, append=True, db=self._tables.blocks)
         return key, tables.pack_block_info(info)
 
-    def index(self, payloads: Sequence[Payload]) -> None:
-        """Write everything `lookup` holds about these objects."""
+    def index(self, payloads: Sequence[Payload], *, fold: bool = True) -> None:
+        """Write everything `lookup` holds about these objects; `fold` off leaves out `folded`."""
         keys, versions = relations.rows_of(self, payloads)
+        notes = (payload for kind, _, payload in payloads if kind is Kind.NOTE)
+        noted = {decode_note(payload).target for payload in notes}
         if keys:
             self._put_sorted(self._tables.lookup, [(key, b"") for key in keys])
         # Ancestors first, so that most pointers are right at once.
         for number, id, parent in sorted(versions, key=lambda version: version[0]):
             self._put_step(id, ancestry.make_step(number, parent, self.step))
-
-    def update_lookup(self) -> None:
-        """Turn the rows of version 1 of the indexes into those of version 2, if they are.
-
-        In one transaction; its memory is bounded. What later ones have beyond takes a rebuild:
-        no commit waits for it. Raises UnsupportedFormat for a newer version.
-        """
-        version = self.indexes()
-        if indexes.UPDATED_VERSION <= version <= indexes.INDEXES_VERSION:
-            return
-        if version > indexes.INDEXES_VERSION:
-            raise UnsupportedFormat(
-                f"the look-up tables of this store are of version {version}; this castore writes "
-                f"version {indexes.INDEXES_VERSION}",
-                fix="upgrade castore",
-            )
-        for index in indexes.BRIEF:
-            start = bytes((index,))
-            while wide := self._wide_rows(index, start):
-                start = wide[-1]
-                for key in wide:
-                    self._delete(self._tables.lookup, key)
-                brief = {indexes.brief_key(key) for key in wide}
-                self._put_sorted(self._tables.lookup, [(key, b"") for key in brief])
-        self.set_integer(tables.INDEXES, indexes.UPDATED_VERSION)
-
-    def _wide_rows(self, index: Index, start: bytes) -> list[bytes]:
-        found: list[bytes] = []
-        for key, _ in self._walk(self._tables.lookup, start):
-            if key[0] != index or len(found) == _UPDATED_ROWS:
-                break
-            if len(key) > indexes.BRIEF_BYTES:
-                found.append(key)
-        return found
+            if next(self.lookup(Index.TARGET, id), None) is not None:
+                noted.add(id)
+        folded.refold(self, noted if fold else ())
 
     def _put_step(self, id: Id, step: Step) -> None:
         self._put(self._tables.lookup, indexes.lookup_jump(id), ancestry.pack_step(step))
@@ -260,8 +230,12 @@ class Writing(RecordWriting):
         for key in sorted(keys):
             self._delete(self._tables.lookup, key)
         if kind is Kind.MANIFEST:
+            for key in folded.possible_keys(id, decode_manifest(payload).at):
+                self._delete(self._tables.lookup, key)
             self._delete(self._tables.lookup, indexes.lookup_jump(id))
             self._refresh_below(id)
+        elif kind is Kind.NOTE:
+            folded.refold(self, [decode_note(payload).target])
 
     def clear(self, table: str) -> None:
         """Empty a table that is derived or a cache; raises ValueError for any other."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+from castore.model.values import frozen, made
 
 FORMATS: Final = (
     "markdown", "html", "json", "jsonl", "csv", "tsv", "yaml", "toml", "xml", "text", "python",
@@ -25,7 +26,7 @@ ENCODINGS: Final = ("utf-8", "ascii", "latin-1", "windows-1252", "utf-16")
 _WILDCARDS: Final = frozenset("*?[")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checks:
     """What is checked beside the format; sizes in bytes, -1 and "" where nothing is asked."""
 
@@ -36,7 +37,7 @@ class Checks:
     encoding: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Declared:
     """One artifact as the spec declares it; `path` is as written, and the name where left out."""
 
@@ -48,7 +49,7 @@ class Declared:
     required: bool = True
     storage: str = "stored"
     uri: str = ""
-    checks: Checks = field(default_factory=Checks)
+    checks: Checks = made(default_factory=Checks)
     line: int = 0
     column: int = 0
 
@@ -73,7 +74,7 @@ class Declared:
         return "/".join(folders) or self.name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReviewPolicy:
     """What counts as approved."""
 
@@ -85,7 +86,7 @@ class ReviewPolicy:
     forbid_dismiss: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """A parsed spec; `artifacts` in the order written, `store` as written ("" if it is not)."""
 
@@ -95,7 +96,7 @@ class Spec:
     store: str
     base: str
     artifacts: tuple[Declared, ...]
-    review: ReviewPolicy = field(default_factory=ReviewPolicy)
+    review: ReviewPolicy = made(default_factory=ReviewPolicy)
 
     def get(self, name: str) -> Declared | None:
         """The declared artifact of this name, or None."""

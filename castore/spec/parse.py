@@ -31,6 +31,10 @@ CHECK_KEYS: Final = ("schema", "max_size", "min_size", "non_empty", "encoding")
 REVIEW_KEYS: Final = (
     "approvals", "not_author", "humans_only", "reviewers", "signed", "forbid_dismiss",
 )  # fmt: skip
+POLICY_KEYS: Final = ("review", "require")
+REQUIREMENTS: Final = ("approved", "valid", "fresh", "signed")
+"""What a policy file may require of a version."""
+_POLICY_FORM: Final = "write\nreview: {approvals: 2, not_author: true}"
 _SYNONYMS: Final = {
     "id": "spec or name", "kind": "type", "file": "path", "url": "uri", "filename": "path",
     "optional": "required: false", "outputs": "artifacts", "files": "artifacts",
@@ -55,6 +59,34 @@ def parse_spec(text: bytes, where: str = "spec") -> Spec:
     if faults or spec is None:
         raise faults.error(where)
     return spec
+
+
+def parse_policy(text: bytes, where: str = "policy") -> tuple[ReviewPolicy, tuple[str, ...]]:
+    """What a policy file says: `review:` as in a spec, and the words of `require:`.
+
+    At most 256 KiB of UTF-8 YAML. Raises InvalidSpec with all faults, as `parse_spec`.
+    """
+    faults = Faults()
+    root = load(text, faults)
+    policy = ReviewPolicy()
+    require: tuple[str, ...] = ()
+    if root is not None and (node := values.mapping(root, "the policy", faults, _POLICY_FORM)):
+        fields = _Fields(node, "the policy", POLICY_KEYS, faults)
+        review, required = fields.get("review"), fields.get("require")
+        policy = _review(review, faults) if review is not None else policy
+        require = _requirements(required, faults) if required is not None else ()
+    if faults or root is None:
+        raise faults.error(where)
+    return policy, require
+
+
+def _requirements(node: Node, faults: Faults) -> tuple[str, ...]:
+    found = values.texts(node, "require", faults, NAME_BYTES) or ()
+    for word in found:
+        if word not in REQUIREMENTS:
+            message = f"require: {shown(word)} is not one of {', '.join(REQUIREMENTS)}"
+            faults.add(node.line, node.column, message, near(word, REQUIREMENTS) or "remove it")
+    return found
 
 
 def _spec(root: Node, faults: Faults) -> Spec | None:

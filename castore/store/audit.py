@@ -7,9 +7,11 @@ read and compared, so an answer costs what it tells, however many versions there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
+from castore.database.folded import SINCE, STATES
 from castore.database.indexes import MEMBERS_SINCE, Index, Value
 from castore.database.reading import Reading
 from castore.errors import InvalidInput, ObjectNotFound
@@ -21,7 +23,9 @@ from castore.model.values import frozen
 from castore.store.context import parse_agent
 from castore.store.homes import Homes, versions_under
 from castore.store.moments import parse_moment
+from castore.store.records import version_record
 from castore.store.selectors import resolve
+from castore.store.standing import check_state, is_in_state, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -32,7 +36,8 @@ class Criteria:
 
     `agent` and `spec` are an id or `id@version`, `author` a person by e-mail or as written, `type`
     and `format` those of any of its artifacts. `source` is a version or an artifact of one by a
-    selector, a URI, or a digest or version id in full. `since` and `until` are times as people
+    selector, a URI, or a digest or version id in full. `review` and `lifecycle` are what the notes
+    about it come to. `since` and `until` are times as people
     type them, both included.
     """
 
@@ -45,8 +50,13 @@ class Criteria:
     type: str = ""
     format: str = ""
     source: str = ""
+    review: str = ""
+    lifecycle: str = ""
     since: str = ""
     until: str = ""
+
+
+_NEVER: Final = 1 << 30
 
 
 class _Test(NamedTuple):
@@ -56,7 +66,7 @@ class _Test(NamedTuple):
     value: Value
     holds: Callable[[Version], bool]
     since: int = 1
-    """The version of the indexes that has these rows, or the first of several."""
+    """The first version of the indexes that has these rows; NEVER for what has none in any."""
 
 
 def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iterator[Version]:
@@ -64,7 +74,8 @@ def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iter
 
     Incomplete sets and losers of a race are left out; a forgotten version is told of, but its
     artifacts are not known any more. Nothing is walked where `lookup` has rows for a criterion:
-    `indexed` tells. Raises InvalidInput, RefNotFound, Ambiguous for what cannot be understood.
+    `indexed` tells; only `review` none and `lifecycle` draft, which need no note, have none. Raises
+    InvalidInput, RefNotFound, Ambiguous for what cannot be understood.
     """
     tests = _tests(store, criteria)
     now = store.now()
@@ -76,7 +87,18 @@ def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iter
 def indexed(store: Store, criteria: Criteria) -> bool:
     """Whether `lookup` has rows for each criterion: not so in an older store before a rebuild."""
     version = store.database.read(Reading.indexes)
-    return all(test.since <= version for test in _tests(store, criteria))
+    return all(test.since <= version or test.since == _NEVER for test in _tests(store, criteria))
+
+
+def audit_record(store: Store, version: Version) -> dict[str, Any]:
+    """A version as `cas audit --json` prints it: as elsewhere, and who gave a verdict on it."""
+    record = version_record(store, version)
+    status = status_of(store, version)
+    verdicts = [(who, "approved") for who in status.approvers]
+    verdicts += [(who, "rejected") for who in status.rejecters]
+    record["reviewers"] = [{"by": who, "verdict": verdict} for who, verdict in verdicts]
+    record["trust"] = {**record["trust"], "reviewers": "claimed" if verdicts else None}
+    return record
 
 
 def _matching(store: Store, tests: list[_Test], since: int, until: int | None) -> Iterator[Version]:
@@ -98,7 +120,7 @@ def _matching(store: Store, tests: list[_Test], since: int, until: int | None) -
 
 def _tests(store: Store, criteria: Criteria) -> list[_Test]:
     """The criteria that were given."""
-    tests = [*_of_makers(criteria), *_of_members(store, criteria)]
+    tests = [*_of_makers(criteria), *_of_members(store, criteria), *_of_notes(store, criteria)]
     if criteria.author:
         who = identity(criteria.author)
         tests.append(
@@ -153,6 +175,18 @@ def _of_members(store: Store, criteria: Criteria) -> Iterator[_Test]:
     if format:
         # With both, one look at the set is enough.
         yield _Test(Index.ARTIFACT_FORMAT, format, _always if type else holds, MEMBERS_SINCE)
+
+
+def _of_notes(store: Store, criteria: Criteria) -> Iterator[_Test]:
+    for index, state in ((Index.REVIEW, criteria.review), (Index.LIFECYCLE, criteria.lifecycle)):
+        if state:
+            check_state(index, state)
+            holds = partial(_is_in, store, index, state)
+            yield _Test(index, state, holds, SINCE if state in STATES[index] else _NEVER)
+
+
+def _is_in(store: Store, index: Index, state: str, version: Version) -> bool:
+    return is_in_state(store, version, index, state)
 
 
 def _always(_: Version) -> bool:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final
 
+from castore.database.folded import STATES
+from castore.database.indexes import Index
+from castore.database.reading import Reading
 from castore.model.artifact_set import Content
 from castore.model.ids import Id
 from castore.model.values import frozen
 from castore.store.context import parse_agent
 from castore.store.moments import parse_moment
+from castore.store.notes import ids_in_state, on_line
 from castore.store.selectors import branch_names, resolve_version, tip
+from castore.store.standing import check_state, is_in_state
 from castore.store.store import Store
 from castore.store.version import Version
+
+# Look-ups of an ancestor, above which a walk is not slower.
+_PLACED: Final = 20_000
 
 
 @frozen
@@ -20,7 +30,8 @@ class Filter:
     """What a version must have: text equal, `spec` and `agent` as `id` or `id@version`.
 
     `artifact` keeps versions in which this artifact differs from the first parent's; `since` and
-    `until` are times as people type them. "" does not filter.
+    `until` are times as people type them; `review` and `lifecycle` are what the notes come to.
+    "" does not filter.
     """
 
     agent: str = ""
@@ -29,6 +40,8 @@ class Filter:
     artifact: str = ""
     since: str = ""
     until: str = ""
+    review: str = ""
+    lifecycle: str = ""
 
 
 def log(
@@ -44,9 +57,11 @@ def log(
         found = (tip(store, name) for name in branch_names(store))
         starts = [version for version in found if version is not None]
     tips = {start.branch: start.id for start in starts}
-    matches = _matcher(store, only or Filter())
+    only = only or Filter()
+    matches = _matcher(store, only)
     count = 0
-    for version in walk(store, starts):
+    versions = _in_state(store, starts, only)
+    for version in walk(store, starts) if versions is None else versions:
         if limit is not None and count >= limit:
             return
         if matches(version):
@@ -88,6 +103,48 @@ def walk(store: Store, starts: list[Version]) -> Iterator[Version]:
                 push(store.version(parent, version.branch), at)
 
 
+def _in_state(store: Store, starts: Sequence[Version], only: Filter) -> Iterator[Version] | None:
+    """What may be in a state that is asked for, in the order of `walk`, from the index of states.
+
+    None where there is no such index, or walking is better: for many, and where some are not on a
+    first-parent line of `starts`.
+    """
+    wanted = [(Index.REVIEW, only.review), (Index.LIFECYCLE, only.lifecycle)]
+    indexed = [(index, state) for index, state in wanted if state in STATES[index]]
+    if not indexed:
+        return None
+
+    def read(tables: Reading) -> list[dict[int, Id]] | None:
+        most = _PLACED // (1 + len(starts))
+        ids = set(islice(ids_in_state(tables, *indexed[0]), most + 1))
+        lines = [on_line(tables, ids, start.id, start.number) for start in starts]
+        placed = {id for line in lines for id in line.values()}
+        return None if len(ids) > most or placed != ids else lines
+
+    lines = store.database.read(read)
+    return None if lines is None else _merged(store, starts, lines)
+
+
+def _merged(
+    store: Store, starts: Sequence[Version], lines: Sequence[Mapping[int, Id]]
+) -> Iterator[Version]:
+    """The versions of several lines, each given by number, newest first and each once."""
+
+    def one(start: Version, line: Mapping[int, Id]) -> Iterator[tuple[int, int, Id, Version]]:
+        at = start.manifest.at
+        for _, id in sorted(line.items(), reverse=True):
+            version = store.version(id, start.branch)
+            at = min(at, version.manifest.at)
+            yield -at, -version.number, id, version
+
+    seen: set[Id] = set()
+    merged = heapq.merge(*map(one, starts, lines), key=lambda row: row[:3])
+    for *_, id, version in merged:
+        if id not in seen:
+            seen.add(id)
+            yield version
+
+
 def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
     tests: list[Callable[[Version], bool]] = []
     if only.agent:
@@ -109,6 +166,10 @@ def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
     if only.until:
         until = parse_moment(only.until, store.now(), end_of_day=True)
         tests.append(lambda v: v.manifest.at <= until)
+    for index, state in ((Index.REVIEW, only.review), (Index.LIFECYCLE, only.lifecycle)):
+        if state:
+            check_state(index, state)
+            tests.append(lambda v, i=index, s=state: is_in_state(store, v, i, s))  # type: ignore[misc]
     if only.artifact:
         tests.append(lambda v: changes_artifact(store, v, only.artifact))
     return lambda version: all(test(version) for test in tests)

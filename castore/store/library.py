@@ -27,6 +27,7 @@ from castore.store.export_openlineage import events
 from castore.store.export_rocrate import crate, write_crate
 from castore.store.find import Found, Wanted, find
 from castore.store.intent import Intent
+from castore.store.library_review import ReviewingStore
 from castore.store.lineage import LIMIT, Walk, impact, lineage
 from castore.store.listing import (
     ListedArtifact,
@@ -52,7 +53,7 @@ from castore.store.version import Version
 from castore.store.why import Why, why
 
 
-class Store(OpenStore):
+class Store(ReviewingStore):
     """An open store: commit, read, and ask for history; safe to share between threads.
 
     Selectors are as on the command line: `name`, `name@v3`, `name~1`, `name:artifact/path`.

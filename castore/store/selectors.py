@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from castore.database.indexes import Index
 from castore.database.reading import Reading
 from castore.errors import Ambiguous, InvalidInput, RefNotFound
 from castore.model.artifact_set import Artifact
@@ -15,7 +16,7 @@ from castore.model.names import near_names
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.model.values import frozen
 from castore.store.moments import parse_moment
-from castore.store.standing import status_of
+from castore.store.standing import newest_approved, newest_in_state
 from castore.store.store import Store
 from castore.store.version import Version, version_in
 
@@ -59,7 +60,9 @@ def parse_selector(text: str) -> Selector:
         revision = revision[: match.start()]
     name, sign, at = revision.partition("@")
     if sign and not at:
-        raise InvalidInput(f"selector {text!r}: v<number>, latest or a time must follow '@'")
+        raise InvalidInput(
+            f"selector {text!r}: v<number>, latest, approved, published or a time must follow '@'"
+        )
     if "~" in revision or "@" in at:
         raise InvalidInput(f"selector {text!r}: use NAME[@v<number>][~<steps>][:artifact]")
     if not revision and not back and not colon:
@@ -169,7 +172,8 @@ def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Ve
     if re.match(_HEX, name):
         if not prefixes:
             raise InvalidInput(
-                f"{name!r} is a short id; this command needs a branch, a tag or the full 64 digits"
+                f"{name!r} is a short id; this command needs a branch, a tag or the full 64 digits",
+                id=_by_prefix(store, name).id.hex(),
             )
         return _by_prefix(store, name)
     if name == "latest" and not selector.at:
@@ -216,8 +220,15 @@ def _at(store: Store, version: Version, selector: Selector) -> Version:
     match = re.match(_NUMBER, at)
     if match:
         return numbered(store, version, int(match[1]))
-    if at in ("approved", "published"):
-        return _first(store, version, lambda found: _has_status(store, found, at), selector)
+    if at == "approved":
+        approved = newest_approved(store, version)
+        if approved is None:
+            raise RefNotFound(
+                f"no version of {version.branch} counts as approved", fix="cas review"
+            )
+        return approved
+    if at == "published":
+        return newest_in_state(store, version, Index.LIFECYCLE, at)
     if at.startswith("spec="):
         wanted = at.removeprefix("spec=")
         return _first(store, version, lambda found: found.manifest.spec.version == wanted, selector)
@@ -234,8 +245,3 @@ def _first(
     raise RefNotFound(
         f"no version of {version.branch} is @{selector.at}", fix=f"cas log {version.branch}"
     )
-
-
-def _has_status(store: Store, version: Version, wanted: str) -> bool:
-    status = status_of(store, version)
-    return wanted in (status.review, status.lifecycle)

@@ -16,6 +16,11 @@ from castore.store.operations import operation_log
 from castore.store.store import Store
 
 UNDO: Final = "undo"
+NOTED: Final = frozenset({
+    "approve", "comment", "deploy", "deploy-remove", "dismiss", "mark", "reject", "request-review",
+    "revoke",
+})  # fmt: skip
+"""The operations that write a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +119,29 @@ def _check_kind(operation: Operation) -> None:
                 f"{what} concerns tag {tag!r}: tags are never moved, and deleted names stay taken",
                 fix=f"cas tag -d {tag}" if new else "cas tag",
             )
+    target = operation.detail.get("target")
+    if operation.op in NOTED and isinstance(target, bytes):
+        raise InvalidInput(
+            f"{what} wrote a note: notes stay, and are answered by another one",
+            fix=_contrary(operation, target.hex()),
+        )
     if not _branches(operation):
         raise InvalidInput(
             f"{what} moved no branch: there is nothing to take back", fix="cas op log"
         )
+
+
+def _contrary(operation: Operation, target: str) -> str:
+    """The command that says the opposite of a note."""
+    note, value = operation.detail.get("note"), operation.detail.get("value")
+    match operation.op:
+        case "approve" | "reject" | "request-review":
+            return f"cas revoke {target}"
+        case "deploy":
+            return f"cas deploy {target} --to {value} --remove"
+        case "comment" if isinstance(note, bytes):
+            return f"cas dismiss {note.hex()}"
+    return f"cas show {target}"
 
 
 def _check(

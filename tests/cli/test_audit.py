@@ -43,7 +43,25 @@ def test_what_is_not_known_says_so(cas: Cas, two: Path) -> None:
     assert found[1]["agent"] is None
     assert found[1]["trust"]["agent"] is None
     assert found[0]["trust"]["agent"] == "claimed"
-    assert found[0] == {**cas("log", "out@v2", "-n", "1", "--json").json}
+    logged = cas("log", "out@v2", "-n", "1", "--json").json
+    trust = {**logged["trust"], "reviewers": None}
+    assert found[0] == {**logged, "reviewers": [], "trust": trust}
+
+
+def test_reviews_are_told_and_asked_for(cas: Cas, two: Path) -> None:
+    cas("approve", "out@v1", "--author", "bob@example.org")
+    cas("mark", "out@v2", "withdrawn")
+    told = rows(cas("audit", "--review", "approved", "--columns", "label,review,reviewers").out)
+    assert told[1:] == [["out@v1", "approved", "bob@example.org approved~"]]
+    assert [row["number"] for row in cas("audit", "--lifecycle", "withdrawn", "--json").rows] == [2]
+    assert [row["number"] for row in cas("audit", "--lifecycle", "draft", "--json").rows] == [1]
+    assert [row["number"] for row in cas("audit", "--review", "none", "--json").rows] == [2]
+    asked = ("audit", "--review", "approved", "--agent", "writer", "--json")
+    assert cas(*asked).rows == []
+    found = cas("audit", "--review", "approved", "--json").json
+    assert found["reviewers"] == [{"by": "bob@example.org", "verdict": "approved"}]
+    assert found["trust"]["reviewers"] == "claimed"
+    cas("audit", "--review", "splendid", code=2)
 
 
 def test_csv_has_every_column_and_what_is_claimed(cas: Cas, two: Path) -> None:

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from castore.content.reader import ObjectReader
-from castore.database import ancestry, derive, indexes
-from castore.database import writing as writing_module
+from castore.database import ancestry, conversion, derive, indexes
 from castore.database.ancestry import Step, find_ancestor, make_step
 from castore.database.check import check_structure
 from castore.database.environment import Database
@@ -351,11 +350,11 @@ def test_older_rows_are_read_checked_and_brought_up_to_date(seed: int) -> None:
             database.write(lambda writing: writing.add_if_new("", b"x" * 32))
         assert database.read(lambda r: r.indexes()) == 1
         database.write(lambda writing: None)
-        assert database.read(lambda r: r.indexes()) == 2
+        assert database.read(lambda r: r.indexes()) == 3
         assert list(check_structure(database)) == []
-        # Version 2 is written on, until a rebuild.
+        # Version 3 is written on, until a rebuild.
         put_objects(database, *some_objects(dice))
-        assert database.read(lambda r: r.indexes()) == 2
+        assert database.read(lambda r: r.indexes()) == 3
         assert list(check_structure(database)) == []
         database.write(rebuild)
         assert database.read(lambda r: r.indexes()) == 4
@@ -367,7 +366,7 @@ def test_older_rows_are_read_checked_and_brought_up_to_date(seed: int) -> None:
 def test_many_older_rows_are_brought_up_to_date(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing_module, "_UPDATED_ROWS", 7)
+    monkeypatch.setattr(conversion, "_STEP_ROWS", 7)
     put_objects(database, *((Kind.TREE, tree(*"abcdefgh", seed=seed)) for seed in range(9)))
     now = dump(database)
     widened(database)

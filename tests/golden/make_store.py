@@ -2,8 +2,9 @@
 
     python -m tests.golden.make_store
 
-Writes `format-1-indexes-2-store/store.zip` (a `.cas` folder) and `store.json` beside it. The one in
-`format-1-store` was made before, with the rows of version 1 of the indexes and without deltas.
+Writes `format-1-indexes-3-store/store.zip` (a `.cas` folder) and `store.json` beside it. Those in
+`format-1-indexes-2-store` and `format-1-store` were made before, without notes, the latter with the
+rows of version 1 of the indexes and without deltas.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import castore
 from castore import errors
 from castore.store.branches import create_branch
 
-HERE = Path(__file__).parent / "format-1-indexes-2-store"
+HERE = Path(__file__).parent / "format-1-indexes-3-store"
 SPEC = """\
 spec: weekly
 version: "1.0"
@@ -67,6 +68,15 @@ def fill(root: Path, store: castore.Store) -> None:
     store.commit("site=site", cwd=root, name="site", context=castore.Context(run="run-7"))
     store.tag("first", "out@v1", by="ann@example.org")
     create_branch(store, "team/side", store.resolve("out@v1").version, by="ann@example.org")
+    store.request_review("weekly", by="ann@example.org", agent="writer@7", text="please")
+    store.approve("weekly@v1", by="Ben <ben@example.org>", text="checked")
+    store.approve("weekly@v2", by="ann@example.org")
+    note = store.reject("weekly@v2", by="ben@example.org")
+    store.dismiss(note.id.hex(), by="ann@example.org")
+    store.reject("site@v2", by="ben@example.org")
+    store.mark("weekly@v1", "published", by="ann@example.org")
+    store.deploy("weekly@v1", "production", by="ann@example.org")
+    store.comment("out", "by hand", by="ann@example.org")
 
 
 def answers(store: castore.Store) -> dict[str, object]:

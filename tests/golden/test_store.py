@@ -37,10 +37,20 @@ def test_older_rows_of_look_ups_are_brought_up_to_date_by_the_first_write(tmp_pa
         assert (version, len(found)) == (1, 2)
         assert store.fsck().ok
         store.pin("out@v1")
-        assert store.database.read(lambda tables: tables.indexes()) == 2
+        assert store.database.read(lambda tables: tables.indexes()) == 3
         assert store.database.read(lambda tables: tables.counts()["lookup"]) == rows
         assert list(store.find(digest=digest)) == found
         assert store.fsck(full=True).ok
+
+
+def test_a_golden_store_has_notes(tmp_path: Path) -> None:
+    with zipfile.ZipFile(HERE / "store.zip") as archive:
+        archive.extractall(tmp_path)
+    with castore.open(tmp_path) as store:
+        assert store.database.read(lambda tables: tables.indexes()) == 3
+        assert [v.label for v in store.log(review="approved")] == ["weekly@v2", "weekly@v1"]
+        assert store.resolve("weekly@published").version.number == 1
+        assert [item.version.label for item in store.deployments()] == ["weekly@v1"]
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)

@@ -15,8 +15,7 @@ from castore.cli.output import Output
 from castore.cli.screen import columns as aligned
 from castore.cli.tables import csv_lines
 from castore.cli.verbs import verb
-from castore.store.audit import Criteria, audit, indexed
-from castore.store.records import version_record
+from castore.store.audit import Criteria, audit, audit_record, indexed
 
 _AT_ONCE: Final = 200
 
@@ -42,6 +41,8 @@ _AT_ONCE: Final = 200
 @click.option("--type", default="", metavar="TYPE", help="with an artifact of this type")
 @click.option("--format", default="", metavar="FORMAT", help="with an artifact of this format")
 @click.option("--source", default="", metavar="REF", help="made from this version, URI or digest")
+@click.option("--review", default="", metavar="STATE", help="approved, requested, contested…")
+@click.option("--lifecycle", default="", metavar="STATE", help="published, withdrawn, draft…")
 @click.option("--since", default="", metavar="TIME", help="at or after TIME: 30d, 2026-10-01")
 @click.option("--until", default="", metavar="TIME", help="at or before TIME; a day as a whole")
 @click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="at most N versions")
@@ -52,9 +53,10 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
     """Show what was produced: by whom, from what, checked and reviewed how.
 
     All options given must hold; versions of all branches, newest first, times UTC. Columns: label,
-    id, at, agent, spec, author, run, trace, workspace, checks, sources, review, lifecycle, message,
-    branch, number, parents, set, folder, meta, operation. A value its maker claims is marked ~, a
-    signed one +; in a CSV this is agent_trust and so on. What nobody noted is unknown.
+    id, at, agent, spec, author, run, trace, workspace, checks, sources, review, reviewers,
+    lifecycle, message, branch, number, parents, set, folder, meta, operation. A value its maker
+    claims is marked ~, a signed one +; in a CSV this is agent_trust and so on. What nobody noted is
+    unknown.
     """
     if call.output.json and (as_csv or chosen):
         raise click.UsageError("--json shows every field: leave out --csv and --columns")
@@ -64,7 +66,7 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
         if not indexed(store, criteria):
             call.output.say("this store has older look-up rows: cas reindex makes this quick")
         found = audit(store, criteria, limit=limit)
-        records = (version_record(store, version) for version in found)
+        records = (audit_record(store, version) for version in found)
         if call.output.json:
             for record in records:
                 call.output.record(record)

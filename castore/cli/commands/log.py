@@ -18,6 +18,7 @@ from castore.model.ids import Id
 from castore.model.refs import HEADS, TAGS
 from castore.store.history import Filter, log
 from castore.store.records import version_record
+from castore.store.standing import status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -39,6 +40,8 @@ _BARE = GraphRow((), "", "", ())
 @click.option("--spec", default="", metavar="ID[@V]", help="made under this spec")
 @click.option("--author", default="", metavar="WHO", help="committed by this author")
 @click.option("--artifact", default="", metavar="NAME", help="that changed this artifact")
+@click.option("--review", default="", metavar="STATE", help="approved, requested, contested…")
+@click.option("--lifecycle", default="", metavar="STATE", help="published, withdrawn, draft…")
 @click.option("--since", default="", metavar="TIME", help="at or after TIME: 2d, 2026-11-22")
 @click.option("--until", default="", metavar="TIME", help="at or before TIME")
 @click.pass_obj
@@ -56,7 +59,7 @@ def command(
             for version in versions:
                 call.output.record(version_record(store, version))
             return
-        shown = _show(call.output, versions, _names(store), brief=brief, graph=graph)
+        shown = _show(call.output, store, versions, brief=brief, graph=graph)
         if not shown:
             filtered = bool(rev or limit == 0 or any(only.values()))
             call.output.say("no versions match" if filtered else "no versions yet")
@@ -65,11 +68,13 @@ def command(
 
 
 def _show(
-    output: Output, versions: Iterable[Version], names: Names, *, brief: bool, graph: bool
+    output: Output, store: Store, versions: Iterable[Version], *, brief: bool, graph: bool
 ) -> int:
     count = 0
+    names = _names(store)
     for version, row in _drawn(versions, graph):
         others = [name for name in names.get(version.id, ()) if name != version.branch]
+        others += _states(store, version)
         for line in row.above:
             output.row(line)
         if brief:
@@ -111,6 +116,13 @@ def _drawn(versions: Iterable[Version], graph: bool) -> Iterator[tuple[Version, 
 
     for row in draw(rows()):
         yield waiting.pop(0), row
+
+
+def _states(store: Store, version: Version) -> list[str]:
+    """What the notes about a version come to, where somebody wrote one."""
+    status = status_of(store, version)
+    states = [status.review, status.lifecycle, *(f"on {name}" for name in status.deployments)]
+    return [state for state in states if state not in ("none", "draft")]
 
 
 def _names(store: Store) -> Names:

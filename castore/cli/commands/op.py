@@ -86,7 +86,9 @@ def _lines(operation: Operation) -> list[str]:
     why = first_line(operation.why)
     head = f"{operation.sequence:>6}  {moment(operation.at)}  {clean(operation.op)}"
     who = clean(operation.by) or "unknown"
-    return [f"{head}  {who}" + (f"  {why}" if why else ""), *_moves(operation.refs)]
+    about = operation.detail.get("target")
+    noted = [f"          about {about.hex()[:12]}"] if isinstance(about, bytes) else []
+    return [f"{head}  {who}" + (f"  {why}" if why else ""), *noted, *_moves(operation.refs)]
 
 
 def _moves(refs: Sequence[RefMove]) -> list[str]:

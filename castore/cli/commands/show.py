@@ -11,6 +11,7 @@ from castore.cli.access import full_selector, opened, resolve_here
 from castore.cli.completing import revisions
 from castore.cli.describe import content_id
 from castore.cli.invocation import Invocation
+from castore.cli.noting import note_line, status_words
 from castore.cli.options import spec_option
 from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines, columns, plural, size
@@ -18,8 +19,10 @@ from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.model.manifest import CheckResult
 from castore.store.listing import list_artifacts
+from castore.store.notes import note_record, notes_about
 from castore.store.records import full_artifact_record, maker, version_record
 from castore.store.selectors import Resolved
+from castore.store.standing import standing_ids, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -47,7 +50,16 @@ def command(call: Invocation, rev: str | None, spec: str) -> None:
         if found.artifact is not None:
             _show_artifact(call.output, store, found)
         elif call.output.json:
-            call.output.record(version_record(store, found.version, artifacts=True))
+            record = version_record(store, found.version, artifacts=True)
+            notes, standing = (
+                notes_about(store, found.version.id),
+                standing_ids(store, found.version),
+            )
+            record["notes"] = [
+                {**note_record(id, note), "stands": id in standing} for id, note in notes.items()
+            ]
+            record["deployments"] = list(status_of(store, found.version).deployments)
+            call.output.record(record)
         else:
             _show_version(call.output, store, found.version)
 
@@ -57,9 +69,10 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
     output.line(f"{output.style(clean(version.label), 'yellow')}  {version.short}")
     for line in clean_lines(version.manifest.message) if version.manifest.message.strip() else []:
         output.line(f"    {line}")
-    for line in columns(_facts(version, record)):
+    for line in columns(_facts(store, version, record)):
         output.line(line)
     _show_checks(output, version.manifest.checks)
+    _show_notes(output, store, version)
     listed = list_artifacts(store, version)
     output.line(plural(len(listed), "artifact"))
     rows = [
@@ -87,7 +100,7 @@ def _origin(made_by: Version, version: Version) -> str:
     return clean(f"carried from {label}" + (f", spec {spec}" if spec else ""))
 
 
-def _facts(version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(store: Store, version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:
     manifest = version.manifest
     parents = [f"{parent.hex()[:12]}" for parent in manifest.parents]
     spec = " ".join(filter(None, (manifest.spec.id, manifest.spec.version)))
@@ -102,7 +115,7 @@ def _facts(version: Version, record: dict[str, Any]) -> list[tuple[str, str]]:
         ("workspace", manifest.workspace),
         ("set", manifest.set.hex()[:12]),
         ("parents", ", ".join(parents) or "none"),
-        ("state", f"{state}, review {record['review']}, {record['lifecycle']}"),
+        ("state", f"{state}, {', '.join(status_words(status_of(store, version)))}"),
     ]
     facts += [("missing", name) for name in manifest.missing]
     for source in manifest.sources:
@@ -125,6 +138,14 @@ def _show_checks(output: Output, checks: Sequence[CheckResult]) -> None:
         if check.result == "failed":
             detail = clean(f"{check.artifact}: {check.check}: {check.detail}")
             output.line(f"  {output.style('failed', 'red')}  {detail}")
+
+
+def _show_notes(output: Output, store: Store, version: Version) -> None:
+    notes, standing = notes_about(store, version.id), standing_ids(store, version)
+    if notes:
+        output.line(plural(len(notes), "note"))
+    for id, note in notes.items():
+        output.row("  " + note_line(id, note, stands=id in standing))
 
 
 def _show_artifact(output: Output, store: Store, found: Resolved) -> None:

@@ -1,0 +1,232 @@
+"""Policy: what a version needs to count as approved, and whether it has it.
+
+The policy in force for a version is the strictest of its own spec, of the spec of the last approved
+version before it, and of a policy file: who loosens a spec needs the approval that it demanded so
+far. A policy file is YAML:
+
+    review: {approvals: 2, not_author: true}     # the keys of a spec's `review:`
+    require: [approved, valid, fresh]            # what `gate` asks for if it is not told
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from castore.content.layouts import layout_size
+from castore.database.indexes import Index
+from castore.database.reading import Reading
+from castore.model.ids import Id, Kind
+from castore.model.limits import KIB
+from castore.model.manifest import SpecPin
+from castore.model.note import Note
+from castore.model.status import standing
+from castore.model.values import frozen
+from castore.spec.declaration import ReviewPolicy
+from castore.spec.parse import parse_policy, parse_spec
+from castore.store.config import KnownIdentity
+from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
+from castore.store.store import Store
+from castore.store.version import Version
+
+_SPEC_BYTES: Final = 256 * KIB
+
+
+@frozen
+class Policy:
+    """What a version needs to count as approved.
+
+    `reviewers` are the identities whose approval counts, None for anybody's; `require` is what a
+    policy file wants a gate to ask for, empty if none does.
+    """
+
+    approvals: int = 1
+    not_author: bool = False
+    humans_only: bool = False
+    reviewers: tuple[str, ...] | None = None
+    signed: bool = False
+    forbid_dismiss: bool = False
+    require: tuple[str, ...] = ()
+
+
+@frozen
+class Approval:
+    """Whether a version counts as approved, why not, and whose approvals count, sorted."""
+
+    approved: bool
+    reasons: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+
+
+def strictest(one: Policy, other: Policy) -> Policy:
+    """The policy that demands what either demands."""
+    reviewers = one.reviewers if other.reviewers is None else other.reviewers
+    if one.reviewers is not None and other.reviewers is not None:
+        reviewers = tuple(name for name in one.reviewers if name in other.reviewers)
+    return Policy(
+        approvals=max(one.approvals, other.approvals),
+        not_author=one.not_author or other.not_author,
+        humans_only=one.humans_only or other.humans_only,
+        reviewers=reviewers,
+        signed=one.signed or other.signed,
+        forbid_dismiss=one.forbid_dismiss or other.forbid_dismiss,
+        require=tuple(dict.fromkeys((*one.require, *other.require))),
+    )
+
+
+def policy_in_force(store: Store, version: Version, file: bytes | None = None) -> Policy:
+    """The strictest of the spec of a version, that of the last approved before it, and `file`.
+
+    `file` are the bytes of a policy file. Its cost grows with the approved versions before this
+    one. Raises InvalidSpec for a policy or spec that cannot be read, ObjectNotFound, CorruptObject.
+    """
+    return policy_after(store, version, last_approved(store, version), file)
+
+
+def policy_after(
+    store: Store, version: Version, before: Version | None, file: bytes | None = None
+) -> Policy:
+    """The policy in force for a version, where the last approved one before it is known."""
+    specs = _Specs(store)
+    found = specs.policy(version)
+    if before is not None:
+        found = strictest(found, specs.policy(before))
+    if file is not None:
+        found = strictest(found, _policy(*parse_policy(file)))
+    return found
+
+
+def approval(store: Store, version: Version, policy: Policy) -> Approval:
+    """Whether a version counts as approved under a policy; raises CorruptObject, InvalidInput.
+
+    An approval counts once for each identity. One by an agent never counts, and one rejection that
+    stands outweighs every approval.
+    """
+    notes = notes_about(store, version.id)
+    return _judge(version, policy, notes, store.config().identities if notes else {})
+
+
+def last_approved(store: Store, version: Version, *, itself: bool = False) -> Version | None:
+    """The newest version before this one, along first parents, that counts as approved.
+
+    Each is judged by the policy that was in force for it, without a file. With `itself` the version
+    may be the answer. History that is not stored here does not count.
+    """
+    specs = _Specs(store)
+    identities = store.config().identities
+    last: Version | None = None
+    for found in _candidates(store, version, itself=itself):
+        policy = specs.policy(found)
+        if last is not None:
+            policy = strictest(policy, specs.policy(last))
+        if _judge(found, policy, notes_about(store, found.id), identities).approved:
+            last = found
+    return last
+
+
+class _Specs:
+    """The policies of specs, each parsed once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[Id, Policy] = {}
+
+    def policy(self, version: Version) -> Policy:
+        """What the spec of a version demands; without a spec one approval."""
+        pin = version.manifest.spec
+        if not pin.source:
+            return Policy()
+        if pin.source not in self._known:
+            spec = parse_spec(_text(self._store, pin), pin.path or pin.id)
+            self._known[pin.source] = _policy(spec.review)
+        return self._known[pin.source]
+
+
+def _policy(review: ReviewPolicy, require: tuple[str, ...] = ()) -> Policy:
+    return Policy(
+        approvals=review.approvals,
+        not_author=review.not_author,
+        humans_only=review.humans_only,
+        reviewers=tuple(sorted(set(map(known_as, review.reviewers)))) or None,
+        signed=review.signed,
+        forbid_dismiss=review.forbid_dismiss,
+        require=require,
+    )
+
+
+def _text(store: Store, pin: SpecPin) -> bytes:
+    """The bytes of a spec as committed."""
+    root = store.reader.layout_root(pin.source)
+    if root is None:
+        return store.reader.payload(pin.source, Kind.CHUNK)
+    return store.reader.read(pin.source, layout_size(root), _SPEC_BYTES)
+
+
+def _candidates(store: Store, version: Version, *, itself: bool) -> Iterator[Version]:
+    """The versions up to this one that their notes approve, with or without dismissals."""
+    highest = version.number if itself else version.number - 1
+
+    def read(tables: Reading) -> dict[int, Id]:
+        ids = ids_in_state(tables, Index.REVIEW, "approved")
+        return on_line(tables, ids, version.id, highest)
+
+    for _, id in sorted(store.database.read(read).items()):
+        yield store.version(id, version.branch)
+
+
+def _judge(
+    version: Version,
+    policy: Policy,
+    notes: Mapping[Id, Note],
+    identities: Mapping[str, KnownIdentity],
+) -> Approval:
+    current = standing(notes, dismissals=not policy.forbid_dismiss).values()
+    verdicts = [note for note in current if note.subject == "review" and note.target == version.id]
+    rejecters = sorted({known_as(note.by) for note in verdicts if note.value == "rejected"})
+    given = {known_as(note.by): note for note in verdicts if note.value == "approved"}
+    faults = {
+        name: why
+        for name, note in given.items()
+        if (why := _uncounted(name, note, version, policy, identities))
+    }
+    approvers = tuple(sorted(given.keys() - faults.keys()))
+    reasons = [] if version.manifest.complete else ["the set is incomplete"]
+    if rejecters:
+        reasons.append(f"rejected by {', '.join(rejecters)}")
+    if len(approvers) < policy.approvals:
+        reasons.append(f"{len(approvers)} of {policy.approvals} approvals")
+        reasons += [f"{name} approved, which {why}" for name, why in sorted(faults.items())]
+    reasons += _unsigned(policy, approvers)
+    return Approval(not reasons, tuple(reasons), approvers)
+
+
+def _uncounted(
+    name: str,
+    note: Note,
+    version: Version,
+    policy: Policy,
+    identities: Mapping[str, KnownIdentity],
+) -> str:
+    """Why an approval does not count, "" if it does."""
+    known = identities.get(name)
+    if note.meta.get(AGENT) or (known is not None and known.kind == "agent"):
+        return "does not count: agents may ask, and not grant"
+    if policy.not_author:
+        author = known_as(version.manifest.author)
+        if not author:
+            return "does not count: the author, who may not approve, is unknown"
+        if author == name:
+            return "does not count: the author may not approve"
+    if policy.reviewers is not None and name not in policy.reviewers:
+        allowed = ", ".join(policy.reviewers) or "nobody, since the policies agree on none"
+        return f"does not count: reviewers are {allowed}"
+    demanding = policy.humans_only or policy.signed or policy.reviewers is not None
+    if demanding and known is None:
+        return f'does not count: config.toml does not know [identity."{name}"]'
+    return ""
+
+
+def _unsigned(policy: Policy, approvers: Collection[str]) -> Iterator[str]:  # noqa: ARG001
+    """Why signatures are wanting: the place where valid ones by known keys are to be counted."""
+    if policy.signed:
+        yield "the policy demands signatures, and this castore cannot verify any"

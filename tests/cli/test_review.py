@@ -1,0 +1,157 @@
+"""The commands of review: verdicts, marks, deployments, the inbox, and what shows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Cas, write
+
+
+@pytest.fixture
+def out(cas: Cas) -> str:
+    """A store with two versions of `out` by alice@example.org; the id of the second."""
+    cas("init")
+    made = None
+    for text in ("one\n", "two\n"):
+        write("out/a.txt", text)
+        made = cas("commit", "-m", text.strip(), "out", "--json").json
+    assert made is not None
+    return str(made["id"])
+
+
+def test_a_review_from_the_request_to_the_approval(cas: Cas, out: str) -> None:
+    assert cas("review").err == "nothing waits for a review\n"
+    asked = cas("request-review", "out", "-m", "please", "--agent", "writer@7")
+    assert asked.out.splitlines()[0] == f"asked for a review of out@v2 {out}"
+    waits = cas("review")
+    assert waits.out.splitlines()[0] == f"out@v2  {out[:12]}  requested"
+    assert "0 of 1 approvals" in waits.out
+    assert "alice@example.org  please" in waits.out
+    assert "nothing approved before:" in waits.out
+    assert waits.err == "next: cas approve out@v2\n"
+    done = cas("approve", "out@v2", "-m", "checked", "--author", "ben@example.org")
+    assert done.out.splitlines()[0] == f"approved out@v2 {out}"
+    assert done.err == "next: cas show out@v2\n"
+    assert cas("review").out == ""
+    assert "approved)" in cas("log", "--oneline", "-n", "1").out
+    assert cas("show", "out@approved", "--json").json["id"] == out
+
+
+def test_approving_says_what_is_still_wanting(cas: Cas) -> None:
+    cas("init")
+    write("a.txt", "x")
+    write(
+        "r.spec.yaml",
+        'spec: r\nversion: "1"\nreview: {approvals: 2}\nartifacts:\n'
+        "- {name: a, type: document, format: text, path: a.txt}\n",
+    )
+    cas("commit")
+    first = cas("approve", "r")
+    assert first.err.splitlines()[0] == "not approved yet: 1 of 2 approvals"
+    record = cas("approve", "r", "--author", "ben@example.org", "--json").json
+    assert (record["approved"], record["wanting"]) == (True, [])
+    assert record["note"]["by"] == "ben@example.org"
+    assert record["note"]["trust"] == "claimed"
+
+
+def test_agents_are_refused(cas: Cas, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = cas("approve", "out", "--agent", "writer@7", "--json", code=6)
+    assert refused.error["error"] == "NotApproved"
+    assert refused.error["fix"] == f"cas request-review {out}"
+    monkeypatch.setenv("CAS_AGENT", "writer@7")
+    assert "an agent may not reject" in cas("reject", "out", code=6).err
+    cas("comment", "out", "-m", "done")
+    cas("request-review", "out")
+    monkeypatch.delenv("CAS_AGENT")
+    write(".cas/config.toml", '[identity."bot"]\nkind = "agent"\n')
+    assert "bot is an agent" in cas("approve", "out", "--author", "Bot", code=6).err
+    assert cas("show", "out", "--json").json["review"] == "requested"
+
+
+def test_short_ids_and_moved_branches_are_refused(cas: Cas, out: str) -> None:
+    refused = cas("approve", out[:12], code=2)
+    assert refused.err.splitlines()[-1] == f"try:   cas approve {out}"
+    assert cas("reject", out[:12], code=2).err.splitlines()[-1] == f"try:   cas reject {out}"
+    cas("approve", "out@v1", "--expect", out, code=4)
+    cas("approve", "out", "--expect", out[:12], code=2)
+    cas("approve", "out", "--expect", out)
+    cas("approve", code=2)
+
+
+def test_contested_and_settled(cas: Cas, out: str) -> None:
+    cas("approve", "out")
+    note = cas("reject", "out", "--author", "ben@example.org", "--json").json["note"]["id"]
+    assert cas("log", "--review", "contested", "--json").json["id"] == out
+    assert "contested" in cas("review", "out").out
+    shown = cas("show", "out").out
+    assert "2 notes" in shown
+    assert f"  {note[:12]}  " in shown
+    assert "review contested, draft" in shown
+    cas("dismiss", note[:12], "-m", "answered")
+    rows = cas("show", "out", "--json").json["notes"]
+    assert [(row["value"], row["stands"]) for row in rows] == [
+        (None, True),
+        ("rejected", False),
+        ("approved", True),
+    ]
+    assert "rejected (replaced)" in cas("show", "out").out
+    cas("revoke", "out", "-m", "after all")
+    assert cas("show", "out", "--json").json["review"] == "none"
+    cas("revoke", "out", code=2)
+
+
+def test_marks(cas: Cas, out: str) -> None:
+    assert cas("mark", "out@v1", "published").out.startswith("marked as published out@v1 ")
+    cas("mark", "out", "withdrawn", "-m", "wrong source")
+    assert cas("show", "out@published", "--json").json["number"] == 1
+    assert [row["id"] for row in cas("log", "--lifecycle", "withdrawn", "--json").rows] == [out]
+    assert cas("show", "out:a.txt", "--json").json["record"]["status"] == "deleted"
+    cas("mark", "out", "gone", code=2)
+    assert "draft" in cas("log", "--lifecycle", "gone", code=2).err
+
+
+def test_deployments(cas: Cas, out: str) -> None:
+    assert cas("deploy").err == "nothing is deployed\n"
+    cas("deploy", "out@v1", "--to", "production", "-m", "first")
+    cas("deploy", "out", "--to", "production")
+    (row,) = cas("deploy", "--json").rows
+    assert (row["environment"], row["version"]) == ("production", out)
+    assert "on production" in cas("log", "--oneline", "-n", "1").out
+    assert "deployed to production" in cas("show", "out").out
+    assert cas("show", "out", "--json").json["deployments"] == ["production"]
+    assert cas("deploy").out.startswith(f"production  out@v2  {out[:12]}")
+    cas("deploy", "out@v1", "--to", "production", "--remove", code=3)
+    assert cas("deploy", "out", "--to", "production", "--remove").out.startswith("removed from")
+    assert cas("deploy").out == ""
+    cas("deploy", "out", code=2)
+    cas("deploy", "--to", "production", code=2)
+
+
+def test_the_log_of_operations_tells_of_notes(cas: Cas, out: str) -> None:
+    cas("approve", "out", "-m", "fine")
+    told = cas("op", "log", "-n", "1").out.splitlines()
+    assert told[0].endswith("approve  alice@example.org  fine")
+    assert told[1].strip() == f"about {out[:12]}"
+    refused = cas("op", "undo", "3", code=2)
+    assert refused.err.splitlines()[-1] == f"try:   cas revoke {out}"
+
+
+def test_the_inbox_shows_the_changes_since_the_last_approved(cas: Cas, out: str) -> None:
+    cas("approve", "out@v1")
+    cas("request-review", "out")
+    told = cas("review").out
+    assert "  against out@v1:" in told
+    assert "    ~ a.txt" in told
+    (row,) = cas("review", "--json").rows
+    assert (row["id"], row["review"], row["wanting"]) == (out, "requested", ["0 of 1 approvals"])
+    assert row["changes"]["artifacts"][0]["name"] == "a.txt"
+    assert cas("review", "out@v1").out == ""
+
+
+@pytest.mark.usefixtures("out")
+def test_what_others_wrote_reaches_the_terminal_cleaned(cas: Cas) -> None:
+    cas("reject", "out", "-m", "\x1b[31mred\nbelow", "--author", "\x1b]0;x\x07ben")
+    cas("approve", "out")
+    for told in (cas("show", "out").out, cas("review").out, cas("op", "log").out):
+        assert "\x1b" not in told
+        assert "below" not in told
