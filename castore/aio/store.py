@@ -20,7 +20,7 @@ from castore.store.context import Context
 from castore.store.diff import SetDiff
 from castore.store.find import Found
 from castore.store.library import Store
-from castore.store.lineage import LIMIT, Walk
+from castore.store.lineage import LIMIT, Begin
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
 from castore.store.pins import Pin
@@ -31,6 +31,7 @@ from castore.store.stats import StoreStats, VersionStats
 from castore.store.undo import Undone
 from castore.store.verify import FsckReport
 from castore.store.version import Version
+from castore.store.walk import Walk
 from castore.store.why import Why
 
 Parameters = ParamSpec("Parameters")
@@ -211,12 +212,12 @@ class AsyncStore(AsyncReviewing):
         """Every pinned version."""
         return await self.run(Store.pins)
 
-    async def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What a version, one artifact of it or a digest was made from."""
+    async def lineage(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What a version, an artifact, a digest or a file was made from."""
         return await self.run(Store.lineage, what, depth=depth, limit=limit)
 
-    async def impact(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What was made from a version, one artifact of it, a URI or a digest."""
+    async def impact(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What was made from a version, an artifact, a URI, a digest or a file."""
         return await self.run(Store.impact, what, depth=depth, limit=limit)
 
     async def why(self, what: str) -> Why:

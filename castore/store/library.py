@@ -24,7 +24,7 @@ from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
 from castore.store.intent import Intent
 from castore.store.library_review import ReviewingStore
-from castore.store.lineage import LIMIT, Walk, impact, lineage
+from castore.store.lineage import LIMIT, Begin, impact, lineage
 from castore.store.listing import (
     ListedArtifact,
     ListedEntry,
@@ -44,6 +44,7 @@ from castore.store.store import Store as OpenStore
 from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
+from castore.store.walk import Walk
 from castore.store.why import Why, why
 
 
@@ -180,15 +181,15 @@ class Store(ReviewingStore):
         """Artifacts by glob of the name, content digest, type or format, newest version first."""
         return find(self, Wanted(name=name, digest=digest, type=type, format=format))
 
-    def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What a version, one artifact of it or a digest was made from, as far as `depth` edges.
+    def lineage(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What a version, an artifact, a digest or a file was made from, up to `depth` edges.
 
         See `castore.store.lineage.lineage`. Raises RefNotFound, InvalidInput.
         """
         return lineage(self, what, depth=depth, limit=limit)
 
-    def impact(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What was made from a version, one artifact of it, a URI or a digest, newest first.
+    def impact(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What was made from a version, an artifact, a URI, a digest or a file, newest first.
 
         See `castore.store.lineage.impact`. Raises RefNotFound, InvalidInput.
         """

@@ -20,9 +20,6 @@ from castore.store.lineage import (
     CARRIED,
     HELD,
     SOURCE,
-    Edge,
-    Node,
-    Walk,
     Walking,
     _Step,
     _used,
@@ -31,6 +28,7 @@ from castore.store.lineage import (
     lineage,
 )  # fmt: skip
 from castore.store.publish import metadata_block
+from castore.store.walk import Edge, Node, Walk
 from tests.store.conftest import ticking
 
 ARTIFACTS = ("a", "b")
