@@ -15,6 +15,7 @@ from castore.model.fields import MetaValue
 from castore.model.names import check_branch
 from castore.store import branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
+from castore.store.blame import Blame, blame
 from castore.store.checkout import Checkout, checkout
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
@@ -22,6 +23,7 @@ from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
+from castore.store.gate import Judgement, gate
 from castore.store.intent import Intent
 from castore.store.library_review import ReviewingStore
 from castore.store.lineage import LIMIT, Begin, impact, lineage
@@ -39,6 +41,7 @@ from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
 from castore.store.specs import read_spec
 from castore.store.staging import Given, Staged, stage
+from castore.store.stale import Freshness, stale
 from castore.store.stats import StoreStats, VersionStats, store_stats, version_stats
 from castore.store.store import Store as OpenStore
 from castore.store.undo import Undone, undo
@@ -194,6 +197,38 @@ class Store(ReviewingStore):
         See `castore.store.lineage.impact`. Raises RefNotFound, InvalidInput.
         """
         return impact(self, what, depth=depth, limit=limit)
+
+    def blame(self, what: Begin) -> list[Blame]:
+        """Who made and who last changed an artifact, each of a version, or a file on disk.
+
+        See `castore.store.blame.blame`. Raises RefNotFound, InvalidInput, ObjectNotFound.
+        """
+        return blame(self, what)
+
+    def stale(
+        self, rev: str = "", *, spec: str | os.PathLike[str] | None = None
+    ) -> Iterator[Freshness]:
+        """What of `rev`, or of all tips, was made under another spec or from other sources.
+
+        See `castore.store.stale.stale`. Raises RefNotFound, InvalidInput, InvalidSpec.
+        """
+        return stale(self, rev, spec=Path(spec) if spec is not None else None)
+
+    def gate(
+        self,
+        what: Begin,
+        *,
+        require: Sequence[str] = (),
+        policy: bytes | None = None,
+        expect: str = "",
+        spec: str | os.PathLike[str] | None = None,
+    ) -> Judgement:
+        """Whether a version, or the one with these bytes on disk, may go out; every reason if not.
+
+        See `castore.store.gate.gate`. Raises RefNotFound, InvalidInput, RefMoved, InvalidSpec.
+        """
+        file = Path(spec) if spec is not None else None
+        return gate(self, what, require=require, policy=policy, expect=expect, spec=file)
 
     def stats(self) -> StoreStats:
         """Logical, unique and stored bytes, and what saved how many."""
