@@ -14,6 +14,7 @@ from castore.model.ids import Id
 from castore.model.names import near_names, quoted
 from castore.model.status import Status, fold, standing
 from castore.model.values import frozen
+from castore.spec.parse import REQUIREMENTS
 from castore.store.find import Wanted, find
 from castore.store.lineage import Begin
 from castore.store.notes import notes_about
@@ -34,8 +35,6 @@ FRESH: Final = "fresh"
 SIGNED: Final = "signed"
 LIFECYCLE: Final = "lifecycle"
 KNOWN: Final = "known"
-REQUIREMENTS: Final = (COMPLETE, APPROVED, VALID, FRESH, SIGNED)
-"""What may be required of a version."""
 DEFAULT: Final = (APPROVED, VALID)
 JUDGED: Final = 100
 """Versions that hold the bytes of one file on disk, of which the newest that passes counts."""

@@ -15,7 +15,8 @@ from castore.cli.progress import Progress
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
-from castore.store.gate import REQUIREMENTS, gate
+from castore.spec.parse import REQUIREMENTS
+from castore.store.gate import gate
 
 _POLICY_BYTES = 1 << 20
 
