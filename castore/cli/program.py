@@ -44,7 +44,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "impact": Entry("inspect", "castore.cli.commands.impact", ""),
     "blame": Entry("inspect", "castore.cli.commands.blame", "who made, changed it"),
     "stale": Entry("inspect", "castore.cli.commands.stale", "made under older specs…"),
-    "stats": Entry("inspect", "castore.cli.commands.stats", "logical and stored bytes"),
+    "stats": Entry("operate", "castore.cli.commands.stats", "logical and stored bytes"),
     "request-review": Entry("review", "castore.cli.commands.request_review", "ask for a verdict"),
     "approve": Entry("review", "castore.cli.commands.approve", "a version may go out"),
     "reject": Entry("review", "castore.cli.commands.reject", "it may not"),

@@ -17,8 +17,8 @@ from castore.model.values import frozen
 from castore.spec.parse import REQUIREMENTS
 from castore.store.find import Wanted, find
 from castore.store.lineage import Begin
-from castore.store.notes import notes_about
-from castore.store.policy import Policy, approval, known_as, policy_in_force
+from castore.store.notes import known_as, notes_about
+from castore.store.policy import Policy, approval, policy_in_force
 from castore.store.recognition import as_path, recognise_set
 from castore.store.selectors import resolve
 from castore.store.signatures import signers
