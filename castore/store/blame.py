@@ -98,7 +98,7 @@ def blame(
 
 
 def _on_disk(store: Store, path: Path, progress: Callable[[int], None] | None) -> list[Blame]:
-    content = content_at(store, path)
+    content = content_at(path)
     digest = content.id if isinstance(content, TreeContent) else content.digest
     newest: dict[tuple[str, str], tuple[Version, str]] = {}
     for found in islice(find(store, Wanted(digest=digest.hex())), PLACES):

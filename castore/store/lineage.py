@@ -198,7 +198,7 @@ def _begin(store: Store, what: Begin) -> Node:
 
 def _on_disk(store: Store, path: Path) -> Node:
     """The node of a file or folder: its content, the source it was by its name, or a version."""
-    content = content_at(store, path)
+    content = content_at(path)
     digest = content.id if isinstance(content, TreeContent) else content.digest
     if store.database.read(partial(_is_named, digest)):
         return Node(digest.hex(), digest=digest, size=content.size)

@@ -10,20 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
+from castore.content.folders import FolderScan, Rules
 from castore.content.sources import opened
 from castore.content.trees import build_tree
 from castore.database.reading import Reading
-from castore.database.sink import StatCache
 from castore.errors import InvalidInput, NotFound, RefNotFound
 from castore.model.artifact_set import ArtifactSet, Content, FileContent, TreeContent
 from castore.model.ids import Id, content_id_of
 from castore.model.limits import FOLDER_DEPTH
 from castore.model.pages import FILE, TREE
 from castore.store.find import sets_with, versions_with
-from castore.store.gather import Input
 from castore.store.store import Store
 from castore.store.version import Version
-from castore.store.work_folder import WorkHasher
 
 LOOKED_AT: Final = 1_000
 """Versions of one set, and sets that hold one file, that are looked at."""
@@ -42,15 +40,26 @@ def as_path(what: str | os.PathLike[str]) -> Path | None:
     return Path(what)
 
 
-def content_at(store: Store, path: Path) -> Content:
+def content_at(path: Path) -> FileContent | TreeContent:
     """The content of a file or folder as a commit would store it; nothing is stored.
 
     Raises NotFound, InvalidInput, InvalidName.
     """
     if not os.path.lexists(path):
         raise NotFound(f"{str(path)!r} does not exist", fix=f"ls {path.parent}")
-    hasher = WorkHasher(StatCache(store.database))
-    return hasher.content(Input(path.name, path))
+    if not path.is_dir():
+        return _hashed(str(path), follow=True)
+    scan = FolderScan(os.path.abspath(path))
+    return _tree(_scanned(scan, scan.root, "", scan.rules, 0))
+
+
+def _scanned(scan: FolderScan, path: str, prefix: str, rules: Rules, depth: int) -> _Folder:
+    listing, rules = scan.take(path, prefix, rules, depth)
+    found: _Folder = {name: _hashed(f"{path}/{name}") for name in listing.files}
+    for below in listing.folders:
+        inside = f"{prefix}{below.name}/"
+        found[below.name] = _scanned(scan, below.path, inside, rules, depth + 1)
+    return found
 
 
 class Recognised(NamedTuple):
@@ -184,20 +193,24 @@ class _Disk:
             if stat.S_ISDIR(mode):
                 found[entry.name] = self._read(path, name + "/", depth + 1)
             else:
-                found[entry.name] = self.files[name] = self._hashed(path)
+                found[entry.name] = self.files[name] = _hashed(path, self._progress)
         return found
 
-    def _hashed(self, path: str) -> FileContent:
-        """A file as it would be stored; raises InvalidInput for a link and what is no file."""
-        with opened(path, follow=False) as (descriptor, found):
-            pieces = iter(lambda: self._told(os.read(descriptor, _READ)), b"")
-            digest, size = content_id_of(pieces)
-            return FileContent(digest, size, found.st_mode >> 6 & 1)
 
-    def _told(self, piece: bytes) -> bytes:
-        if self._progress is not None:
-            self._progress(len(piece))
+def _hashed(
+    path: str, progress: Callable[[int], None] | None = None, *, follow: bool = False
+) -> FileContent:
+    """A file as it would be stored; raises InvalidInput for a link and what is no file."""
+
+    def read(descriptor: int) -> bytes:
+        piece = os.read(descriptor, _READ)
+        if progress is not None:
+            progress(len(piece))
         return piece
+
+    with opened(path, follow=follow) as (descriptor, found):
+        digest, size = content_id_of(iter(partial(read, descriptor), b""))
+        return FileContent(digest, size, found.st_mode >> 6 & 1)
 
 
 def _tree(folder: _Folder) -> TreeContent:

@@ -334,6 +334,8 @@ def test_a_file_on_disk_is_known_by_its_bytes(store: castore.Store, tmp_path: Pa
 def test_a_folder_on_disk_is_an_artifact_or_a_version(
     store: castore.Store, out: Path, tmp_path: Path
 ) -> None:
+    (out / "data" / ".casignore").write_text("scratch\n")
+    (out / "data" / "scratch").write_text("never stored")
     store.commit(str(out))
     store.commit(str(out))
     assert names(store, store.lineage(out / "data"))[1:] == ["out@v2:data", "out@v1:data"]
