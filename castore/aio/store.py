@@ -14,13 +14,15 @@ from castore.aio.session import AsyncSession
 from castore.database.operations import Operation
 from castore.model.fields import MetaValue
 from castore.store.backup import BackupReport
+from castore.store.blame import Blame
 from castore.store.checkout import Checkout
 from castore.store.collect_report import CollectReport
 from castore.store.context import Context
 from castore.store.diff import SetDiff
 from castore.store.find import Found
+from castore.store.gate import Judgement
 from castore.store.library import Store
-from castore.store.lineage import LIMIT, Walk
+from castore.store.lineage import LIMIT, Begin
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
 from castore.store.pins import Pin
@@ -29,10 +31,12 @@ from castore.store.report import CommitReport
 from castore.store.selectors import Resolved
 from castore.store.sql import Answer
 from castore.store.staging import Given, Staged
+from castore.store.stale import Freshness
 from castore.store.stats import StoreStats, VersionStats
 from castore.store.undo import Undone
 from castore.store.verify import FsckReport
 from castore.store.version import Version
+from castore.store.walk import Walk
 from castore.store.why import Why
 
 Parameters = ParamSpec("Parameters")
@@ -247,13 +251,37 @@ class AsyncStore(AsyncReviewing):
         """Every pinned version."""
         return await self.run(Store.pins)
 
-    async def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What a version, one artifact of it or a digest was made from."""
+    async def lineage(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What a version, an artifact, a digest or a file was made from."""
         return await self.run(Store.lineage, what, depth=depth, limit=limit)
 
-    async def impact(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What was made from a version, one artifact of it, a URI or a digest."""
+    async def impact(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What was made from a version, an artifact, a URI, a digest or a file."""
         return await self.run(Store.impact, what, depth=depth, limit=limit)
+
+    async def blame(self, what: Begin) -> list[Blame]:
+        """Who made and who last changed an artifact, each of a version, or a file on disk."""
+        return await self.run(Store.blame, what)
+
+    def stale(
+        self, rev: str = "", *, spec: str | os.PathLike[str] | None = None
+    ) -> AsyncIterator[Freshness]:
+        """What was made under another spec or from other sources than today's."""
+        return each(lambda: self.store.stale(rev, spec=spec))
+
+    async def gate(
+        self,
+        what: Begin,
+        *,
+        require: Sequence[str] = (),
+        policy: bytes | None = None,
+        expect: str = "",
+        spec: str | os.PathLike[str] | None = None,
+    ) -> Judgement:
+        """Whether a version, or the one with these bytes on disk, may go out."""
+        return await self.run(
+            Store.gate, what, require=require, policy=policy, expect=expect, spec=spec
+        )
 
     async def why(self, what: str) -> Why:
         """What keeps a version, an artifact, an id or a digest: a shortest chain from a root."""

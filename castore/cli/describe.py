@@ -6,13 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines, first_line
+from castore.database.reading import Reading
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent
 from castore.model.ids import Id, short
 from castore.model.manifest import Agent
+from castore.model.refs import HEADS, TAGS
 from castore.store.moments import format_minute
 from castore.store.version import Version
 
 Names = Mapping[Id, Sequence[str]]
+
+
+def ref_names(tables: Reading) -> dict[Id, list[str]]:
+    """The branches and tags that name each version."""
+    found: dict[Id, list[str]] = {}
+    for name, id in tables.refs(HEADS):
+        found.setdefault(id, []).append(name.removeprefix(HEADS))
+    for name, id in tables.refs(TAGS):
+        found.setdefault(id, []).append("tag " + name.removeprefix(TAGS))
+    return found
 
 
 def moment(at: int) -> str:

@@ -16,7 +16,11 @@ _TWO_COLUMNS: Final = 76
 
 
 class Entry(NamedTuple):
-    """A row of a command table: where the help lists it, its module, what it does."""
+    """A row of a command table: where the help lists it, its module, what it does.
+
+    Without a summary it stands on the line of the command of its section above, whose summary is
+    that of both.
+    """
 
     section: str
     module: str
@@ -32,12 +36,16 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "log": Entry("inspect", "castore.cli.commands.log", "versions, newest first"),
     "show": Entry("inspect", "castore.cli.commands.show", "one version or artifact"),
     "ls": Entry("inspect", "castore.cli.commands.ls", "artifacts, files of one"),
-    "tree": Entry("inspect", "castore.cli.commands.tree", "the same, as a tree"),
+    "tree": Entry("inspect", "castore.cli.commands.tree", ""),
     "cat": Entry("inspect", "castore.cli.commands.cat", "the bytes of one file"),
     "diff": Entry("inspect", "castore.cli.commands.diff", "compare two versions"),
     "find": Entry("inspect", "castore.cli.commands.find", "artifacts by name, type…"),
-    "audit": Entry("inspect", "castore.cli.commands.audit", "who made what, and when"),
-    "stats": Entry("inspect", "castore.cli.commands.stats", "logical and stored bytes"),
+    "lineage": Entry("inspect", "castore.cli.commands.lineage", "made from, used by"),
+    "impact": Entry("inspect", "castore.cli.commands.impact", ""),
+    "audit": Entry("inspect", "castore.cli.commands.audit", "who made, changed what"),
+    "blame": Entry("inspect", "castore.cli.commands.blame", ""),
+    "stale": Entry("inspect", "castore.cli.commands.stale", "made under older specs…"),
+    "stats": Entry("operate", "castore.cli.commands.stats", "logical and stored bytes"),
     "request-review": Entry("review", "castore.cli.commands.request_review", "ask for a verdict"),
     "approve": Entry("review", "castore.cli.commands.approve", "a version may go out"),
     "reject": Entry("review", "castore.cli.commands.reject", "it may not"),
@@ -47,27 +55,25 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "mark": Entry("review", "castore.cli.commands.mark", "published, withdrawn…"),
     "deploy": Entry("review", "castore.cli.commands.deploy", "say what is where"),
     "review": Entry("review", "castore.cli.commands.review", "what waits for a verdict"),
+    "gate": Entry("review", "castore.cli.commands.gate", "may it go out? for CI"),
     "branch": Entry("share", "castore.cli.commands.branch", "list and change branches"),
     "tag": Entry("share", "castore.cli.commands.tag", "list, make, delete tags"),
-    "pin": Entry("operate", "castore.cli.commands.pin", "keep a version"),
-    "unpin": Entry("operate", "castore.cli.commands.unpin", "end that"),
+    "pin": Entry("operate", "castore.cli.commands.pin", "keep a version, or not"),
+    "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
     "why": Entry("operate", "castore.cli.commands.why", "what keeps something"),
     "gc": Entry("operate", "castore.cli.commands.gc", "free what nothing keeps"),
-    "sql": Entry("share", "castore.cli.commands.sql", "ask the catalogue"),
-    "export": Entry("share", "castore.cli.commands.export", "tables; in-toto, RO-Crate…"),
+    "sql": Entry("share", "castore.cli.commands.sql", "ask for, write tables"),
+    "export": Entry("share", "castore.cli.commands.export", ""),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
-    "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage"),
-    "reindex": Entry("operate", "castore.cli.commands.reindex", "derived tables anew"),
+    "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage; mend"),
+    "reindex": Entry("operate", "castore.cli.commands.reindex", ""),
     "backup": Entry("operate", "castore.cli.commands.backup", "copy the store, verified"),
     "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
     "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),
 }
 SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
-ALSO: Final = (
-    "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sql", "unpin",
-    "reindex",
-)  # fmt: skip
+ALSO: Final = ("request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy")
 # What fingers type that is called something else here.
 HABITS: Final = {
     "add": "commit", "save": "commit", "history": "log", "du": "stats", "verify": "fsck",
@@ -106,24 +112,38 @@ class Root(Choosing):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """One screen: what it is, the commands by section, the global options."""
         formatter.write("cas: git for agent outputs.        Usage: cas [OPTIONS] COMMAND [ARGS]…\n")
-        left = [line for section in SECTIONS[:3] for line in _section(section)]
-        right = [line for section in SECTIONS[3:] for line in _section(section)]
+        left, right = _balanced([_section(section) for section in SECTIONS])
         options = [f"  {names:<14}{summary}" for names, summary in GLOBAL_OPTIONS]
         half = len(options) // 2
         for first, second in ((left, right), (options[:half], options[half:])):
             for line in _side_by_side(first, second, formatter.width):
                 formatter.write(line + "\n")
-        cut = len(ALSO) if formatter.width >= _TWO_COLUMNS else len(ALSO) // 2
-        for names in filter(None, (ALSO[:cut], ALSO[cut:])):
-            formatter.write(f"also: {' '.join(names)}\n")
+        formatter.write(f"also: {', '.join(ALSO)}\n")
         formatter.write("Begin: cas init; cas commit -m first out/.  More: cas COMMAND --help\n")
 
 
 def _section(section: str) -> list[str]:
-    listed = ((name, entry) for name, entry in COMMANDS.items() if name not in ALSO)
-    rows = [(name, entry) for name, entry in listed if entry.section == section]
-    lines = [f"  {name:<10}  {entry.summary}" for name, entry in rows]
+    rows: list[tuple[str, str]] = []
+    for name, entry in COMMANDS.items():
+        if entry.section != section or name in ALSO:
+            continue
+        if entry.summary:
+            rows.append((name, entry.summary))
+        else:
+            names, summary = rows[-1]
+            rows[-1] = (f"{names}, {name}", summary)
+    lines = [f"  {names:<10}  {summary}" for names, summary in rows]
     return [section, *lines] if rows else []
+
+
+def _balanced(blocks: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """The blocks in two columns, cut where the longer one is shortest."""
+    cuts = [
+        ([line for block in blocks[:at] for line in block],
+         [line for block in blocks[at:] for line in block])
+        for at in range(len(blocks) + 1)
+    ]  # fmt: skip
+    return min(cuts, key=lambda cut: max(map(len, cut)))
 
 
 def _side_by_side(left: Sequence[str], right: Sequence[str], columns: int) -> list[str]:

@@ -32,7 +32,7 @@ REVIEW_KEYS: Final = (
     "approvals", "not_author", "humans_only", "reviewers", "signed", "forbid_dismiss",
 )  # fmt: skip
 POLICY_KEYS: Final = ("review", "require")
-REQUIREMENTS: Final = ("approved", "valid", "fresh", "signed")
+REQUIREMENTS: Final = ("complete", "approved", "valid", "fresh", "signed")
 """What a policy file may require of a version."""
 _POLICY_FORM: Final = "write\nreview: {approvals: 2, not_author: true}"
 _SYNONYMS: Final = {

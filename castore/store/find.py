@@ -104,6 +104,21 @@ def _on_branch(store: Store, branch: str, found: Iterator[Found]) -> Iterator[Fo
     yield from found
 
 
+def sets_with(store: Store, content: Id) -> set[Id]:
+    """The sets that hold a file or folder, at any depth; raises InvalidInput for too many."""
+    return _climb(store, content)[1]
+
+
+def versions_with(store: Store, sets: set[Id]) -> Iterator[Version]:
+    """The versions of these sets that a branch or a tag holds, newest first."""
+    homes = Homes(store)
+    for id in _holding(store, sets):
+        version = store.version(id)
+        home = homes.of(version)
+        if home is not None and not _forgotten(store, id):
+            yield Version(id, version.manifest, home)
+
+
 _Match = Callable[[ArtifactSet], list[tuple[Artifact, str]]]
 
 

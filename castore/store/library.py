@@ -13,22 +13,21 @@ from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.names import check_branch
-from castore.store import audit, branches, history, partials, pins, records, tags
+from castore.store import branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
-from castore.store.catalogue import table
+from castore.store.blame import Blame, blame
 from castore.store.checkout import Checkout, checkout
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
-from castore.store.export_intoto import statement
-from castore.store.export_openlineage import events
-from castore.store.export_rocrate import crate, write_crate
 from castore.store.find import Found, Wanted, find
+from castore.store.gate import Judgement, gate
 from castore.store.intent import Intent
+from castore.store.library_audit import AuditingStore
 from castore.store.library_review import ReviewingStore
-from castore.store.lineage import LIMIT, Walk, impact, lineage
+from castore.store.lineage import LIMIT, Begin, impact, lineage
 from castore.store.listing import (
     ListedArtifact,
     ListedEntry,
@@ -38,22 +37,22 @@ from castore.store.listing import (
 )
 from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
-from castore.store.reindex import ReindexReport, reindex
 from castore.store.report import CommitReport
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
 from castore.store.specs import read_spec
-from castore.store.sql import Answer, sql, write_parquet
 from castore.store.staging import Given, Staged, stage
+from castore.store.stale import Freshness, stale
 from castore.store.stats import StoreStats, VersionStats, store_stats, version_stats
 from castore.store.store import Store as OpenStore
 from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
+from castore.store.walk import Walk
 from castore.store.why import Why, why
 
 
-class Store(ReviewingStore):
+class Store(AuditingStore, ReviewingStore):
     """An open store: commit, read, and ask for history; safe to share between threads.
 
     Selectors are as on the command line: `name`, `name@v3`, `name~1`, `name:artifact/path`.
@@ -186,59 +185,51 @@ class Store(ReviewingStore):
         """Artifacts by glob of the name, content digest, type or format, newest version first."""
         return find(self, Wanted(name=name, digest=digest, type=type, format=format))
 
-    def audit(self, *, limit: int | None = None, **criteria: str) -> Iterator[Version]:
-        """The versions that meet every criterion of `audit.Criteria`, newest first.
-
-        Raises InvalidInput, RefNotFound, Ambiguous.
-        """
-        return audit.audit(self, audit.Criteria(**criteria), limit=limit)
-
-    def lineage(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What a version, one artifact of it or a digest was made from, as far as `depth` edges.
+    def lineage(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What a version, an artifact, a digest or a file was made from, up to `depth` edges.
 
         See `castore.store.lineage.lineage`. Raises RefNotFound, InvalidInput.
         """
         return lineage(self, what, depth=depth, limit=limit)
 
-    def impact(self, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
-        """What was made from a version, one artifact of it, a URI or a digest, newest first.
+    def impact(self, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+        """What was made from a version, an artifact, a URI, a digest or a file, newest first.
 
         See `castore.store.lineage.impact`. Raises RefNotFound, InvalidInput.
         """
         return impact(self, what, depth=depth, limit=limit)
 
-    def sql(self, statement: str) -> Answer:
-        """What a statement that reads the catalogue gives; needs DuckDB, of castore[sql].
+    def blame(self, what: Begin) -> list[Blame]:
+        """Who made and who last changed an artifact, each of a version, or a file on disk.
 
-        See `castore.store.sql.sql`. Raises InvalidInput, CastoreError.
+        See `castore.store.blame.blame`. Raises RefNotFound, InvalidInput, ObjectNotFound.
         """
-        return sql(self, statement)
+        return blame(self, what)
 
-    def catalogue(self, name: str = "versions") -> Iterator[dict[str, Any]]:
-        """The rows of a table of `castore.store.catalogue`; raises InvalidInput."""
-        return table(name).rows(self)
+    def stale(
+        self, rev: str = "", *, spec: str | os.PathLike[str] | None = None
+    ) -> Iterator[Freshness]:
+        """What of `rev`, or of all tips, was made under another spec or from other sources.
 
-    def write_parquet(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Write a table of the catalogue as a new Parquet file; raises WouldOverwrite."""
-        write_parquet(self, name, Path(path))
-
-    def statement(self, selector: str) -> str:
-        """A version as an in-toto statement with SLSA provenance, in JSON; not signed."""
-        return "".join(statement(self, self.resolve(selector).version))
-
-    def openlineage(self, selector: str) -> list[dict[str, Any]]:
-        """The making of a version as OpenLineage events."""
-        return events(self, self.resolve(selector).version)
-
-    def ro_crate(
-        self, selector: str, folder: str | os.PathLike[str] | None = None
-    ) -> dict[str, Any]:
-        """The metadata of a version as an RO-Crate 1.1; with `folder` that is made, files and all.
-
-        Raises WouldOverwrite.
+        See `castore.store.stale.stale`. Raises RefNotFound, InvalidInput, InvalidSpec.
         """
-        version = self.resolve(selector).version
-        return write_crate(self, version, Path(folder)) if folder else crate(self, version)
+        return stale(self, rev, spec=Path(spec) if spec is not None else None)
+
+    def gate(
+        self,
+        what: Begin,
+        *,
+        require: Sequence[str] = (),
+        policy: bytes | None = None,
+        expect: str = "",
+        spec: str | os.PathLike[str] | None = None,
+    ) -> Judgement:
+        """Whether a version, or the one with these bytes on disk, may go out; every reason if not.
+
+        See `castore.store.gate.gate`. Raises RefNotFound, InvalidInput, RefMoved, InvalidSpec.
+        """
+        file = Path(spec) if spec is not None else None
+        return gate(self, what, require=require, policy=policy, expect=expect, spec=file)
 
     def stats(self) -> StoreStats:
         """Logical, unique and stored bytes, and what saved how many."""
@@ -254,10 +245,6 @@ class Store(ReviewingStore):
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return fsck(self, full=full)
-
-    def reindex(self, *, progress: Callable[[int], None] | None = None) -> ReindexReport:
-        """Make every derived table again, in one transaction; raises CorruptObject, StoreFull."""
-        return reindex(self, progress=progress)
 
     def operations(self, limit: int | None = None) -> Iterator[Operation]:
         """The operation log, newest first: every ref that moved, when, by whom and why."""

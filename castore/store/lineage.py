@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
 
 from castore.database.reading import Index, Reading
 from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
+from castore.model.artifact_set import TreeContent
 from castore.model.ids import Id, Kind, parse_id
 from castore.model.manifest import Source
-from castore.model.values import frozen
+from castore.model.names import quoted
 from castore.store.find import Wanted, find
+from castore.store.recognition import as_path, content_at, recognise_set
 from castore.store.selectors import resolve
 from castore.store.store import Store
 from castore.store.version import Version
+from castore.store.walk import Edge, Node, Walk
 
 LIMIT: Final = 1_000
 """Nodes that a walk tells of, unless told otherwise."""
@@ -29,63 +33,24 @@ _READS: Final = 64
 _BATCH: Final = 256
 
 
-@frozen
-class Node:
-    """A version, one artifact of it, or something that is no version: a URI, a content.
-
-    `id` is its name in edges: the id of the version, with `:artifact` behind it for an artifact,
-    the URI, or the digest; ids and digests in hex. `version` is None for what is no version, and
-    for one that is not stored here. `distance` counts the edges from where the walk began.
-    """
-
-    id: str
-    version: Version | None = None
-    artifact: str = ""
-    uri: str = ""
-    digest: Id = b""
-    size: int = -1
-    distance: int = 0
+Begin: TypeAlias = str | os.PathLike[str]
+"""Where a walk may begin: a selector, a URI, a digest, a file or folder on disk."""
 
 
-@frozen
-class Edge:
-    """`user` needed `used`, by their ids.
-
-    `relation` is "source" as the manifest of the user records it in `source`, "carried" for an
-    artifact taken over from the version that made it, or "held" between a content and an artifact
-    that has it.
-    """
-
-    user: str
-    used: str
-    relation: str
-    source: Source | None = None
-
-
-@frozen
-class Walk:
-    """What a walk met: its beginning first, then by distance; each edge once, as it was met.
-
-    `complete` is False when `depth` or `limit` left something out.
-    """
-
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
-    complete: bool
-
-
-def lineage(store: Store, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+def lineage(store: Store, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
     """What `what` was made from: its sources and the makers of what it carries, and theirs.
 
     `what` is a selector, a URI, or the digest of a content in full, which begins at the artifacts
-    that have it. A source of a whole set is one of every artifact that the set made itself. The
-    walk is breadth first, over at most `depth` edges and `limit` nodes. Raises RefNotFound,
-    InvalidInput.
+    that have it. A path, or text that begins with `.` or `/`, is a file or folder on disk, known by
+    its bytes: as a content, a file also as the external source it was, a folder also as the newest
+    version with exactly its files. A source of a whole set is one of every artifact that the set
+    made itself. The walk is breadth first, over at most `depth` edges and `limit` nodes. Raises
+    RefNotFound, InvalidInput.
     """
     return Walking(store, depth, limit).walk(_begin(store, what), _used)
 
 
-def impact(store: Store, what: str, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
+def impact(store: Store, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
     """What was made from `what`: versions that name it as a source or carry it, and their users.
 
     As `lineage`, the other way: newest users first. Whoever used a whole set used each artifact of
@@ -209,15 +174,19 @@ def _rows(
     return rows
 
 
-def _begin(store: Store, what: str) -> Node:
-    """The node that a selector, a URI or a digest means; raises RefNotFound, InvalidInput."""
+def _begin(store: Store, what: Begin) -> Node:
+    """The node that a selector, a URI, a digest or a place means; raises RefNotFound."""
+    path = as_path(what)
+    if path is not None:
+        return _on_disk(store, path)
+    what = str(what)
     if "://" in what or what.startswith("file:"):
         return Node(what, uri=what)
     if len(what) == 64 and not what.strip("0123456789abcdef"):
         id = parse_id(what)
         row = store.database.read(lambda tables: tables.object_row(id))
         if row is None or row.kind is not Kind.MANIFEST:
-            if row is None and not store.database.read(partial(_is_known, id)):
+            if row is None and not store.database.read(partial(_is_named, id)):
                 raise RefNotFound(f"no version, content or source is {what}", fix="cas log")
             return Node(what, digest=id)
     resolved = resolve(store, what)
@@ -227,10 +196,30 @@ def _begin(store: Store, what: str) -> Node:
     return Node(f"{version.id.hex()}:{artifact.name}", version, artifact.name)
 
 
-def _is_known(id: Id, tables: Reading) -> bool:
-    """Whether a content that is not stored is named by a source or lies outside for an artifact."""
-    rows = (*islice(tables.lookup(Index.SOURCE, id), 1), *islice(tables.containers(id), 1))
-    return bool(rows)
+def _on_disk(store: Store, path: Path) -> Node:
+    """The node of a file or folder: its content, the source it was by its name, or a version."""
+    content = content_at(path)
+    digest = content.id if isinstance(content, TreeContent) else content.digest
+    if store.database.read(partial(_is_named, digest)):
+        return Node(digest.hex(), digest=digest, size=content.size)
+    if isinstance(content, TreeContent):
+        newest = recognise_set(store, path).versions[0]
+        return Node(newest.id.hex(), newest)
+    uri = Path(os.path.abspath(path)).as_uri()
+    if store.database.read(partial(_is_named, uri)):
+        return Node(uri, uri=uri)
+    raise RefNotFound(
+        f"no version holds the bytes of {str(path)!r}, and none was made from it",
+        fix=f"cas find {quoted(path.name)}",
+        digest=digest.hex(),
+    )
+
+
+def _is_named(value: Id | str, tables: Reading) -> bool:
+    """Whether a source names this digest or URI, or a set or folder holds this content."""
+    if next(tables.lookup(Index.SOURCE, value), None):
+        return True
+    return isinstance(value, bytes) and next(tables.containers(value), None) is not None
 
 
 def _used(walking: Walking, node: Node) -> Iterator[_Step]:

@@ -117,14 +117,18 @@ def maker(store: Store, version: Version, artifact: str) -> Version:
 def made_by_record(store: Store, version: Version, artifact: str) -> dict[str, Any]:
     """Which version, spec version, agent and run made an artifact."""
     made = maker(store, version, artifact)
-    manifest = made.manifest
+    return {**maker_record(made), "carried": made.id != version.id}
+
+
+def maker_record(version: Version) -> dict[str, Any]:
+    """A version as the maker of something: its spec version, agent and run."""
+    manifest = version.manifest
     return {
-        "version": made.id.hex(),
-        "label": made.label,
+        "version": version.id.hex(),
+        "label": version.label,
         "spec": _spec(manifest),
         "agent": _agent(manifest),
         "run": manifest.run or None,
-        "carried": made.id != version.id,
     }
 
 

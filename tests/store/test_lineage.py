@@ -20,9 +20,6 @@ from castore.store.lineage import (
     CARRIED,
     HELD,
     SOURCE,
-    Edge,
-    Node,
-    Walk,
     Walking,
     _Step,
     _used,
@@ -31,6 +28,7 @@ from castore.store.lineage import (
     lineage,
 )  # fmt: skip
 from castore.store.publish import metadata_block
+from castore.store.walk import Edge, Node, Walk, walk_record
 from tests.store.conftest import ticking
 
 ARTIFACTS = ("a", "b")
@@ -313,6 +311,56 @@ def test_a_file_outside_by_its_digest(store: castore.Store, tmp_path: Path) -> N
     assert store.lineage(digest).nodes[0].digest.hex() == digest
     used = store.lineage("report").nodes[1]
     assert (used.uri, used.digest.hex(), used.size) == (f"file://{tmp_path}/in.csv", digest, 4)
+
+
+def test_a_file_on_disk_is_known_by_its_bytes(store: castore.Store, tmp_path: Path) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("1,2\n")
+    commit(store, "raw", (given.as_uri(),), text="fixed")
+    commit(store, "report", ("raw:a",))
+    assert names(store, store.impact(given))[1:] == ["raw@v1", "report@v1"]
+    (tmp_path / "copy").write_text("a fixed")
+    assert names(store, store.lineage(str(tmp_path / "copy")))[1:] == ["raw@v1:a", given.as_uri()]
+    given.write_text("mended\n")
+    assert names(store, store.impact(given)) == [given.as_uri(), "raw@v1", "report@v1"]
+    (tmp_path / "new").write_text("nobody knows")
+    for verb in (store.lineage, store.impact):
+        with pytest.raises(errors.RefNotFound, match="holds the bytes"):
+            verb(tmp_path / "new")
+        with pytest.raises(errors.NotFound, match="does not exist"):
+            verb("./not/there")
+
+
+def test_a_folder_on_disk_is_an_artifact_or_a_version(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    (out / "data" / ".casignore").write_text("scratch\n")
+    (out / "data" / "scratch").write_text("never stored")
+    store.commit(str(out))
+    store.commit(str(out))
+    assert names(store, store.lineage(out / "data"))[1:] == ["out@v2:data", "out@v1:data"]
+    store.checkout("out", tmp_path / "release")
+    assert names(store, store.lineage(tmp_path / "release")) == ["out@v2"]
+    (tmp_path / "release" / "report.md").write_text("other")
+    with pytest.raises(errors.RefNotFound, match=r"report\.md differs"):
+        store.lineage(tmp_path / "release")
+
+
+def test_a_walk_as_data(store: castore.Store) -> None:
+    commit(store, "raw", (URIS[0],))
+    gone = commit(store, "gone")
+    commit(store, "report", ("b=raw:a", "gone"))
+    store.database.write(lambda tables: tables.drop_object_row(gone.id))
+    record = walk_record(store.lineage("report"))
+    assert record["begin"] == record["nodes"][0]["id"] == store.resolve("report").version.id.hex()
+    assert [(node["kind"], node["label"], node["stored"]) for node in record["nodes"]] == [
+        ("version", "report@v1", True),
+        ("version", "gone@v1", False),
+        ("artifact", "raw@v1", True),
+        ("uri", None, False),
+    ]
+    assert [edge["relation"] for edge in record["edges"]] == ["source"] * 3
+    assert record["edges"][1]["source"]["artifact"] == "b"
 
 
 def test_versions_that_are_not_here_are_told_by_their_id(store: castore.Store) -> None:

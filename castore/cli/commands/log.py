@@ -8,14 +8,13 @@ import click
 
 from castore.cli.access import full_rev, opened
 from castore.cli.completing import revisions
-from castore.cli.describe import Names, headline, oneline, paragraph
+from castore.cli.describe import headline, oneline, paragraph, ref_names
 from castore.cli.graph import GraphRow, draw
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.model.ids import Id
-from castore.model.refs import HEADS, TAGS
 from castore.store.history import Filter, log
 from castore.store.records import version_record
 from castore.store.standing import status_of
@@ -71,7 +70,7 @@ def _show(
     output: Output, store: Store, versions: Iterable[Version], *, brief: bool, graph: bool
 ) -> int:
     count = 0
-    names = _names(store)
+    names = store.database.read(ref_names)
     for version, row in _drawn(versions, graph):
         others = [name for name in names.get(version.id, ()) if name != version.branch]
         others += _states(store, version)
@@ -123,15 +122,3 @@ def _states(store: Store, version: Version) -> list[str]:
     status = status_of(store, version)
     states = [status.review, status.lifecycle, *(f"on {name}" for name in status.deployments)]
     return [state for state in states if state not in ("none", "draft")]
-
-
-def _names(store: Store) -> Names:
-    """The branches and tags that name each version."""
-    heads = store.database.read(lambda tables: tables.refs(HEADS))
-    tags = store.database.read(lambda tables: tables.refs(TAGS))
-    found: dict[Id, list[str]] = {}
-    for name, id in heads:
-        found.setdefault(id, []).append(name.removeprefix(HEADS))
-    for name, id in tags:
-        found.setdefault(id, []).append("tag " + name.removeprefix(TAGS))
-    return found

@@ -1,0 +1,30 @@
+"""`cas impact`: everything that was made from something."""
+
+from __future__ import annotations
+
+import click
+
+from castore.cli.completing import revisions
+from castore.cli.invocation import Invocation
+from castore.cli.tracing import Wanted, bounds, trace
+from castore.cli.verbs import verb
+
+
+@verb(
+    "impact",
+    examples=[
+        ("cas impact sales-data@v3", "what would be wrong if this was"),
+        ("cas impact https://example.org/in.csv", "the same of an input from elsewhere"),
+        ("cas impact ./in.csv --json", "of the file with these bytes"),
+    ],
+)
+@click.argument("what", metavar="REV[:ARTIFACT]|URI|./FILE|DIGEST", shell_complete=revisions)
+@bounds
+@click.pass_obj
+def command(call: Invocation, what: str, depth: int | None, limit: int, dot: bool) -> None:
+    """Show everything that was made from something, directly or not, newest first.
+
+    A version, one artifact of it, the URI of an input from elsewhere as it was recorded, or a file
+    or folder on disk (begins with . or /), which is known by its bytes.
+    """
+    trace(call, Wanted(what, depth, limit, dot), back=False)

@@ -1,0 +1,109 @@
+"""Walks over lineage as values: the nodes met, the edges between them, and both as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from castore.model.ids import Id
+from castore.model.manifest import Source
+from castore.model.values import frozen
+from castore.store.moments import format_moment
+from castore.store.records import maker_record, source_record
+from castore.store.version import Version
+
+
+@frozen
+class Node:
+    """A version, one artifact of it, or something that is no version: a URI, a content.
+
+    `id` is its name in edges: the id of the version, with `:artifact` behind it for an artifact,
+    the URI, or the digest; ids and digests in hex. `version` is None for what is no version, and
+    for one that is not stored here. `distance` counts the edges from where the walk began.
+    """
+
+    id: str
+    version: Version | None = None
+    artifact: str = ""
+    uri: str = ""
+    digest: Id = b""
+    size: int = -1
+    distance: int = 0
+
+
+@frozen
+class Edge:
+    """`user` needed `used`, by their ids.
+
+    `relation` is "source" as the manifest of the user records it in `source`, "carried" for an
+    artifact taken over from the version that made it, or "held" between a content and an artifact
+    that has it.
+    """
+
+    user: str
+    used: str
+    relation: str
+    source: Source | None = None
+
+
+@frozen
+class Walk:
+    """What a walk met: its beginning first, then by distance; each edge once, as it was met.
+
+    `complete` is False when `depth` or `limit` left something out.
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    complete: bool
+
+
+def walk_record(walk: Walk) -> dict[str, Any]:
+    """A walk as `--json` prints it: the node it began at, all nodes, all edges."""
+    labels = {
+        edge.used: edge.source.label for edge in walk.edges if edge.source and edge.source.label
+    }
+    return {
+        "begin": walk.nodes[0].id,
+        "complete": walk.complete,
+        "nodes": [_node_record(node, labels.get(node.id, "")) for node in walk.nodes],
+        "edges": [
+            {
+                "user": edge.user,
+                "used": edge.used,
+                "relation": edge.relation,
+                "source": source_record(edge.source) if edge.source else None,
+            }
+            for edge in walk.edges
+        ],
+    }
+
+
+def _node_record(node: Node, label: str) -> dict[str, Any]:
+    """`label` is what a user's manifest calls a version that is not stored here."""
+    version = node.version
+    made = maker_record(version) if version else {}
+    return {
+        "id": node.id,
+        "kind": node_kind(node),
+        "version": version.id.hex() if version else None,
+        "label": version.label if version else label.partition(":")[0] or None,
+        "artifact": node.artifact or None,
+        "uri": node.uri or None,
+        "digest": node.digest.hex() or None,
+        "size": node.size if node.size >= 0 else None,
+        "distance": node.distance,
+        "stored": version is not None,
+        "at": format_moment(version.manifest.at) if version else None,
+        "spec": made.get("spec"),
+        "agent": made.get("agent"),
+        "run": made.get("run"),
+    }
+
+
+def node_kind(node: Node) -> str:
+    """version, artifact, uri or content; the first two also where that version is not stored."""
+    if node.uri:
+        return "uri"
+    if node.version is None and node.digest:
+        return "content"
+    return "artifact" if node.artifact else "version"
