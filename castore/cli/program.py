@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry("start", "castore.cli.commands.init", "make a store here"),
     "spec": Entry("start", "castore.cli.commands.spec", "check or draft a spec"),
     "commit": Entry("commit", "castore.cli.commands.commit", "store the next version"),
+    "run": Entry("commit", "castore.cli.commands.run", "store what a command makes"),
     "status": Entry("commit", "castore.cli.commands.status", "folder against store"),
     "partial": Entry("commit", "castore.cli.commands.partial", "incomplete sets"),
     "log": Entry("inspect", "castore.cli.commands.log", "versions, newest first"),

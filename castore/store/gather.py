@@ -83,7 +83,7 @@ def gather_declared(
     already and made anew only when named.
     """
     base = _base(spec, given, cwd)
-    _check_declared(spec.spec, only, "--only")
+    check_declared(spec.spec, only, "--only")
     inputs = [_named(name, path, cwd, spec.spec.get(name)) for name, path in given.named.items()]
     for declared in spec.spec.artifacts:
         name = declared.name
@@ -170,7 +170,8 @@ def _base(spec: SpecFile, given: Given, cwd: Path) -> Path:
     return path
 
 
-def _check_declared(spec: Spec, names: Collection[str], what: str) -> None:
+def check_declared(spec: Spec, names: Collection[str], what: str) -> None:
+    """Refuse names that the spec does not declare; raises InvalidInput with near matches."""
     known = [declared.name for declared in spec.artifacts]
     for name in names:
         if name not in known:

@@ -26,6 +26,8 @@ from castore.store.standing import standing_ids, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
+_META_SHOWN = 200
+
 
 @verb(
     "show",
@@ -202,4 +204,6 @@ def _sources(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plain(value: str | int | bool | bytes) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """A value of meta on one line; a long one is cut, `--json` has it whole."""
+    text = value.hex() if isinstance(value, bytes) else str(value).rstrip()
+    return text if len(text) <= _META_SHOWN else text[: _META_SHOWN - 1] + "…"
