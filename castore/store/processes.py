@@ -82,9 +82,9 @@ class Child:
                 self._status = status if found else None
             return self._status
 
-    def end(self) -> None:
-        """Wait a little for its end, then make it end."""
-        for number in (0, signal.SIGTERM, signal.SIGKILL):
+    def end(self, *, told: bool) -> None:
+        """Make it end, at last by force; `told` gives it time to end by itself first."""
+        for number in (0, signal.SIGTERM, signal.SIGKILL)[not told :]:
             if number:
                 self.send(number)
             until = time.monotonic() + _PATIENCE
@@ -113,8 +113,9 @@ def run_child(
             if started is not None:
                 started(child)
             status = pipes.follow(child)
-        except BaseException:
-            child.end()
+        except BaseException as error:
+            # Ctrl-C has told the child as well.
+            child.end(told=isinstance(error, KeyboardInterrupt))
             raise
     finally:
         pipes.close()

@@ -112,7 +112,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._keep = self._keep or kind is not None
+        self._keep = self._keep or (kind is not None and bool(os.listdir(self.out)))
         self.close()
 
     def execute(self, streams: Streams, *, started: Callable[[Child], None] | None = None) -> Ended:
