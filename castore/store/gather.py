@@ -12,7 +12,7 @@ from typing import Final
 from castore.content.folders import list_folder
 from castore.errors import InvalidInput, InvalidName
 from castore.model.limits import SET_ARTIFACTS
-from castore.model.names import check_artifact_name, check_branch, near_names
+from castore.model.names import check_artifact_name, check_branch, near_names, quoted
 from castore.spec.declaration import Declared, Spec
 from castore.store.specs import SpecFile
 
@@ -165,7 +165,7 @@ def _base(spec: SpecFile, given: Given, cwd: Path) -> Path:
     if not path.is_dir():
         raise InvalidInput(
             f"{given.plain[0]!r} is a file; with a spec say which artifact it is",
-            fix=f"NAME={given.plain[0]}",
+            fix=f"NAME={quoted(given.plain[0])}",
         )
     return path
 
