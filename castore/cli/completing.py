@@ -8,12 +8,11 @@ import click
 
 from castore.cli.access import full_rev, opened
 from castore.cli.invocation import Invocation
-from castore.content.trees import iter_tree
+from castore.content.trees import iter_tree, look_up
 from castore.errors import CastoreError
 from castore.model.artifact_set import TreeContent
 from castore.model.pages import TREE
 from castore.model.refs import HEADS, TAGS
-from castore.store.listing import named_entry
 from castore.store.selectors import resolve
 from castore.store.store import Store
 
@@ -53,14 +52,16 @@ def _inside(store: Store, revision: str, inside: str) -> list[str]:
             for found in members.artifacts
         ]
     artifact = members.get(name)
-    if artifact is None:
+    if artifact is None or not isinstance(artifact.content, TreeContent):
         return []
-    above = path.rpartition("/")[0]
-    folder = named_entry(store, artifact, above)
-    if folder is None or folder.kind != TREE:
-        return []
+    root, above = artifact.content.id, path.rpartition("/")[0]
+    if above:
+        folder = look_up(store.reader.tree_page, root, above)
+        if folder is None or folder.kind != TREE:
+            return []
+        root = folder.id
     prefix = f"{revision}:{name}/" + (f"{above}/" if above else "")
     return [
         prefix + entry.name.decode() + "/" * (entry.kind == TREE)
-        for entry in iter_tree(store.reader.tree_page, folder.id)
+        for entry in iter_tree(store.reader.tree_page, root)
     ]

@@ -70,6 +70,15 @@ def test_options_after_the_command_are_its_own(process: Cas) -> None:
     assert process("run", code=2).err.splitlines()[0].startswith("error: missing argument")
 
 
+def test_without_a_store_nothing_is_run(cas: Cas, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ("run", "--name", "x", "touch", str(tmp_path / "ran"))
+    error = cas("--json", "--store", "elsewhere/.cas", *words, code=3).error
+    assert (error["error"], error["fix"]) == ("StoreNotFound", "cas init --store elsewhere/.cas")
+    assert "a run needs --spec or --name" in cas("-C", "empty", "run", "true", code=2).err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_command_that_fails(cas: Cas) -> None:
     done = cas("run", "--run", "r1", "sh", "-c", HALF + "echo why >&2; exit 3", code=3)
     (out,) = left()
