@@ -159,7 +159,7 @@ def test_what_is_completed(process: Cas, out: Path) -> None:
         result = process(env={**env, "_CAS_COMPLETE": "bash_complete"}, code=None)
         return [row.partition(",")[2] for row in result.out.splitlines()]
 
-    assert offered("cas com") == ["commit", "completion"]
+    assert offered("cas com") == ["commit", "comment", "completion"]
     assert offered("cas show o") == ["out"]
     assert offered("cas log --onel") == ["--oneline"]
     assert offered("cas partial d") == ["discard"]
