@@ -45,7 +45,7 @@ bench: install ## measure speed and size against the limits of this machine; hal
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m benchmarks --quiet --json $(FIGURES) $(BENCH)
 	$(BIN)/python -m benchmarks.plots $(FIGURES) docs/benchmarks
 
-bench-peers: install ## compare with restic, borg, git, casync and DVC; an hour, 15 GB; PEERS="--corpora reports"
+bench-peers: install ## compare with restic, borg, git, casync and DVC; hours, 15 GB; PEERS="--corpora reports"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.peers --install --cache $(PEER_CACHE)
 	$(BIN)/python -m benchmarks.peers --cache $(PEER_CACHE) --json $(PEER_FIGURES) $(PEERS)

@@ -11,7 +11,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,8 +75,8 @@ def source_releases(stock: Stock, folder: Path) -> Iterator[None]:
     for version in versions:
         archive = _download(stock, package, version, _SDISTS)
         _empty(folder)
-        with tarfile.open(archive) as file:
-            file.extractall(folder, filter="data")
+        # By tar: the module of Python takes ten times as long for 7,000 files.
+        subprocess.run(["tar", "-xzf", str(archive), "-C", str(folder)], check=True)
         yield
 
 

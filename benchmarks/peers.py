@@ -37,7 +37,7 @@ def main() -> int:
     if options.install:
         return _install(toolbox, options.tools)
     stock = Stock(cache, options.quick, toolbox.python)
-    place = Place(cache / "peers" / "scratch", settled=not options.quick)
+    place = Place(cache / "peers" / "scratch", settled=not (options.quick or options.unsettled))
     chosen, wrong = _available(toolbox, options.tools, place)
     rows: list[Row] = []
     for name in options.corpora:
@@ -158,6 +158,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small corpora, to try this program")
     parser.add_argument("--json", type=Path, help="keep the rows there, one a line")
     parser.add_argument("--cache", type=Path, default=Path(".benchmarks"), help="kept between runs")
+    parser.add_argument(
+        "--unsettled", action="store_true", help="no sync(2) before and after each thing measured"
+    )
     parser.add_argument("--install", action="store_true", help="install the peers, then end")
     return parser.parse_args()
 
