@@ -116,7 +116,8 @@ def _table(rows: list[Row]) -> Iterator[str]:
     yield f"{rows[0].detail['corpus']}: {rows[0].detail['title']}"
     yield _line("", [_SHORTER.get(name, name) for name in COLUMNS])
     yield _line("", [UNITS[name] for name in COLUMNS])
-    for tool in dict.fromkeys(row.detail["tool"] for row in rows):
+    in_order = sorted(rows, key=lambda row: bool(row.detail["peer"]))
+    for tool in dict.fromkeys(row.detail["tool"] for row in in_order):
         cells = (known.get((tool, measure)) for measure in COLUMNS)
         yield _line(tool, ["" if row is None else _short(row.value) for row in cells])
     ours = {row.detail["measure"]: row for row in rows if not row.detail["peer"]}
