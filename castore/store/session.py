@@ -33,6 +33,7 @@ from castore.store.conformance import Conformance, guess_artifact
 from castore.store.context import default_run
 from castore.store.intent import Intent, kept_notices, resume_command
 from castore.store.pinning import Pin
+from castore.store.predecessor import Predecessor
 from castore.store.publish import (
     Publication,
     Vanished,
@@ -92,9 +93,9 @@ class Session:
         self._left = False
         self._assembly: Assembly | None = None
         header = encode_header(intent, store.now(), os.getpid())
-        self._supply = Supply(
-            store, intent.branch, self._id, header, progress=progress, links=links
-        )
+        spec = intent.spec.spec.id if intent.spec else ""
+        before = Predecessor(store, intent.branch, spec)
+        self._supply = Supply(store, before, self._id, header, progress=progress, links=links)
         self._sink, self._ingestor = self._supply.sink, self._supply.ingestor
 
     def __enter__(self) -> Self:
