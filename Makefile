@@ -7,12 +7,15 @@ INSTALLED := $(VENV)/.castore-installed
 TESTS ?=
 BENCH ?=
 FIGURES ?= docs/benchmarks/figures.jsonl
+PEERS ?=
+PEER_FIGURES ?= docs/benchmarks/peers.jsonl
+PEER_CACHE ?= .benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test bench demo clean
+.PHONY: help venv install lint format test bench bench-peers demo clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
 venv: $(BIN)/python ## make the virtual environment
 
@@ -41,6 +44,12 @@ bench: install ## measure speed and size against the limits of this machine; hal
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m benchmarks --quiet --json $(FIGURES) $(BENCH)
 	$(BIN)/python -m benchmarks.plots $(FIGURES) docs/benchmarks
+
+bench-peers: install ## compare with restic, borg, git, casync and DVC; hours, 15 GB; PEERS="--corpora reports"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.peers --install --cache $(PEER_CACHE)
+	$(BIN)/python -m benchmarks.peers --cache $(PEER_CACHE) --json $(PEER_FIGURES) $(PEERS)
+	$(BIN)/python -m benchmarks.plots $(PEER_FIGURES) docs/benchmarks
 
 demo: install ## run the tour of the command line in a temporary folder
 	PATH="$(abspath $(BIN)):$$PATH" bash docs/examples/demo.sh

@@ -23,6 +23,13 @@ _LABELS: Final = {
     "bytes": "bytes of the file",
     "files": "files in the folder",
 }
+_MEASURES: Final = {
+    "stored": "Bytes kept after all versions",
+    "first": "First ingest",
+    "later": "All later versions",
+    "restore": "The last version restored",
+    "one file": "A commit of one edited file",
+}
 _COLOURS: Final = ("#1b6ca8", "#c1542d", "#4c8c4a")
 
 
@@ -34,6 +41,8 @@ def main() -> int:
     for of, title in _SIZES.items():
         against_size(rows, of, title, folder / f"{of}.png")
     against_limits(rows, folder / "against-limits.png")
+    for measure, title in _MEASURES.items():
+        beside_peers(rows, measure, title, folder / f"peers-{measure.replace(' ', '-')}.png")
     return 0
 
 
@@ -83,13 +92,46 @@ def against_limits(rows: list[Row], target: Path) -> None:
     figure.savefig(target)
 
 
-def _figure() -> Any:
+def beside_peers(rows: list[Row], measure: str, title: str, target: Path) -> None:
+    """One measure of each tool, a field for each corpus; what does not fsync is hatched."""
+    corpora: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.detail.get("measure") == measure and "tool" in row.detail:
+            corpora.setdefault(row.detail["corpus"], []).append(row)
+    if not corpora:
+        return
+    figure, axes = _figure(2, (len(corpora) + 1) // 2)
+    fields = list(axes.flat)
+    for field, (corpus, chosen) in zip(fields, corpora.items(), strict=False):
+        chosen.sort(key=lambda row: row.value)
+        bars = field.barh(
+            [row.detail["tool"] for row in chosen],
+            [row.value for row in chosen],
+            color=[_COLOURS[0] if row.detail["peer"] else _COLOURS[1] for row in chosen],
+        )
+        for bar, row in zip(bars, chosen, strict=True):
+            bar.set_alpha(1.0 if row.detail["durable"] else 0.5)
+            bar.set_hatch("" if row.detail["durable"] else "//")
+        field.bar_label(bars, fmt="{:.3g}", padding=2, fontsize=7)
+        field.margins(x=0.15)
+        field.tick_params(labelsize=7)
+        field.invert_yaxis()
+        field.set_title(f"{corpus}: {chosen[0].detail['title']}", fontsize=8)
+        field.set_xlabel(chosen[0].unit, fontsize=8)
+    for field in fields[len(corpora) :]:
+        field.remove()
+    figure.suptitle(f"{title} (red: castore; hatched: not fsynced)")
+    figure.savefig(target)
+
+
+def _figure(across: int = 1, down: int = 1) -> Any:
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot
 
-    return pyplot.subplots(figsize=(8, 4.5), dpi=100, layout="constrained")
+    size = (8 if across == 1 else 11, 4.5 if down == 1 else 2.8 * down)
+    return pyplot.subplots(down, across, figsize=size, dpi=100, layout="constrained")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Every exception castore raises, as one tree; each carries its exit code and a helpful command.
 
 CastoreError            1
-├─ InvalidInput         2    InvalidName InvalidSpec TypeMismatch
-├─ NotFound             3    StoreNotFound ObjectNotFound RefNotFound Ambiguous
+├─ InvalidInput         2    InvalidName InvalidSpec TypeMismatch CommandNotExecutable
+├─ NotFound             3    StoreNotFound ObjectNotFound RefNotFound Ambiguous CommandNotFound
 ├─ Conflict             4    RefMoved TagExists WouldOverwrite RemoteMoved
 ├─ IncompleteSet        5    .missing .failed .faults
 ├─ NotApproved          6    the gate said no
@@ -10,6 +10,8 @@ CastoreError            1
 ├─ UnsupportedFormat    8
 ├─ RemoteError          9    RemoteUnavailable PermissionDenied OutcomeUnknown
 └─ Unavailable          75   Locked StoreFull ForkedProcess: try again
+
+CommandNotExecutable has the code 126 and CommandNotFound 127, as shells have it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import Any
 __all__ = [
     "Ambiguous",
     "CastoreError",
+    "CommandNotExecutable",
+    "CommandNotFound",
     "Conflict",
     "CorruptObject",
     "ForkedProcess",
@@ -109,6 +113,12 @@ class TypeMismatch(InvalidInput):
     """An object or artifact is of another kind than the operation needs."""
 
 
+class CommandNotExecutable(InvalidInput):
+    """The command to run is there and cannot be run; the code is the one of shells."""
+
+    code = 126
+
+
 class NotFound(CastoreError):
     """Something named by the caller does not exist."""
 
@@ -133,6 +143,12 @@ class Ambiguous(NotFound):
     def __init__(self, message: str, *, candidates: Sequence[str] = (), fix: str = "") -> None:
         super().__init__(message, fix=fix, candidates=list(candidates))
         self.candidates: list[str] = self.attributes["candidates"]
+
+
+class CommandNotFound(NotFound):
+    """There is no command of this name to run; the code is the one of shells."""
+
+    code = 127
 
 
 class Conflict(CastoreError):

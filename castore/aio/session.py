@@ -11,9 +11,10 @@ from typing import ParamSpec, Self, TypeVar
 
 from castore.aio.bridge import given
 from castore.model.artifact_set import Artifact
+from castore.store.pinning import Pin
 from castore.store.report import CommitReport
-from castore.store.selectors import Resolved
 from castore.store.session import AnyTip, Session
+from castore.store.sources import Used
 from castore.store.staging import Given
 from castore.store.version import Version
 
@@ -84,9 +85,9 @@ class AsyncSession:
         """Stage text (as UTF-8) or bytes as an artifact."""
         return await self._call(self.session.write, name, data, **declared)
 
-    async def use(self, selector: str, *, artifact: str = "") -> Resolved:
-        """Record a version or an artifact of one as a source that was read; resolve it."""
-        return await self._call(self.session.use, selector, artifact=artifact)
+    async def use(self, reference: str, *, artifact: str = "", pin: Pin | None = None) -> Used:
+        """Record a source that is read through castore; what comes back reads it, blocking."""
+        return await self._call(self.session.use, reference, artifact=artifact, pin=pin)
 
     async def commit(
         self,

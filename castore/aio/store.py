@@ -13,6 +13,7 @@ from castore.aio.review import AsyncReviewing
 from castore.aio.session import AsyncSession
 from castore.database.operations import Operation
 from castore.model.fields import MetaValue
+from castore.model.manifest import Source
 from castore.store.backup import BackupReport
 from castore.store.blame import Blame
 from castore.store.checkout import Checkout
@@ -28,6 +29,7 @@ from castore.store.partials import Partial
 from castore.store.pins import Pin
 from castore.store.reindex import ReindexReport
 from castore.store.report import CommitReport
+from castore.store.runs import RunReport
 from castore.store.selectors import Resolved
 from castore.store.sql import Answer
 from castore.store.staging import Given, Staged
@@ -66,7 +68,7 @@ class AsyncStore(AsyncReviewing):
         agent: str = "",
         author: str = "",
         run: str = "",
-        sources: Sequence[str] = (),
+        sources: Sequence[str | Source] = (),
         only: Sequence[str] = (),
         meta: Mapping[str, MetaValue] | None = None,
         context: Context | None = None,
@@ -95,6 +97,10 @@ class AsyncStore(AsyncReviewing):
     async def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`."""
         return await asyncio.to_thread(partial(self.store.commit, *paths, **options))
+
+    async def execute(self, *command: str, env: Mapping[str, str], **options: Any) -> RunReport:
+        """Run a command here and commit what it puts into `$CAS_OUT`, as `Store.execute`."""
+        return await asyncio.to_thread(partial(self.store.execute, *command, env=env, **options))
 
     async def resolve(self, selector: str) -> Resolved:
         """The version, and artifact if it names one, that a selector means."""

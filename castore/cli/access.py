@@ -11,6 +11,7 @@ from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
 from castore.cli.invocation import Invocation
 from castore.errors import InvalidInput, NotFound, RefNotFound, StoreNotFound
+from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
 from castore.store.opening import FOLDER, is_store, open_store
 from castore.store.selectors import Resolved, branch_names, resolve
@@ -52,7 +53,9 @@ def store_place(call: Invocation, spec: str = "") -> Path:
     if named is None:
         return Path()
     if not (is_store(named) or is_store(named / FOLDER)):
-        raise StoreNotFound(f"no store at {str(named)!r}", fix=f"cas init --store {named}")
+        raise StoreNotFound(
+            f"no store at {str(named)!r}", fix=f"cas init --store {quoted(str(named))}"
+        )
     return named
 
 

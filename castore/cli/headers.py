@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from castore.errors import InvalidInput
 from castore.model.limits import SPEC_BYTES
+from castore.model.names import quoted
 
 SUFFIXES: Final = (".spec.yaml", ".spec.yml")
 _KEY: Final = r"^(?:{key}|\"{key}\"|'{key}')[ \t]*:(?:[ \t]+(?P<value>.*?))?[ \t]*$"
@@ -83,5 +84,5 @@ def _value(path: Path, text: str, key: str) -> str:
 def _unclear(path: Path, key: str) -> InvalidInput:
     return InvalidInput(
         f"{path.name}: the value of `{key}:` cannot be read at a glance; write it on one line",
-        fix=f"cas spec check {path}",
+        fix=f"cas spec check {quoted(str(path))}",
     )

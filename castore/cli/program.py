@@ -31,20 +31,21 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry("start", "castore.cli.commands.init", "make a store here"),
     "spec": Entry("start", "castore.cli.commands.spec", "check or draft a spec"),
     "commit": Entry("commit", "castore.cli.commands.commit", "store the next version"),
+    "run": Entry("commit", "castore.cli.commands.run", "store what it makes"),
     "status": Entry("commit", "castore.cli.commands.status", "folder against store"),
     "partial": Entry("commit", "castore.cli.commands.partial", "incomplete sets"),
-    "log": Entry("inspect", "castore.cli.commands.log", "versions, newest first"),
-    "show": Entry("inspect", "castore.cli.commands.show", "one version or artifact"),
-    "ls": Entry("inspect", "castore.cli.commands.ls", "artifacts, files of one"),
+    "log": Entry("inspect", "castore.cli.commands.log", "versions; one of them"),
+    "show": Entry("inspect", "castore.cli.commands.show", ""),
+    "ls": Entry("inspect", "castore.cli.commands.ls", "artifacts, files, bytes"),
     "tree": Entry("inspect", "castore.cli.commands.tree", ""),
-    "cat": Entry("inspect", "castore.cli.commands.cat", "the bytes of one file"),
+    "cat": Entry("inspect", "castore.cli.commands.cat", ""),
     "diff": Entry("inspect", "castore.cli.commands.diff", "compare two versions"),
     "find": Entry("inspect", "castore.cli.commands.find", "artifacts by name, type…"),
     "lineage": Entry("inspect", "castore.cli.commands.lineage", "made from, used by"),
     "impact": Entry("inspect", "castore.cli.commands.impact", ""),
-    "audit": Entry("inspect", "castore.cli.commands.audit", "who made, changed what"),
-    "blame": Entry("inspect", "castore.cli.commands.blame", ""),
-    "stale": Entry("inspect", "castore.cli.commands.stale", "made under older specs…"),
+    "audit": Entry("inspect", "castore.cli.commands.audit", "all of an agent, a spec…"),
+    "blame": Entry("inspect", "castore.cli.commands.blame", "who made it; what is old"),
+    "stale": Entry("inspect", "castore.cli.commands.stale", ""),
     "stats": Entry("operate", "castore.cli.commands.stats", "logical and stored bytes"),
     "request-review": Entry("review", "castore.cli.commands.request_review", "ask for a verdict"),
     "approve": Entry("review", "castore.cli.commands.approve", "a version may go out"),
@@ -56,11 +57,11 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "deploy": Entry("review", "castore.cli.commands.deploy", "say what is where"),
     "review": Entry("review", "castore.cli.commands.review", "what waits for a verdict"),
     "gate": Entry("review", "castore.cli.commands.gate", "may it go out? for CI"),
-    "branch": Entry("share", "castore.cli.commands.branch", "list, make, delete"),
+    "branch": Entry("share", "castore.cli.commands.branch", "names of versions"),
     "tag": Entry("share", "castore.cli.commands.tag", ""),
-    "pin": Entry("operate", "castore.cli.commands.pin", "keep a version, or not"),
+    "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
     "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
-    "why": Entry("operate", "castore.cli.commands.why", "what keeps something"),
+    "why": Entry("operate", "castore.cli.commands.why", ""),
     "gc": Entry("operate", "castore.cli.commands.gc", "free what nothing keeps"),
     "sql": Entry("share", "castore.cli.commands.sql", "ask for, write tables"),
     "export": Entry("share", "castore.cli.commands.export", ""),
@@ -73,7 +74,10 @@ COMMANDS: Final[Mapping[str, Entry]] = {
 }
 SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
-ALSO: Final = ("request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy")
+ALSO: Final = (
+    "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "partial",
+    "completion",
+)  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {
     "add": "commit", "save": "commit", "history": "log", "du": "stats", "verify": "fsck",
@@ -118,7 +122,8 @@ class Root(Choosing):
         for first, second in ((left, right), (options[:half], options[half:])):
             for line in _side_by_side(first, second, formatter.width):
                 formatter.write(line + "\n")
-        formatter.write(f"also: {', '.join(ALSO)}\n")
+        for line in _wrapped("also:", ALSO, min(formatter.width, _TWO_COLUMNS)):
+            formatter.write(line + "\n")
         formatter.write("Begin: cas init; cas commit -m first out/.  More: cas COMMAND --help\n")
 
 
@@ -144,6 +149,17 @@ def _balanced(blocks: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
         for at in range(len(blocks) + 1)
     ]  # fmt: skip
     return min(cuts, key=lambda cut: max(map(len, cut)))
+
+
+def _wrapped(title: str, words: Sequence[str], columns: int) -> list[str]:
+    """Words behind a title, with commas, in lines of at most so many columns."""
+    lines = [title]
+    for word in words:
+        if len(lines[-1]) + len(word) + 2 > columns:
+            lines.append(" " * len(title))
+        lines[-1] += f" {word},"
+    lines[-1] = lines[-1][:-1]
+    return lines
 
 
 def _side_by_side(left: Sequence[str], right: Sequence[str], columns: int) -> list[str]:

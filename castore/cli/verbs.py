@@ -12,7 +12,7 @@ from castore.cli.options import empty_value, global_options
 
 HELP_COLUMNS: Final = 80
 SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": HELP_COLUMNS}
-_MAY_BE_EMPTY: Final = ("message",)
+_MAY_BE_EMPTY: Final = ("message", "arguments")
 Examples = Sequence[tuple[str, str]]
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -145,7 +145,7 @@ def _unknown_option(ctx: click.Context, typed: str) -> click.UsageError:
 
 
 def _refuse_empty(ctx: click.Context, parameter: click.Parameter) -> None:
-    """Refuse an empty value that was typed; only a message may be empty."""
+    """Refuse an empty value that was typed; only a message, and words for others, may be empty."""
     name = parameter.name or ""
     if name in _MAY_BE_EMPTY or ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
         return

@@ -6,20 +6,34 @@ smaller than the plain frame, and only after it was decoded again and compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from castore.content.blocks import Block, Codec, Member, encode_block
+from castore.content.chains import UNFIT, Bases
 from castore.content.codecs import compress, decompress
-from castore.content.encoder import encode_metadata, unlike
+from castore.content.encoder import encode_chunks, encode_metadata, encode_solid, unlike
 from castore.content.sink import Batch, EncodedBlock
 from castore.model.ids import Id, Kind
-from castore.model.limits import BLOCK_BASES, DELTA_DEPTH, DICTIONARY_BYTES, ID_BYTES
+from castore.model.limits import (
+    BLOCK_BASES,
+    BLOCK_MEMBERS,
+    DELTA_DEPTH,
+    DICTIONARY_BYTES,
+    ID_BYTES,
+    KIB,
+    SMALL_OBJECT_BYTES,
+    SOLID_BLOCK_BYTES,
+)
+from castore.model.pages import Part
 
 # A delta that is not below this share of the plain frame is not worth another block to read.
 _DELTA_KEEPS: Final = 0.6
 # What a block of its own takes beside its frame: header, member, rows.
 _BLOCK_COSTS: Final = 128
+# So much of what is encoded shows what the rest would come to.
+_GLANCE_BYTES: Final = 64 * KIB
 
 
 class Base(NamedTuple):
@@ -47,8 +61,7 @@ def encode_delta(
         return None
     raw = b"".join([payload for _, _, payload in objects])
     frame = compress(raw, dictionary)
-    plain = min(len(raw), len(compress(raw)))
-    if len(frame) + ID_BYTES * len(bases) + _BLOCK_COSTS >= _DELTA_KEEPS * plain:
+    if not _gains(len(frame) + ID_BYTES * len(bases) + _BLOCK_COSTS, raw):
         return None
     members = tuple([Member(id, kind, len(payload)) for kind, id, payload in objects])
     if decompress(frame, len(raw), dictionary, where="the delta just encoded") != raw:
@@ -63,7 +76,53 @@ def encode_delta(
         members=members,
         frame=frame,
     )
-    return EncodedBlock(encode_block(block), members, len(raw), ids)
+    # What metadata is made of is at hand elsewhere, see `write_in_full`.
+    again = b"" if block.metadata else raw
+    return EncodedBlock(encode_block(block), members, len(raw), ids, again=again)
+
+
+def encode_changed(
+    chunks: Sequence[tuple[Id, bytes]], bases: Bases, read: Callable[[Part], bytes]
+) -> list[EncodedBlock]:
+    """Blocks of these chunks: one delta where that gains enough, else as if there were no bases."""
+    try:
+        below = [Base(part.id, read(part), bases.depth - 1) for part in bases.parts]
+    except UNFIT:
+        return encode_plain(chunks)
+    delta = encode_delta([(Kind.CHUNK, id, data) for id, data in chunks], below)
+    return [delta] if delta is not None else encode_plain(chunks)
+
+
+def encode_plain(chunks: Sequence[tuple[Id, bytes]]) -> list[EncodedBlock]:
+    """Blocks of these chunks without bases: big ones alone, small ones together."""
+    blocks: list[EncodedBlock] = []
+    small: list[tuple[Id, bytes]] = []
+    size = 0
+    for id, data in chunks:
+        if not 0 < len(data) < SMALL_OBJECT_BYTES:
+            blocks += encode_chunks([(id, data)])
+            continue
+        small.append((id, data))
+        size += len(data)
+        if size >= SOLID_BLOCK_BYTES or len(small) >= BLOCK_MEMBERS:
+            blocks += encode_solid(small)
+            small, size = [], 0
+    return blocks + encode_solid(small) if small else blocks
+
+
+def _gains(size: int, raw: bytes) -> bool:
+    """Whether a delta of this size is far smaller than the plain frame would be.
+
+    The frame of a part is no bigger than that of the whole, and takes less time.
+    """
+    for end in (_GLANCE_BYTES, len(raw)):
+        if size >= _DELTA_KEEPS * len(raw):
+            return False
+        if size < _DELTA_KEEPS * min(len(raw), len(compress(memoryview(raw)[:end]))):
+            return True
+        if end >= len(raw):
+            break
+    return False
 
 
 def encode_on_bases(
@@ -89,13 +148,19 @@ def encode_on_bases(
 def write_in_full(batch: Batch, vanished: Set[Id]) -> None:
     """Put plain blocks in the place of the deltas of a batch that have a base in `vanished`.
 
-    For deltas of indexed objects, whose bytes the batch has.
+    For deltas of content, which have their bytes along, and of indexed objects, whose bytes the
+    batch has.
     """
     payloads = {id: payload for _, id, payload in batch.indexed}
     blocks: list[EncodedBlock] = []
     for block in batch.blocks:
         if vanished.isdisjoint(block.bases):
             blocks.append(block)
+        elif block.members[0].kind is Kind.CHUNK:
+            starts = accumulate((member.size for member in block.members), initial=0)
+            pieces = zip(block.members, starts, strict=False)
+            chunks = [(member.id, block.again[at : at + member.size]) for member, at in pieces]
+            blocks += encode_plain(chunks)
         else:
             objects = [(member.kind, member.id, payloads[member.id]) for member in block.members]
             blocks += encode_metadata(objects)

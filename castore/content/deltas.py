@@ -3,7 +3,8 @@
 A hostile store could make one small object cost any amount of work, so everything is bounded:
 depth falls strictly from a delta to its bases, and blocks and bytes are counted before they are
 decoded. Blocks are decoded from the shallowest up, never by recursion, and a base is kept only
-while a delta that needs it is still to come.
+while a delta that needs it is still to come. Bytes are copied as little as can be: what a level
+costs is what makes long chains slow to read.
 """
 
 from __future__ import annotations
@@ -49,16 +50,26 @@ def block_place(number: int) -> str:
     return f"block {number}"
 
 
-def raw_bytes(block: Block, load: Load, where: str, kept: KeptBlocks | None = None) -> bytes:
+def raw_bytes(
+    block: Block,
+    load: Load,
+    where: str,
+    kept: KeptBlocks | None = None,
+    *,
+    trusting: bool = False,
+) -> bytes:
     """The decoded bytes of a block, its bases loaded as needed; raises CorruptObject.
 
-    Metadata on which a delta rests is taken from `kept`, and put there.
+    What a delta rests on is taken from `kept`; metadata is put there too, chunks are not: memory
+    that was not touched before takes longer than decoding into what was. With `trusting` chunks
+    that are bases are not compared with their ids: for callers that compare what they get, and ask
+    again without it, to hear which base is wrong.
     """
     if block.codec is Codec.RAW:
         return block.frame
     if block.codec is Codec.ZSTD:
         return decompress(block.frame, block.raw_size, where=where)
-    return _Chain(load, kept if block.metadata else None).decode(block, where)
+    return _Chain(load, kept, trusting).decode(block, where)
 
 
 class _Delta(NamedTuple):
@@ -81,17 +92,28 @@ class _Base(NamedTuple):
     slot: int
 
 
+class _Span(NamedTuple):
+    """Bytes of a decoded block that are not copied."""
+
+    raw: bytes
+    start: int
+    end: int
+
+
 class _Chain:
     """The deltas that one delta needs, found first and then decoded from the shallowest up."""
 
-    def __init__(self, load: Load, kept: KeptBlocks | None) -> None:
+    def __init__(self, load: Load, kept: KeptBlocks | None, trusting: bool) -> None:
         self._load = load
         self._kept = kept
+        self._trusting = trusting
         self._deltas: dict[int, _Delta] = {}
         self._depths: dict[int, int] = {}
         self._bases: dict[Id, _Base] = {}
+        # Where the members of deltas lie: most bases of one lie together.
+        self._members: dict[Id, _Base] = {}
         self._waiting: dict[Id, int] = {}
-        self._held: dict[Id, bytes] = {}
+        self._held: dict[Id, _Span] = {}
         self._held_bytes = 0
         self._work = 0
         self._allowed = _CHUNKS
@@ -107,13 +129,22 @@ class _Chain:
         for number in order:
             delta = self._deltas.pop(number)
             raw = self._apply(delta)
-            if self._kept is not None:
+            if self._kept is not None and block.metadata:
                 self._kept.keep(number, delta.block, raw)
-            for id, slot in wanted.get(number, ()):
-                start, end = delta.block.span(slot)
-                kind = delta.block.members[slot].kind
-                self._hold(id, _checked(raw[start:end], id, kind, delta.where))
+            self._hold_members(delta, raw, wanted.get(number, ()))
         return self._apply(_Delta(block, where))
+
+    def _hold_members(self, delta: _Delta, raw: bytes, wanted: Sequence[tuple[Id, int]]) -> None:
+        """Hold what deltas above need of a decoded one: in place, or copied if that is little."""
+        block, where = delta
+        starts = list(accumulate((member.size for member in block.members), initial=0))
+        used = sum(block.members[slot].size for _, slot in wanted)
+        for id, slot in wanted:
+            span = _Span(raw, starts[slot], starts[slot + 1])
+            if 2 * used < len(raw):
+                data = raw[span.start : span.end]
+                span = _Span(data, 0, len(data))
+            self._hold(id, self._checked(span, id, block.members[slot].kind, where))
 
     def _collect(self, top: _Delta) -> None:
         todo = [top]
@@ -134,6 +165,9 @@ class _Chain:
         """Note where base `id` lies; its block, if that is a delta not seen before."""
         if len(self._bases) >= CHAIN_BLOCKS:
             raise CorruptObject(f"delta: more than {CHAIN_BLOCKS} bases in all")
+        if id in self._members:
+            self._bases[id] = self._members[id]
+            return None
         stored = self._load(id)
         if self._take_kept(id, stored):
             return None
@@ -146,6 +180,8 @@ class _Chain:
             return None
         self._depths[number] = block.depth
         self._count(len(block.frame), where)
+        for at, member in enumerate(block.members):
+            self._members.setdefault(member.id, _Base(number, at))
         delta = self._deltas[number] = _Delta(block, where)
         return delta
 
@@ -154,11 +190,12 @@ class _Chain:
         if self._kept is None or stored.kind not in self._allowed:
             return False
         decoded = self._kept.get(stored.block_number)
-        data = decoded.member(stored.slot, id) if decoded is not None else None
-        if data is None:
+        if decoded is None or not decoded.holds(stored.slot, id):
             return False
+        data = _Span(decoded.raw, *decoded.starts[stored.slot : stored.slot + 2])
         self._bases[id] = _Base(-1, stored.slot)
-        self._hold(id, _checked(data, id, stored.kind, block_place(stored.block_number)))
+        where = block_place(stored.block_number)
+        self._hold(id, self._checked(data, id, stored.kind, where))
         return True
 
     def _look(self, id: Id, stored: StoredObject) -> tuple[int, int, Block, str]:
@@ -190,7 +227,7 @@ class _Chain:
         starts = list(accumulate((member.size for member in block.members), initial=0))
         raw = raw_bytes(block, self._load, where)
         self._plain[number] = _Plain(block, starts, raw)
-        if self._kept is not None:
+        if self._kept is not None and block.metadata:
             self._kept.keep(number, block, raw)
         while sum(len(plain.raw) for plain in self._plain.values()) > CHAIN_KEPT_BYTES:
             self._plain.popitem(last=False)
@@ -200,49 +237,60 @@ class _Chain:
 
     def _apply(self, delta: _Delta) -> bytes:
         block, where = delta
-        parts: list[bytes] = []
+        spans: list[_Span] = []
         size = 0
         for id in block.bases:
-            part = self._base_bytes(id)
-            size += len(part)
+            span = self._base_bytes(id)
+            size += span.end - span.start
             if size > DICTIONARY_BYTES:
                 raise CorruptObject(
                     f"{where}: a dictionary of more than {DICTIONARY_BYTES} bytes", where=where
                 )
-            parts.append(part)
+            if spans and spans[-1].raw is span.raw and spans[-1].end == span.start:
+                spans[-1] = _Span(span.raw, spans[-1].start, span.end)
+            else:
+                spans.append(span)
         self._count(size + block.raw_size, where)
-        return decompress(block.frame, block.raw_size, b"".join(parts), where=where)
+        return decompress(block.frame, block.raw_size, _joined(spans), where=where)
 
-    def _base_bytes(self, id: Id) -> bytes:
+    def _base_bytes(self, id: Id) -> _Span:
         self._waiting[id] -= 1
         held = self._held.get(id)
         if held is None:
             return self._plain_bytes(id)
         if not self._waiting[id]:
             del self._held[id]
-            self._held_bytes -= len(held)
+            self._held_bytes -= held.end - held.start
         return held
 
-    def _plain_bytes(self, id: Id) -> bytes:
+    def _plain_bytes(self, id: Id) -> _Span:
         """The bytes of a base that lies in no delta."""
         number, slot, block, where = self._look(id, self._load(id))
         if block.codec is Codec.DELTA:
             raise CorruptObject(f"{where}: base {id.hex()} moved while it was read", where=where)
         plain = self._plain.get(number)
         if plain is not None:
-            data = plain.raw[plain.starts[slot] : plain.starts[slot + 1]]
+            span = _Span(plain.raw, plain.starts[slot], plain.starts[slot + 1])
         else:
             self._count(block.raw_size, where)
-            raw = raw_bytes(block, self._load, where)
-            start, end = block.span(slot)
-            data = raw[start:end]
-        return _checked(data, id, block.members[slot].kind, where)
+            span = _Span(raw_bytes(block, self._load, where), *block.span(slot))
+        return self._checked(span, id, block.members[slot].kind, where)
 
-    def _hold(self, id: Id, data: bytes) -> None:
-        self._held[id] = data
-        self._held_bytes += len(data)
+    def _hold(self, id: Id, span: _Span) -> None:
+        self._held[id] = span
+        self._held_bytes += span.end - span.start
         if self._held_bytes > CHAIN_HELD_BYTES:
             raise CorruptObject(f"delta: more than {CHAIN_HELD_BYTES} bytes of bases at once")
+
+    def _checked(self, span: _Span, id: Id, kind: Kind, where: str) -> _Span:
+        """The bytes of a base, compared with its id; a layout's root has only its block's check."""
+        if kind is Kind.LAYOUT or (kind is Kind.CHUNK and self._trusting):
+            return span
+        if object_id(kind, span.raw[span.start : span.end]) != id:
+            raise CorruptObject(
+                f"{where}: the bytes of {id.hex()} do not match it", id=id.hex(), where=where
+            )
+        return span
 
     def _count(self, work: int, where: str) -> None:
         self._work += work
@@ -250,10 +298,9 @@ class _Chain:
             raise CorruptObject(f"{where}: a delta that takes too much work to read", where=where)
 
 
-def _checked(data: bytes, id: Id, kind: Kind, where: str) -> bytes:
-    """The bytes of a base, compared with its id; a layout's root has only its block's check."""
-    if kind is not Kind.LAYOUT and object_id(kind, data) != id:
-        raise CorruptObject(
-            f"{where}: the bytes of {id.hex()} do not match it", id=id.hex(), where=where
-        )
-    return data
+def _joined(spans: Sequence[_Span]) -> bytes | memoryview:
+    """The bytes of these spans; one is not copied."""
+    if len(spans) == 1:
+        raw, start, end = spans[0]
+        return raw if end - start == len(raw) else memoryview(raw)[start:end]
+    return b"".join([memoryview(raw)[start:end] for raw, start, end in spans])

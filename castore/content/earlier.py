@@ -1,4 +1,4 @@
-"""The folder that a new one is likely to be much like: where its pages find their bases.
+"""The folder that a new one is likely to be much like: where its pages and files find their bases.
 
 A new page goes with the old one that covers the same folder, level and first name. Only what leads
 there is read, so the work is that of the pages that changed, not of the folder.
@@ -6,23 +6,34 @@ there is read, so the work is that of the pages that changed, not of the folder.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from castore.content.blocks import decode_block
+from castore.content.chains import UNFIT
 from castore.content.delta_encoder import Base
 from castore.content.deltas import Load, block_place
 from castore.content.reader import ObjectReader
-from castore.errors import CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat
+from castore.content.trees import walk_tree
+from castore.model.artifact_set import FileContent
 from castore.model.ids import Id
-from castore.model.pages import TREE, Entry, TreePage, decode_tree, tree_head, tree_level
+from castore.model.pages import FILE, TREE, Entry, TreePage, decode_tree, tree_head, tree_level
 
 PAGE_DEPTH: Final = 16
 """How deep deltas of pages lie at most: reading one costs about 0.06 ms for each below it."""
 _KEPT_PAGES: Final = 64
 _KEPT_FOLDERS: Final = 4096
+# What is looked through for files that moved, and what is too small to gain by it.
+_MOST_NAMES: Final = 8192
+_LEAST_BYTES: Final = 512
+_NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+")
+
+
+def _plain_name(name: bytes) -> bytes:
+    return _NUMBERS.sub(b"0", name)
 
 
 class _Kept(NamedTuple):
@@ -44,6 +55,7 @@ class EarlierFolder:
         self._find_root = find_root
         self._kept: OrderedDict[Id, _Kept] = OrderedDict()
         self._folders: dict[str, Id | None] = {}
+        self._names: dict[bytes, list[FileContent]] | None = None
 
     def base_of(self, folder: str, id: Id, payload: bytes) -> Base | None:
         """A base for a new page of the folder at this path ("" or ending in `/`), if there is one.
@@ -55,8 +67,44 @@ class EarlierFolder:
             root = self._folder(folder)
             found = self._covering(root, level, first) if root else None
             return self._as_base(*found) if found and found[0] != id else None
-        except (CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat):
+        except UNFIT:
             return None
+
+    def file_at(self, path: str, size: int) -> FileContent | None:
+        """The file that was at this path, relative to the folder; else one that may have moved."""
+        above, _, name = path.rpartition("/")
+        try:
+            root = self._folder(above + "/" if above else "")
+            entry = self._entry(root, name.encode()) if root else None
+        except UNFIT:
+            return None
+        if entry is None:
+            return self._alike(name.encode(), size)
+        return FileContent(entry.id, entry.size) if entry.kind == FILE else None
+
+    def _alike(self, name: bytes, size: int) -> FileContent | None:
+        """The file of this name elsewhere, numbers aside, that is nearest in size; not far off."""
+        if self._names is None:
+            self._names = self._all_names()
+        found = self._names.get(_plain_name(name), ())
+        near = min(found, key=lambda file: abs(file.size - size), default=None)
+        return near if near and near.size <= 2 * size and size <= 2 * near.size else None
+
+    def _all_names(self) -> dict[bytes, list[FileContent]]:
+        """Every file by its name without numbers; nothing of a folder of very many."""
+        names: dict[bytes, list[FileContent]] = {}
+        try:
+            root = self._folder("")
+            found = walk_tree(self._reader.tree_page, root) if root else ()
+            for count, (path, entry) in enumerate(found):
+                if count > _MOST_NAMES:
+                    return {}
+                if entry.kind == FILE and entry.size >= _LEAST_BYTES:
+                    files = names.setdefault(_plain_name(path.rpartition(b"/")[2]), [])
+                    files.append(FileContent(entry.id, entry.size))
+        except UNFIT:
+            return {}
+        return names
 
     def _folder(self, path: str) -> Id | None:
         """The root page of the old folder at this path."""
@@ -71,18 +119,21 @@ class EarlierFolder:
     def _below(self, path: str) -> Id | None:
         above, _, name = path[:-1].rpartition("/")
         root = self._folder(above + "/" if above else "")
-        if root is None:
-            return None
-        wanted = name.encode()
-        found = self._covering(root, 0, wanted)
-        if found is None:
-            return None
-        page, names = self._decoded(*found)
-        at = bisect_right(names, wanted) - 1
+        entry = self._entry(root, name.encode()) if root else None
+        return entry.id if entry is not None and entry.kind == TREE else None
+
+    def _entry(self, root: Id, name: bytes) -> Entry | None:
+        """The entry of this name in the folder with this root page."""
+        kept = self._kept.get(root)
+        if kept is None or kept.page.level:
+            found = self._covering(root, 0, name)
+            if found is None:
+                return None
+            kept = self._decoded(*found)
+        page, names = kept
+        at = bisect_right(names, name) - 1
         entry = page.entries[at] if at >= 0 else None
-        if not isinstance(entry, Entry) or entry.name != wanted or entry.kind != TREE:
-            return None
-        return entry.id
+        return entry if isinstance(entry, Entry) and entry.name == name else None
 
     def _covering(self, root: Id, level: int, first: bytes) -> tuple[Id, bytes] | None:
         """The page of this level in a folder in which a row of this name would stand."""

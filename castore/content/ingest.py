@@ -15,12 +15,15 @@ from typing import Final, TypeAlias
 
 from blake3 import blake3
 
+from castore.content.chains import Chains
+from castore.content.changes import Change, Changes
 from castore.content.chunker import Chunker
 from castore.content.earlier import EarlierFolder
 from castore.content.folder_walk import FolderWalk
 from castore.content.folders import LISTED, FolderScan, Ignore
 from castore.content.intake import WHOLE_BYTES, FileMemory, StoringIntake
 from castore.content.layouts import build_layout
+from castore.content.matching import FindFile, Following, Matcher
 from castore.content.packer import Packer
 from castore.content.relied import Relied
 from castore.content.segments import (
@@ -58,7 +61,8 @@ class Ingestor:
     What `add_…` returned is durable after `flush`. `cache` spares reading unchanged files;
     `workers` is the number of encoding threads (0: none; None: as many as pay), used for big
     inputs only; `progress` is called with the bytes dealt with since its last call; `notices`
-    gathers what people should be told, such as links that were skipped.
+    gathers what people should be told, such as links that were skipped. With `chains` of the same
+    store, what changed of a file becomes a delta of the one that `earlier` finds, if it is asked.
     """
 
     def __init__(
@@ -69,13 +73,16 @@ class Ingestor:
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        chains: Chains | None = None,
     ) -> None:
         self._sink = sink
+        self._matcher = Matcher(chains) if chains is not None else None
         self._memory = FileMemory(cache)
-        self._progress = progress or _silent
+        self._progress = progress or (lambda _: None)
         self._now_ns = now_ns
         self._threads = workers != 0
-        self._packer = Packer(sink, workers, self._restore)
+        changes = Changes(chains) if chains is not None else None
+        self._packer = Packer(sink, workers, self._restore, changes)
         self._buffers = Buffers()
         self._cutter: Chunker | None = None
         self.notices: list[str] = []
@@ -104,26 +111,31 @@ class Ingestor:
         """Stop the workers; what was not flushed is dropped."""
         self._packer.close()
 
-    def add_path(self, path: Path, *, follow: bool = True) -> FileContent:
+    def add_path(
+        self, path: Path, *, follow: bool = True, earlier: FindFile | None = None
+    ) -> FileContent:
         """Store the file at `path`; a link is followed unless `follow` is false.
 
         Raises NotFound, and InvalidInput for what is no regular file or changes while it is read.
         """
-        return self._add_file(os.path.abspath(os.fspath(path)), follow=follow)
+        return self._add_file(os.path.abspath(os.fspath(path)), follow, earlier)
 
-    def add_stream(self, pieces: Iterable[bytes | memoryview]) -> FileContent:
+    def add_stream(
+        self, pieces: Iterable[bytes | memoryview], earlier: FindFile | None = None
+    ) -> FileContent:
         """Store the joined pieces as one file, of any size, in bounded memory."""
-        return self._store_segments(
-            self._cut(reader_of(pieces), self._buffers.take), self._buffers.give
-        )
+        cuts = self._cut(reader_of(pieces), self._buffers.take)
+        return self._store_segments(cuts, self._buffers.give, earlier)
 
-    def add_bytes(self, data: bytes) -> FileContent:
+    def add_bytes(self, data: bytes, earlier: FindFile | None = None) -> FileContent:
         """Store `data` as one file."""
         if len(data) > WHOLE_BYTES:
             view = memoryview(data)
-            return self.add_stream(view[at : at + MIB] for at in range(0, len(data), MIB))
+            return self.add_stream(
+                [view[at : at + MIB] for at in range(0, len(data), MIB)], earlier
+            )
         digest = content_id(data)
-        self._store_whole([(digest, data)])
+        self._store_whole([(digest, data)], None if earlier is None else lambda _: earlier())
         self._progress(len(data))
         return FileContent(digest, len(data))
 
@@ -140,9 +152,8 @@ class Ingestor:
 
         `links` is "refuse", "skip" or "follow" (what a link inside leads to is taken in its
         place); `ignore` is applied beside the `.casignore` files found. With `only`, files whose
-        path below the folder it refuses are left out, and folders without any as well. Where
-        `earlier` is given, pages that changed are stored as deltas of its pages. Raises NotFound,
-        and InvalidInput or InvalidName as castore.content.folders says.
+        path below the folder it refuses are left out, and folders without any as well. What changed
+        is stored as deltas of `earlier`. Raises as castore.content.folders says, and NotFound.
         """
         root = os.path.abspath(os.fspath(folder))
         scan = FolderScan(root, links, ignore)
@@ -153,6 +164,7 @@ class Ingestor:
             store=self._store_whole,
             progress=self._progress,
             now=self._now_ns,
+            root=root,
             earlier=earlier,
         )
         self._packer.begin_folder()
@@ -183,7 +195,7 @@ class Ingestor:
         """Take note that the batch that `pending` gave was written."""
         self._packer.settle()
 
-    def _add_file(self, path: str, *, follow: bool) -> FileContent:
+    def _add_file(self, path: str, follow: bool, earlier: FindFile | None) -> FileContent:
         """Store a file given by itself, unless it is remembered."""
         started = self._now_ns()
         with opened(path, follow=follow) as (descriptor, found):
@@ -196,26 +208,28 @@ class Ingestor:
                 self.tally.cached_files += 1
                 self._progress(found.st_size)
             else:
-                digest = self._read_open(descriptor, path, found)
+                digest = self._read_open(descriptor, path, found, earlier)
                 if not same(found, os.fstat(descriptor)):
                     raise changed(path)
                 self._memory.remember(key, Remembered(started, b"", stamp, digest))
         return FileContent(digest, found.st_size, found.st_mode >> 6 & 1)
 
-    def _add_found(self, path: str) -> tuple[FileContent, Stamp]:
+    def _add_found(self, path: str, earlier: FindFile | None) -> tuple[FileContent, Stamp]:
         """Store a file that a walk found and could not read in one piece."""
         with opened(path, follow=False) as (descriptor, found):
-            digest = self._read_open(descriptor, path, found)
+            digest = self._read_open(descriptor, path, found, earlier)
             if not same(found, os.fstat(descriptor)):
                 raise changed(path)
         return FileContent(digest, found.st_size, found.st_mode >> 6 & 1), stamp_of(found)
 
-    def _read_open(self, descriptor: int, path: str, found: os.stat_result) -> Id:
+    def _read_open(
+        self, descriptor: int, path: str, found: os.stat_result, earlier: FindFile | None
+    ) -> Id:
         size = found.st_size
         if size <= WHOLE_BYTES:
             data = read_whole(descriptor, path, size)
             digest = content_id(data)
-            self._store_whole([(digest, data)])
+            self._store_whole([(digest, data)], None if earlier is None else lambda _: earlier())
             self._progress(size)
             return digest
         if self._looks_known(descriptor, size):
@@ -227,37 +241,40 @@ class Ingestor:
                 self._progress(size)
                 return digest
             os.lseek(descriptor, 0, os.SEEK_SET)
-        content = self._read_segments(descriptor, size)
+        content = self._read_segments(descriptor, size, earlier)
         if content.size != size:
             raise changed(path)
         return content.digest
 
-    def _read_segments(self, descriptor: int, size: int) -> FileContent:
+    def _read_segments(self, descriptor: int, size: int, earlier: FindFile | None) -> FileContent:
         read = reader_of_file(descriptor, size + 1)
         if not self._threads:
-            return self._store_segments(self._cut(read, self._buffers.take), self._buffers.give)
+            cuts = self._cut(read, self._buffers.take)
+            return self._store_segments(cuts, self._buffers.give, earlier)
         with ReadAhead(partial(self._cut, read)) as ahead:
-            return self._store_segments(ahead, ahead.give)
+            return self._store_segments(ahead, ahead.give, earlier)
 
     def _cut(self, read: ReadInto, take: Callable[[], bytearray]) -> Iterator[Cut]:
         return cut_segments(read, self._chunker, take, self._packer.turn)
 
     def _store_segments(
-        self, cuts: Iterable[Cut], give: Callable[[bytearray], None]
+        self, cuts: Iterable[Cut], give: Callable[[bytearray], None], earlier: FindFile | None
     ) -> FileContent:
         """Store the file that was cut so."""
-        hasher = blake3()
+        hasher, packer = blake3(), self._packer
         parts: list[Part] = []
+        following = Following(self._matcher, earlier, packer.add_change, packer.under_way)
         try:
-            for chunks, buffer, size in hash_segments(cuts, hasher, self._packer.turn):
+            for chunks, buffer, size in hash_segments(cuts, hasher, packer.turn):
+                known = packer.known([id for id, _ in chunks])
+                stay = following.take(chunks, known, parts)
                 parts.extend([Part(id, len(data)) for id, data in chunks])
-                known = self._packer.known([id for id, _ in chunks])
-                give_back = partial(give, buffer)
-                self._packer.add_chunks(chunks, known, weight=BUFFER_BYTES, done=give_back)
+                packer.add_chunks(stay, known, weight=BUFFER_BYTES, done=partial(give, buffer))
                 if size:
                     self._progress(size)
+            following.end()
         finally:
-            self._packer.catch_up()
+            packer.catch_up()
         return self._finish(hasher, parts)
 
     def _finish(self, hasher: blake3, parts: list[Part]) -> FileContent:
@@ -276,21 +293,50 @@ class Ingestor:
         pages = [(Kind.LAYOUT, id, payload) for id, payload in inner]
         self._packer.add_objects([*pages, (Kind.LAYOUT, digest, root)])
 
-    def _store_whole(self, files: Sequence[tuple[Id, bytes]]) -> None:
-        """Store files that are in memory, in one look-up."""
-        packer = self._packer
+    def _store_whole(
+        self,
+        files: Sequence[tuple[Id, bytes]],
+        earlier: Callable[[int], FileContent | None] | None = None,
+    ) -> None:
+        """Store files that are in memory, in one look-up; `earlier` is asked by their places."""
+        packer, matcher = self._packer, self._matcher
         known = packer.known([digest for digest, _ in files])
         self.tally.files += len(files)
         small: list[tuple[Id, bytes]] = []
-        for file in files:
+        for at, file in enumerate(files):
             digest, data = file
             if digest in known:
                 packer.rely_on_bytes(digest, data)
-            elif len(data) < SMALL_OBJECT_BYTES:
+                continue
+            if earlier is not None and matcher is not None and data:
+                before = earlier(at) if not packer.under_way(digest) else None
+                if before is not None and self._store_changed(digest, data, before):
+                    continue
+            if len(data) < SMALL_OBJECT_BYTES:
                 small.append(file)
             else:
                 self._store_medium(digest, data)
         packer.add_small(small)
+
+    def _store_changed(self, digest: Id, data: bytes, before: FileContent) -> bool:
+        """Store a file as a change of what was before; False where that is no base for it."""
+        packer, matcher = self._packer, self._matcher
+        assert matcher is not None
+        # One chunk where that is possible: the pieces of a delta need not be found again.
+        chunks = [(digest, data)]
+        if len(data) > CHUNK_MAX:
+            chunks = [(id, bytes(one)) for id, one in cut_whole(digest, data, self._chunker)]
+        change = matcher.match(chunks, before)
+        if change is None:
+            return False
+        if len(chunks) == 1:
+            packer.add_change(change)
+            return True
+        known = packer.known([id for id, _ in chunks])
+        packer.add_chunks([chunk for chunk in chunks if chunk[0] in known], known)
+        packer.add_change(Change([c for c in chunks if c[0] not in known], change.bases))
+        self._add_layout(digest, [Part(id, len(piece)) for id, piece in chunks])
+        return True
 
     def _store_medium(self, digest: Id, data: bytes) -> None:
         packer = self._packer
@@ -352,7 +398,3 @@ class Ingestor:
         if self._cutter is None:
             self._cutter = Chunker()
         return self._cutter
-
-
-def _silent(_: int) -> None:
-    pass

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from castore.content.earlier import EarlierFolder
 from castore.content.folder_walk import Page
 from castore.content.leaves import Run, Taken
+from castore.content.matching import FindFile
 from castore.content.packer import Packer
 from castore.content.relied import Relied
 from castore.content.sink import FileCache
@@ -29,8 +30,12 @@ from castore.model.limits import MIB
 WHOLE_BYTES: Final = 4 * MIB
 _GROUP_BYTES: Final = 4 * MIB
 
-AddFile: TypeAlias = Callable[[str], tuple[FileContent, Stamp]]
+AddFile: TypeAlias = Callable[[str, FindFile | None], tuple[FileContent, Stamp]]
 """Stores the file at a path in whatever way, and tells the stamp it had."""
+
+FindAt: TypeAlias = Callable[[int], FileContent | None]
+StoreAll: TypeAlias = Callable[[Sequence[tuple[Id, bytes]], FindAt | None], None]
+"""Stores files in memory; the second finds what the file at a place was before."""
 
 
 class FileMemory:
@@ -59,7 +64,7 @@ class FileMemory:
 
 
 class StoringIntake:
-    """Stores what a walk finds, by way of a packer; pages that changed as deltas of `earlier`."""
+    """Stores what a walk of `root` finds by way of a packer; changes as deltas of `earlier`."""
 
     def __init__(
         self,
@@ -67,9 +72,10 @@ class StoringIntake:
         memory: FileMemory,
         *,
         add_file: AddFile,
-        store: Callable[[Sequence[tuple[Id, bytes]]], None],
+        store: StoreAll,
         progress: Callable[[int], None],
         now: Callable[[], int],
+        root: str = "",
         earlier: EarlierFolder | None = None,
     ) -> None:
         self.now = now
@@ -82,7 +88,9 @@ class StoringIntake:
         self._progress = progress
         # What was read and is to be stored together, as (digest, bytes).
         self._group: list[tuple[Id, bytes]] = []
+        self._paths: list[str] = []
         self._group_bytes = 0
+        self._below = len(root.rstrip("/")) + 1
 
     def rely_on_files(self, run: Run, digests: list[Id]) -> None:
         """Take these files as stored; a file that is not after all is read when that shows."""
@@ -121,12 +129,16 @@ class StoringIntake:
         with folder_of(run.folder, len(run.names), elsewhere=bool(run.elsewhere)) as folder:
             places = run.paths() if folder is None else run.names
             files = iter(zip(places, read_stamps(run.stamps), strict=True))
+            above = "" if folder is None else f"{run.folder}/"
             while len(digests) < len(places):
+                start = len(digests)
                 other = self._read_small(files, folder, digests)
+                if self._earlier is not None:
+                    self._paths += [above + place for place in places[start : len(digests)]]
                 if other is not None:
-                    place, stamp = other
-                    path = place if folder is None else f"{run.folder}/{place}"
-                    content, now = self._add_file(path)
+                    path, stamp = above + other[0], other[1]
+                    before = partial(self._before, path, stamp[SIZE])
+                    content, now = self._add_file(path, before)
                     if now != stamp:
                         changed[len(digests)] = (content.size, content.mode)
                     digests.append(content.digest)
@@ -156,11 +168,20 @@ class StoringIntake:
         return None
 
     def _flush(self) -> None:
-        group, size = self._group, self._group_bytes
-        self._group, self._group_bytes = [], 0
+        group, paths, size = self._group, self._paths, self._group_bytes
+        self._group, self._paths, self._group_bytes = [], [], 0
         if group:
-            self._store(group)
+            find: FindAt | None = None
+            if self._earlier is not None:
+                find = lambda at: self._before(paths[at], len(group[at][1]))  # noqa: E731
+            self._store(group, find)
             self._progress(size)
+
+    def _before(self, path: str, size: int) -> FileContent | None:
+        """What the file at this path was before."""
+        if self._earlier is None:
+            return None
+        return self._earlier.file_at(path[self._below :], size)
 
 
 def _again(run: Run, digests: list[Id]) -> Iterator[Relied]:

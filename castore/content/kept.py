@@ -21,11 +21,13 @@ class Decoded(NamedTuple):
     starts: list[int]
     raw: bytes
 
+    def holds(self, slot: int, id: Id) -> bool:
+        """Whether member `slot` is this one."""
+        return 0 <= slot < len(self.ids) and self.ids[slot] == id
+
     def member(self, slot: int, id: Id) -> bytes | None:
         """The bytes of member `slot`, not compared with its id; None if it is not this one."""
-        if not 0 <= slot < len(self.ids) or self.ids[slot] != id:
-            return None
-        return self.raw[self.starts[slot] : self.starts[slot + 1]]
+        return self.raw[self.starts[slot] : self.starts[slot + 1]] if self.holds(slot, id) else None
 
 
 class KeptBlocks:

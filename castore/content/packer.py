@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from castore.content.delta_encoder import Base, encode_on_bases, write_in_full
+from castore.content.changes import Change, Changes
+from castore.content.delta_encoder import Base, encode_on_bases
 from castore.content.encoder import encode_chunks, encode_solids
-from castore.content.relied import Gathered, Relied, gathering
+from castore.content.relied import Gathered, Relied, Restore, gathering, write_again
 from castore.content.sink import Batch, EncodedBlock, Sink, Turn
 from castore.content.tally import Tally
 from castore.errors import Unavailable
@@ -41,7 +42,6 @@ _SOLIDS_BYTES: Final = 2 * MIB
 _KEPT_BYTES: Final = 32 * MIB - 64 * KIB
 _METADATA_BLOCK_BYTES: Final = 64 * KIB
 _RELIED_IDS: Final = 128 * KIB
-_ATTEMPTS: Final = 8
 _INDEXED: Final = frozenset((Kind.TREE, Kind.SET, Kind.MANIFEST, Kind.NOTE))
 _PAGES: Final = frozenset((Kind.TREE, Kind.LAYOUT))
 
@@ -62,12 +62,13 @@ class Packer:
     """
 
     def __init__(
-        self, sink: Sink, workers: int | None, restore: Callable[[list[Relied]], None]
+        self, sink: Sink, workers: int | None, restore: Restore, changes: Changes | None = None
     ) -> None:
         self.tally = Tally()
         self._sink = sink
         self._workers = min(2, os.cpu_count() or 1) if workers is None else workers
         self._restore = restore
+        self._changes = changes
         self._pool: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._written: tuple[Future[set[Id]], Gathered] | None = None
@@ -142,6 +143,16 @@ class Packer:
         elif done is not None:
             done()
 
+    def add_change(self, change: Change) -> None:
+        """Store the chunks of a change that are not under way; none is stored before."""
+        assert self._changes is not None
+        new = change.without(self._pending)
+        self._pending.update([id for id, _ in new.chunks])
+        self.tally.new_bytes += new.raw
+        self.tally.known_bytes += change.raw - new.raw
+        for encode, raw in self._changes.add(new) if new.chunks else ():
+            self._run(encode, raw, raw, None)
+
     def add_objects(
         self, objects: Sequence[tuple[Kind, Id, bytes]], base_of: FindBase | None = None
     ) -> None:
@@ -211,7 +222,7 @@ class Packer:
             vanished = future.result()
             self._written = None
             if vanished:
-                self._write_again(gathered, vanished)
+                write_again(self._sink, gathered, vanished, self._restore)
         except Exception:
             self._written = None
             self._take_back(gathered)
@@ -289,6 +300,8 @@ class Packer:
         if pages:
             self._close_solid()
             self._submit_solids()
+            for encode, raw in self._changes.close() if self._changes is not None else ():
+                self._run(encode, raw, raw, None)
             objects, self._pages = self._pages, []
         else:
             self._close_metadata(True)
@@ -339,7 +352,7 @@ class Packer:
                 self._open.held.append(job.done)
             else:
                 job.done()
-        self._open_bytes += sum([block.size for block in blocks])
+        self._open_bytes += sum([block.size + len(block.again) for block in blocks])
         self._open_bytes += sum([len(payload) for _, _, payload in job.indexed])
         if self._open_bytes >= BATCH_BYTES:
             self._write()
@@ -356,7 +369,7 @@ class Packer:
         if not (self._open.batch.blocks or self._open.batch.relied):
             return
         if not (self._beside or self._folder):
-            self._write_again(self._open, self._sink.write(self._open.batch))
+            write_again(self._sink, self._open, self._sink.write(self._open.batch), self._restore)
             self.settle()
             return
         beside = self._beside
@@ -366,19 +379,6 @@ class Packer:
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="castore-write")
         gathered = self._hand_over()
         self._written = self._writer.submit(self._sink.write, gathered.batch), gathered
-
-    def _write_again(self, gathered: Gathered, vanished: set[Id]) -> None:
-        """Store what vanished, and then the batch that relies on it, until nothing did."""
-        for _ in range(_ATTEMPTS):
-            if not vanished:
-                return
-            write_in_full(gathered.batch, vanished)
-            self._restore(gathered.again(vanished))
-            vanished = self._sink.write(gathered.batch)
-        raise Unavailable(
-            "objects this session relies on are removed as fast as they are stored again",
-            fix="try again when no collection is running",
-        )
 
     def _hand_over(self) -> Gathered:
         """The batch, for whoever writes it; another is begun."""

@@ -37,7 +37,7 @@ class ObjectReader:
     """Reads objects by id through `load`; safe for use by several threads if `load` is.
 
     With `load_all`, which threads of the reader call, big files are read some chunks at a time.
-    Decoded blocks of many members and metadata that deltas rest on are kept, up to 16 MiB.
+    Decoded blocks of many members, deltas and what they rest on are kept, up to 16 MiB.
     """
 
     def __init__(self, load: Load, load_all: LoadAll | None = None) -> None:
@@ -158,8 +158,17 @@ class ObjectReader:
             raise TypeMismatch(f"{id.hex()} is a {_word(stored.kind)}, not a {_word(kind)}")
         data = self._member(id, stored)
         if object_id(kind, data) != id:
-            raise _mismatch(id, stored.block_number)
+            raise self._wrong(id, stored)
         return data
+
+    def _wrong(self, id: Id, stored: StoredObject) -> CorruptObject:
+        """The error for bytes that do not match their id, told of the base where it began."""
+        where = block_place(stored.block_number)
+        try:
+            raw_bytes(decode_block(stored.block, where), self._load, where)
+        except CorruptObject as error:
+            return error
+        return _mismatch(id, stored.block_number)
 
     def _chunks(self, parts: Iterator[Part], *, ahead: bool) -> Generator[bytes, None, None]:
         """The bytes of these chunks; `ahead` of the caller, threads decode and compare some."""
@@ -197,7 +206,7 @@ class ObjectReader:
         if layout:
             return data, b""
         if content_id(data) != digest:
-            raise _mismatch(digest, stored.block_number)
+            raise self._wrong(digest, stored)
         return None, data
 
     def _member(self, id: Id, stored: StoredObject) -> bytes:
@@ -207,8 +216,8 @@ class ObjectReader:
         if decoded is None:
             where = block_place(number)
             block = decode_block(stored.block, where)
-            raw = raw_bytes(block, self._load, where, self._kept)
-            if len(block.members) == 1 and not (block.metadata and block.bases):
+            raw = raw_bytes(block, self._load, where, self._kept, trusting=True)
+            if len(block.members) == 1 and not block.bases:
                 if slot or block.members[0].id != id:
                     raise _mismatch(id, number)
                 return raw

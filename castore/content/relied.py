@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from castore.content.sink import Batch, Turn
+from castore.content.delta_encoder import write_in_full
+from castore.content.sink import Batch, Sink, Turn
+from castore.errors import Unavailable
 from castore.model.ids import Id, Kind
+
+_ATTEMPTS: Final = 8
 
 
 class Relied(NamedTuple):
@@ -20,6 +24,10 @@ class Relied(NamedTuple):
     kind: Kind
     payload: bytes
     path: str
+
+
+Restore: TypeAlias = Callable[[list[Relied]], None]
+"""Is given what vanished, and has stored it again when it returns."""
 
 
 class Gathered(NamedTuple):
@@ -55,3 +63,25 @@ class Gathered(NamedTuple):
 def gathering(turn: Turn) -> Gathered:
     """An empty batch to gather in."""
     return Gathered(Batch(turn=turn), {}, [], [])
+
+
+def write_again(
+    sink: Sink,
+    gathered: Gathered,
+    vanished: set[Id],
+    restore: Restore,
+) -> None:
+    """Store what vanished, and then the batch that relies on it, until nothing did.
+
+    Raises Unavailable.
+    """
+    for _ in range(_ATTEMPTS):
+        if not vanished:
+            return
+        write_in_full(gathered.batch, vanished)
+        restore(gathered.again(vanished))
+        vanished = sink.write(gathered.batch)
+    raise Unavailable(
+        "objects this session relies on are removed as fast as they are stored again",
+        fix="try again when no collection is running",
+    )

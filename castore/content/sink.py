@@ -22,7 +22,8 @@ class EncodedBlock(NamedTuple):
     """A block as it is stored, with what an index needs to know about it.
 
     It is the bytes of `head` and those of `frame` behind them: what does not compress stays where
-    it was read until it is written.
+    it was read until it is written. `again` are the raw bytes of a delta of content, should it have
+    to be written in full.
     """
 
     head: bytes
@@ -30,6 +31,7 @@ class EncodedBlock(NamedTuple):
     raw_size: int
     bases: tuple[Id, ...]
     frame: bytes | memoryview = b""
+    again: bytes = b""
 
     @property
     def size(self) -> int:

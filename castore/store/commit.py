@@ -10,6 +10,7 @@ from typing import BinaryIO
 from castore.errors import InvalidInput
 from castore.model.artifact_set import ExternalContent
 from castore.model.fields import MetaValue
+from castore.model.manifest import Source
 from castore.store.context import Context
 from castore.store.gather import (
     Gathered,
@@ -22,12 +23,13 @@ from castore.store.gather import (
 )
 from castore.store.intent import Intent, Resumed
 from castore.store.partials import find_partials, resume
+from castore.store.pinning import digest_file, uri_path
 from castore.store.preview import Preview, preview_inputs
 from castore.store.publish import replayed
 from castore.store.report import CommitReport
 from castore.store.selectors import resolve_version, tip
 from castore.store.session import AnyTip, Session
-from castore.store.sources import digest_file, uri_path
+from castore.store.sources import parse_sources
 from castore.store.specs import SpecFile, only_spec, read_spec, relative
 from castore.store.store import Store
 from castore.store.version import Version
@@ -39,17 +41,18 @@ class CommitRequest:
 
     `paths` are PATH, NAME=PATH or NAME=- as typed; `stdin` serves the latter. `parent` is a
     selector that the tip must equal. `resume` is the run to go on with. `links` says what to do
-    with symbolic links: refuse, skip or follow (inside the folder only).
+    with symbolic links: refuse, skip or follow (inside the folder only). A `passing` folder will
+    go away: it is not recorded, and its files win over what `resume` kept.
     """
 
     cwd: Path
     paths: tuple[str, ...] = ()
-    spec: Path | None = None
+    spec: Path | SpecFile | None = None
     name: str = ""
     only: tuple[str, ...] = ()
     message: str = ""
     context: Context = Context()
-    sources: tuple[str, ...] = ()
+    sources: tuple[str | Source, ...] = ()
     meta: Mapping[str, MetaValue] = field(default_factory=dict)
     parent: str = ""
     partial: bool = False
@@ -57,6 +60,7 @@ class CommitRequest:
     if_changed: bool = False
     links: str = "refuse"
     stdin: BinaryIO | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +121,29 @@ def _plan(store: Store, request: CommitRequest, spec: SpecFile | None) -> _Plan:
         branch=branch_for(name, gathered),
         spec=spec,
         context=context,
-        sources=request.sources,
+        sources=parse_sources(store, request.sources, folder=request.cwd),
         meta=request.meta,
         only=request.only,
-        folder=relative(gathered.folder, store.root) if gathered.folder and not spec else "",
+        folder=_folder(store, request, gathered) if not spec else "",
         arguments=request.paths,
         resumed=resumed,
-        spec_given=str(request.spec or ""),
+        spec_given=_spec_given(request, spec),
     )
     return _Plan(intent, gathered)
+
+
+def _folder(store: Store, request: CommitRequest, gathered: Gathered) -> str:
+    """The folder to record, with which `status` will compare."""
+    if gathered.folder is None or request.passing:
+        return ""
+    return relative(gathered.folder, store.root)
+
+
+def _spec_given(request: CommitRequest, spec: SpecFile | None) -> str:
+    """The spec as it is to be typed in the folder of the request."""
+    if isinstance(request.spec, Path):
+        return str(request.spec)
+    return relative(spec.path, request.cwd) if spec and request.spec else ""
 
 
 def _branch(spec: SpecFile | None) -> str:
@@ -133,6 +151,8 @@ def _branch(spec: SpecFile | None) -> str:
 
 
 def _spec(request: CommitRequest) -> SpecFile | None:
+    if isinstance(request.spec, SpecFile):
+        return request.spec
     if request.spec is not None:
         return read_spec(request.cwd / request.spec)
     if request.paths or (request.resume and request.name):
@@ -152,7 +172,7 @@ def _spec(request: CommitRequest) -> SpecFile | None:
 def _gather(
     request: CommitRequest, spec: SpecFile | None, given: Given, resumed: Resumed | None
 ) -> Gathered:
-    have = tuple(resumed.artifacts) if resumed else ()
+    have = tuple(resumed.artifacts) if resumed and not request.passing else ()
     if spec is not None:
         return gather_declared(spec, given, request.cwd, only=request.only, have=have)
     if resumed is not None and resumed.ref is None and not request.paths:

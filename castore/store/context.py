@@ -27,13 +27,12 @@ class Context:
     operation: str = ""
 
     @classmethod
-    def from_environ(
-        cls, environ: Mapping[str, str], *, now: int, entropy: Callable[[int], bytes]
-    ) -> Context:
-        """The context that environment variables tell of; the run gets a fresh name if none does.
+    def from_environ(cls, environ: Mapping[str, str]) -> Context:
+        """The context that environment variables tell of, such as `os.environ`.
 
         Reads CAS_AUTHOR, CAS_AGENT, CAS_RUN, CAS_TRACE, CAS_WORKSPACE, CAS_OPERATION_ID,
-        TRACEPARENT and what GitHub and GitLab set. `now` is microseconds UTC.
+        TRACEPARENT and what GitHub and GitLab set; a run that none tells of is named by the
+        session. Raises InvalidName for a run that cannot be one, InvalidInput.
         """
         author = (
             environ.get("CAS_AUTHOR")
@@ -48,7 +47,7 @@ class Context:
         return cls(
             author=author,
             agent=parse_agent(environ.get("CAS_AGENT", "")),
-            run=_run(environ) or default_run(now, entropy),
+            run=_run(environ),
             trace=trace,
             workspace=environ.get("CAS_WORKSPACE", ""),
             operation=environ.get("CAS_OPERATION_ID", ""),

@@ -25,6 +25,8 @@ CONTAINERS: Final = 1_000_000
 """Folders and sets that hold one content, beyond which a search by digest gives up."""
 PATHS: Final = 10_000
 """Places of one content in one folder artifact that are told at most."""
+NEAR: Final = 1_000
+"""Of so many versions, the newest, the names are known that a wrong one is compared with."""
 _BATCH: Final = 256
 
 
@@ -117,6 +119,33 @@ def versions_with(store: Store, sets: set[Id]) -> Iterator[Version]:
         home = homes.of(version)
         if home is not None and not _forgotten(store, id):
             yield Version(id, version.manifest, home)
+
+
+def find_near(store: Store, wanted: Wanted) -> str:
+    """Where nothing was found, a question about names that are spelled nearly so, else "".
+
+    Of the artifacts' names, types and formats, as the newest NEAR versions have them.
+    """
+    kinds = (
+        ("artifact", wanted.name if not set(wanted.name) & set("*?[") else ""),
+        ("type", wanted.type),
+        ("format", wanted.format),
+    )
+    known: dict[str, set[str]] = {kind: set() for kind, _ in kinds}
+    for id in islice(_all_versions(store), NEAR):
+        version = store.version(id)
+        if _forgotten(store, id) or not version.manifest.complete:
+            continue
+        for artifact in store.set_of(version).artifacts:
+            known["artifact"].add(artifact.name)
+            known["type"].add(artifact.type)
+            known["format"].add(artifact.format)
+    for kind, name in kinds:
+        if name and name not in known[kind]:
+            near = near_names(name, sorted(known[kind] - {""}))
+            what = "artifact is called" if kind == "artifact" else f"artifact has the {kind}"
+            return f"no {what} {name!r}{near}" if near else ""
+    return ""
 
 
 _Match = Callable[[ArtifactSet], list[tuple[Artifact, str]]]

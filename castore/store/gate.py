@@ -18,11 +18,11 @@ from castore.spec.parse import REQUIREMENTS
 from castore.store.find import Wanted, find
 from castore.store.lineage import Begin
 from castore.store.notes import known_as, notes_about
+from castore.store.pinning import digest_file
 from castore.store.policy import Policy, approval, policy_in_force
 from castore.store.recognition import as_path, recognise_set
 from castore.store.selectors import resolve
 from castore.store.signatures import signers
-from castore.store.sources import digest_file
 from castore.store.specs import read_spec
 from castore.store.stale import Today
 from castore.store.store import Store

@@ -12,7 +12,7 @@ from typing import Final
 from castore.content.folders import list_folder
 from castore.errors import InvalidInput, InvalidName
 from castore.model.limits import SET_ARTIFACTS
-from castore.model.names import check_artifact_name, check_branch, near_names
+from castore.model.names import check_artifact_name, check_branch, near_names, quoted
 from castore.spec.declaration import Declared, Spec
 from castore.store.specs import SpecFile
 
@@ -83,7 +83,7 @@ def gather_declared(
     already and made anew only when named.
     """
     base = _base(spec, given, cwd)
-    _check_declared(spec.spec, only, "--only")
+    check_declared(spec.spec, only, "--only")
     inputs = [_named(name, path, cwd, spec.spec.get(name)) for name, path in given.named.items()]
     for declared in spec.spec.artifacts:
         name = declared.name
@@ -165,12 +165,13 @@ def _base(spec: SpecFile, given: Given, cwd: Path) -> Path:
     if not path.is_dir():
         raise InvalidInput(
             f"{given.plain[0]!r} is a file; with a spec say which artifact it is",
-            fix=f"NAME={given.plain[0]}",
+            fix=f"NAME={quoted(given.plain[0])}",
         )
     return path
 
 
-def _check_declared(spec: Spec, names: Collection[str], what: str) -> None:
+def check_declared(spec: Spec, names: Collection[str], what: str) -> None:
+    """Refuse names that the spec does not declare; raises InvalidInput with near matches."""
     known = [declared.name for declared in spec.artifacts]
     for name in names:
         if name not in known:

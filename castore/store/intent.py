@@ -15,6 +15,8 @@ from castore.store.specs import SpecFile
 from castore.store.version import Version
 
 UNKNOWN_RUN = "unknown"
+RAN = "run.command"
+CUT = " …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Intent:
     branch: str
     spec: SpecFile | None = None
     context: Context = Context()
-    sources: tuple[str, ...] = ()
+    sources: tuple[str | Source, ...] = ()
     meta: Mapping[str, MetaValue] = field(default_factory=dict)
     only: tuple[str, ...] = ()
     folder: str = ""
@@ -84,3 +86,16 @@ def resume_command(intent: Intent, run: str) -> str:
         words.append(f"--name {intent.branch}")
     words += [f"--only {quoted(name)}" for name in intent.only]
     return " ".join([*words, f"--resume {run}"])
+
+
+def ran_command(meta: Mapping[str, MetaValue]) -> str:
+    """The command of a run, as a shell takes it whatever the meta says; "" if it is not whole."""
+    text = meta.get(RAN)
+    if not isinstance(text, str) or text.endswith(CUT) or not text.isprintable():
+        return ""
+    import shlex
+
+    try:
+        return shlex.join(shlex.split(text))
+    except ValueError:
+        return ""

@@ -12,6 +12,7 @@ from castore.database.environment import Database
 from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
+from castore.model.manifest import Source
 from castore.model.names import check_branch
 from castore.store import branches, history, partials, pins, records, tags
 from castore.store.backup import BackupReport, backup
@@ -37,7 +38,9 @@ from castore.store.listing import (
 )
 from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
+from castore.store.processes import Streams
 from castore.store.report import CommitReport
+from castore.store.runs import RunReport, RunRequest, execute
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
 from castore.store.specs import read_spec
@@ -66,7 +69,7 @@ class Store(AuditingStore, ReviewingStore):
         agent: str = "",
         author: str = "",
         run: str = "",
-        sources: Sequence[str] = (),
+        sources: Sequence[str | Source] = (),
         only: Sequence[str] = (),
         meta: Mapping[str, MetaValue] | None = None,
         context: Context | None = None,
@@ -127,6 +130,29 @@ class Store(AuditingStore, ReviewingStore):
             cwd=cwd, paths=paths, spec=Path(spec) if spec is not None else None, **options
         )
         return commit(self, request)
+
+    def execute(
+        self,
+        *command: str,
+        env: Mapping[str, str],
+        out: str | os.PathLike[str] | None = None,
+        checkout_sources: bool = False,
+        streams: Streams | None = None,
+        **options: Any,
+    ) -> RunReport:
+        """Run a command here and commit what it puts into the folder `$CAS_OUT`, as `cas run` does.
+
+        `env` is its whole environment but for what the run adds; options are the fields of
+        `CommitRequest`, of which `paths` stay empty. See `castore.store.runs.RunRequest`. Raises
+        CommandNotFound, CommandNotExecutable, and what `commit` raises; a command that fails is
+        told of by the report's `code`.
+        """
+        cwd = Path(options.pop("cwd", ".")).absolute()
+        spec = options.pop("spec", None)
+        made = CommitRequest(cwd=cwd, spec=Path(spec) if spec is not None else None, **options)
+        folder = Path(out) if out is not None else None
+        request = RunRequest(command, made, env, folder, checkout_sources)
+        return execute(self, request, streams=streams)
 
     def resolve(self, selector: str) -> Resolved:
         """The version, and artifact if it names one, that a selector means."""

@@ -111,7 +111,7 @@ def named_file(store: Store, found: Resolved) -> FileContent:
         raise TypeMismatch(f"{text!r} is external: its bytes are not here but at {uri}")
     above = text.removesuffix(f"/{found.path}")
     try:
-        entry = _entry(store, artifact, found.path)
+        entry = named_entry(store, artifact, found.path)
     except RefNotFound as error:
         error.fix = f"cas ls -R {quoted(above)}"
         raise
@@ -131,7 +131,7 @@ def _of_version(store: Store, version: Version, *, recursive: bool) -> Iterator[
 def _of_artifact(
     store: Store, artifact: Artifact, path: str, *, recursive: bool
 ) -> Iterator[ListedEntry]:
-    entry = _entry(store, artifact, path)
+    entry = named_entry(store, artifact, path)
     if entry is None:
         listed = _listed(artifact)
         yield ListedEntry(artifact.name, listed.kind, listed.size, listed.digest)
@@ -148,7 +148,7 @@ def _of_artifact(
             yield _listed_entry(prefix + found.name.decode(), found)
 
 
-def _entry(store: Store, artifact: Artifact, path: str) -> Entry | None:
+def named_entry(store: Store, artifact: Artifact, path: str) -> Entry | None:
     """The file or folder at a path in an artifact; None for an external artifact."""
     content = artifact.content
     path = path.strip("/")

@@ -11,8 +11,8 @@ from castore.model.manifest import Source
 from castore.model.names import quoted
 from castore.model.status import Status, fold
 from castore.store.notes import notes_about
+from castore.store.pinning import digest_file, uri_path
 from castore.store.selectors import Resolved, resolve
-from castore.store.sources import digest_file, uri_path
 from castore.store.store import Store
 from castore.store.version import Version
 

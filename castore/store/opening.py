@@ -10,6 +10,7 @@ from typing import Final
 
 from castore.database.environment import Database
 from castore.errors import InvalidInput, StoreNotFound
+from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
 from castore.store.store import Store
 
@@ -44,7 +45,9 @@ def init_store(
     """
     home = folder if folder.name == FOLDER else folder / FOLDER
     if not home.parent.is_dir():
-        raise InvalidInput(f"{str(home.parent)!r} is not a folder", fix=f"mkdir -p {home.parent}")
+        raise InvalidInput(
+            f"{str(home.parent)!r} is not a folder", fix=f"mkdir -p {quoted(str(home.parent))}"
+        )
     created = not home.exists()
     if created:
         database = Database.create(home, now=now, entropy=entropy)

@@ -14,7 +14,7 @@ from castore.model.ids import Id
 from castore.model.manifest import Manifest, Source
 from castore.model.names import quoted
 from castore.model.refs import PARTIALS, partial_ref, split_partial
-from castore.store.intent import UNKNOWN_RUN, Resumed
+from castore.store.intent import UNKNOWN_RUN, Resumed, ran_command
 from castore.store.moments import format_moment
 from castore.store.stages import StagedSession, staged_sessions
 from castore.store.store import Store
@@ -178,7 +178,9 @@ def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
     names = [a.name for a in store.set_of(version).artifacts]
     carried = {made for made, _ in manifest.carried}
     made = sorted({*names, *manifest.missing, *manifest.failed} - carried)
-    only = [f" --only {quoted(one)}" for one in made] if carried else []
+    only = "".join(f" --only {quoted(one)}" for one in made) if carried else ""
+    ran = ran_command(manifest.meta)
+    again = f"cas run{spec}{name}{only} --resume {run} -- {ran}"
     return Partial(
         run=run,
         branch=branch,
@@ -188,7 +190,7 @@ def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
         artifacts=tuple(one for one in names if one not in bad),
         missing=manifest.missing,
         failed=manifest.failed,
-        command=f"cas commit{spec}{name}{''.join(only)} --resume {run}",
+        command=again if ran else f"cas commit{spec}{name}{only} --resume {run}",
         version=version,
     )
 

@@ -32,6 +32,8 @@ from castore.store.assembly import (
 from castore.store.conformance import Conformance, guess_artifact
 from castore.store.context import default_run
 from castore.store.intent import Intent, kept_notices, resume_command
+from castore.store.pinning import Pin
+from castore.store.predecessor import Predecessor
 from castore.store.publish import (
     Publication,
     Vanished,
@@ -43,8 +45,8 @@ from castore.store.publish import (
 )
 from castore.store.refusals import moved, refusal
 from castore.store.report import CommitReport
-from castore.store.selectors import Resolved, resolve, tip
-from castore.store.sources import from_resolved, parse_source
+from castore.store.selectors import tip
+from castore.store.sources import Used, parse_sources, use
 from castore.store.stages import drop_stages, encode_header, encode_staged
 from castore.store.staging import Given, digest_of, hint_of
 from castore.store.store import Store
@@ -84,16 +86,16 @@ class Session:
         self._made: dict[str, Artifact] = {}
         self._titles: dict[str, str] = {}
         self._locations: dict[str, str] = {}
-        self._sources = [parse_source(store, text) for text in intent.sources]
+        self._sources = list(parse_sources(store, intent.sources))
         self._warnings: list[str] = []
         self._stored = Tally()
         self._done = False
         self._left = False
         self._assembly: Assembly | None = None
         header = encode_header(intent, store.now(), os.getpid())
-        self._supply = Supply(
-            store, intent.branch, self._id, header, progress=progress, links=links
-        )
+        spec = intent.spec.spec.id if intent.spec else ""
+        before = Predecessor(store, intent.branch, spec)
+        self._supply = Supply(store, before, self._id, header, progress=progress, links=links)
         self._sink, self._ingestor = self._supply.sink, self._supply.ingestor
 
     def __enter__(self) -> Self:
@@ -205,11 +207,17 @@ class Session:
         self._supply.keep()
         return artifact
 
-    def use(self, selector: str, *, artifact: str = "") -> Resolved:
-        """Record a version or an artifact of one as a source that was read; resolve it."""
-        resolved = resolve(self.store, selector)
-        self._sources.append(from_resolved(resolved, artifact=artifact))
-        return resolved
+    def use(self, reference: str, *, artifact: str = "", pin: Pin | None = None) -> Used:
+        """Record a source that is read through castore, and give its bytes; evidence is observed.
+
+        `reference` is a version, an artifact of one or a URI, as for `sources`; `artifact` is the
+        one that is made from it, the whole set by default. Raises RefNotFound, InvalidInput.
+        """
+        with self._lock:
+            self._check_open()
+            used = use(self.store, reference, artifact=artifact, pin=pin)
+            self._sources.append(used.source)
+            return used
 
     def warn(self, text: str) -> None:
         """Add a notice to the report of this commit."""

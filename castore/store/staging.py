@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeAlias
 
 from castore.content.earlier import EarlierFolder
 from castore.content.ingest import Ingestor
+from castore.content.matching import FindFile
 from castore.database.sink import StageSink, StatCache
 from castore.errors import InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Content, ExternalContent, FileContent
@@ -105,27 +106,31 @@ def hint_of(given: Given) -> str:
 
 
 def store_content(
-    ingestor: Ingestor, given: Given, links: str, earlier: EarlierFolder | None = None
+    ingestor: Ingestor,
+    given: Given,
+    links: str,
+    earlier: EarlierFolder | None = None,
+    before: FindFile | None = None,
 ) -> tuple[Content, bytes]:
     """The stored content, and the first bytes where they are at hand, for guessing.
 
-    `earlier` is the folder that a given one is likely to be much like.
+    `earlier` is the folder that a given one is likely to be much like, `before` finds such a file.
     """
     if isinstance(given, (str, os.PathLike)):
         path = os.fspath(given)
         if os.path.isdir(path):
             return ingestor.add_folder(path, links=links, earlier=earlier), b""
-        return ingestor.add_path(path), b""
+        return ingestor.add_path(path, earlier=before), b""
     if isinstance(given, (bytes, bytearray, memoryview)):
         data = bytes(given)
-        return ingestor.add_bytes(data), data[:_HEAD_BYTES]
+        return ingestor.add_bytes(data, before), data[:_HEAD_BYTES]
     if isinstance(given, io.TextIOBase):
         raise InvalidInput("a text file object was given; open it in binary mode")
     read = getattr(given, "read", None)
     if callable(read):
-        return ingestor.add_stream(iter(lambda: read(1 << 20), b"")), b""
+        return ingestor.add_stream(iter(lambda: read(1 << 20), b""), before), b""
     if isinstance(given, (dict, set, Staged)) or not isinstance(given, Iterable):
         raise InvalidInput(
             f"{given!r:.60} cannot be stored: give a path, bytes, a binary file or pieces"
         )
-    return ingestor.add_stream(given), b""
+    return ingestor.add_stream(given, before), b""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from castore.content.earlier import EarlierFolder
+from castore.content.chains import Chains
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
 from castore.database.sink import StageSink, StatCache
 from castore.model.artifact_set import Content, TreeContent
-from castore.model.ids import Id
-from castore.store.selectors import tip
+from castore.store.predecessor import Predecessor
 from castore.store.staging import Given, Staged, store_content, take
 from castore.store.store import Store
 
@@ -23,13 +23,13 @@ DURABLE_EVERY: Final = 1_000_000
 class Supply:
     """The ingestor of a session with its sink and cache; `taken` is what workers had staged.
 
-    Folders that changed are stored as deltas of the artifact of the same name at the branch's tip.
+    What changed of an artifact is stored as deltas of what `before` has under its name.
     """
 
     def __init__(
         self,
         store: Store,
-        branch: str,
+        before: Predecessor,
         session: bytes,
         header: bytes,
         *,
@@ -37,13 +37,14 @@ class Supply:
         links: str = "refuse",
     ) -> None:
         self._store = store
-        self._branch = branch
+        self._before = before
         self._links = links
         self._durable_at = store.now()
         self.taken: list[Staged] = []
         self.cache = StatCache(store.database)
         self.sink = StageSink(store.database, session, header=header, cache=self.cache)
-        self.ingestor = Ingestor(self.sink, cache=self.cache, progress=progress)
+        chains = Chains(store.reader, store.database.load)
+        self.ingestor = Ingestor(self.sink, cache=self.cache, progress=progress, chains=chains)
 
     def add(self, name: str, given: Given) -> tuple[Content, bytes]:
         """Store the content of an artifact; its first bytes where they are at hand."""
@@ -51,7 +52,8 @@ class Supply:
             content = take(self._store, name, given)
             self.taken.append(given)
             return content, given.head
-        return store_content(self.ingestor, given, self._links, self._earlier(name))
+        file = partial(self._before.file, name)
+        return store_content(self.ingestor, given, self._links, self._before.folder(name), file)
 
     def add_matching(self, name: str, base: Path, pattern: str) -> TreeContent | None:
         """Store the files below `base` that match a glob; None where its folder is not there."""
@@ -59,7 +61,10 @@ class Supply:
         if not (base / place).is_dir():
             return None
         return self.ingestor.add_folder(
-            base / place, links=self._links, only=match_glob(rest), earlier=self._earlier(name)
+            base / place,
+            links=self._links,
+            only=match_glob(rest),
+            earlier=self._before.folder(name),
         )
 
     def keep(self) -> None:
@@ -83,13 +88,3 @@ class Supply:
         self.ingestor.settle()
         self.cache.written()
         self.sink.discard()
-
-    def _earlier(self, name: str) -> EarlierFolder:
-        def find_root() -> Id | None:
-            version = tip(self._store, self._branch)
-            artifacts = self._store.set_of(version).artifacts if version is not None else ()
-            found = (artifact.content for artifact in artifacts if artifact.name == name)
-            content = next(found, None)
-            return content.id if isinstance(content, TreeContent) else None
-
-        return EarlierFolder(self._store.reader, self._store.database.load, find_root)

@@ -75,7 +75,7 @@ class BlockCheck:
             for member in block.members:
                 self._bad(member, where, error.message)
             return
-        if block.metadata:
+        if block.metadata or block.bases:
             # What comes next may be a delta of it.
             self._kept.keep(number, block, raw)
         self._members(block, raw, where)

@@ -123,7 +123,7 @@ def test_diff_of_one_artifact(cas: Cas, two: Path) -> None:
     assert "no difference in summary.md" in cas("diff", "out:summary.md").out
     cas("diff", "out:nope", code=3)
     assert "different artifacts" in cas("diff", "out:summary.md", "out:metrics.json", code=2).err
-    assert "whole artifacts" in cas("diff", "out:pages/index.html", code=2).err
+    assert "different artifacts" in cas("diff", "out:pages/a", "out:pages/b", code=2).err
     cas("diff", "nope", code=3)
 
 
@@ -294,3 +294,79 @@ def test_fsck_of_a_store_that_is_cut_off(cas: Cas, two: Path) -> None:
         result = cas(*arguments, "--json", code=7)
         assert result.out == ""
         assert result.error["error"] == "CorruptObject"
+
+
+def test_diff_of_one_path(cas: Cas, two: Path) -> None:
+    for words in (
+        ["out@v1:pages/index.html", "out:pages/index.html"],
+        ["out@v1", "out:pages/index.html"],
+        ["out@v1:pages/index.html", "out"],
+        ["out:pages/index.html"],
+    ):
+        lines = cas("diff", *words).out.splitlines()
+        assert lines[1].startswith("~ pages: folder ")
+        assert lines[2].startswith("    ~ index.html: ")
+        assert "-<!doctype html><title>Report</title>" in lines
+        assert "+<!doctype html><title>Report 2</title>" in lines
+        assert "metrics.json" not in "".join(lines)
+    assert cas("diff", "out@v1", "out:pages/img").out.splitlines()[1:] == [
+        "no difference in pages/img"
+    ]
+    cas("diff", "out@v1", "out:pages/img", "--exit-code")
+    cas("diff", "out@v1", "out:pages/index.html", "--exit-code", code=1)
+    record = cas("diff", "--json", "out:pages/index.html").json
+    assert [row["files"][0]["path"] for row in record["artifacts"]] == ["index.html"]
+    assert [content["name"] for content in record["contents"]] == ["pages/index.html"]
+    missing = cas("diff", "out:pages/no.html", code=3).err.splitlines()
+    assert missing == [
+        "error: 'pages' has no 'no.html' in it, in neither version",
+        "try:   cas ls -R out@v2:pages",
+    ]
+    assert "has no artifact" in cas("diff", "out:page/no.html", code=3).err
+
+
+def test_diff_of_a_folder_in_a_folder_and_of_what_changed_its_kind(cas: Cas, out: Path) -> None:
+    write("out/pages/img/new.svg", "<svg/>\n")
+    (out / "pages/index.html").unlink()
+    write("out/pages/index.html/deep.html", "deep\n")
+    cas("commit", "out")
+    lines = cas("diff", "--stat", "out:pages/img").out.splitlines()
+    assert lines[2:] == ["    + img/new.svg: 7 B"]
+    lines = cas("diff", "--stat", "out:pages/index.html").out.splitlines()
+    assert lines[2:] == ["    + index.html/deep.html: 5 B", "    - index.html: 37 B"]
+
+
+def test_fixes_are_typed_as_they_stand(cas: Cas) -> None:
+    """A name with a blank, or worse, is quoted in what is told to be typed."""
+    cas("init")
+    write("out/a b;c/x.txt", "x\n")
+    cas("commit", "out")
+    rev = "out:a b;c/x.txt"
+    for words, fix in (
+        (["show", rev], "cas cat 'out:a b;c/x.txt'"),
+        (["checkout", rev], "cas cat 'out:a b;c/x.txt'"),
+        (["checkout", "-o", "-", "out~0"], "cas cat 'out~0':ARTIFACT"),
+        (["diff", "out:a b;c", "out:d"], "cas diff 'out:a b;c' out"),
+        (["--store", "no such", "log"], "cas init --store 'no such'"),
+    ):
+        code = 3 if "--store" in words else 2
+        assert cas(*words, code=code).err.splitlines()[-1] == f"try:   {fix}", words
+    for typed, fix in ((rev, f"cas ls '{rev}' --json"), ("out:x y", "cas show 'out:x y' --json")):
+        assert cas("cat", "--json", typed, code=2).error["fix"] == fix
+    write("my work/x.txt", "x\n")
+    cas("commit", "--name", "w", "my work")
+    write("my work/x.txt", "y\n")
+    assert cas("status", "w").err.splitlines()[-1] == "next: cas commit --name w 'my work'"
+
+
+def test_find_tells_near_names(cas: Cas, out: Path) -> None:
+    for words, told in (
+        (["sumary.md"], "no artifact is called 'sumary.md'; did you mean summary.md?"),
+        (["--type", "datasett"], "no artifact has the type 'datasett'; did you mean dataset?"),
+        (["--format", "jsn"], "no artifact has the format 'jsn'; did you mean json?"),
+    ):
+        done = cas("find", *words)
+        assert (done.out, done.err) == ("", f"nothing found: {told}\n")
+        assert cas("find", *words, "--json").err == ""
+    for words in (["zzzz"], ["*.zzz"], ["summary.md", "--type", "dataset"]):
+        assert cas("find", *words).err == "nothing found\n"

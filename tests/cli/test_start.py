@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import SPEC, Cas, write
+from tests.cli.conftest import CAS, SPEC, Cas, write
 
 
 def test_init(cas: Cas) -> None:
@@ -157,7 +159,62 @@ def test_what_is_completed(process: Cas, out: Path) -> None:
         result = process(env={**env, "_CAS_COMPLETE": "bash_complete"}, code=None)
         return [row.partition(",")[2] for row in result.out.splitlines()]
 
-    assert offered("cas com") == ["commit", "completion"]
+    assert offered("cas com") == ["commit", "comment", "completion"]
     assert offered("cas show o") == ["out"]
     assert offered("cas log --onel") == ["--oneline"]
     assert offered("cas partial d") == ["discard"]
+
+
+def test_artifacts_and_files_are_completed_after_a_colon(process: Cas, out: Path) -> None:
+    env = {"COMP_CWORD": "2", "_CAS_COMPLETE": "fish_complete"}
+
+    def offered(typed: str) -> list[str]:
+        env["COMP_WORDS"], env["COMP_CWORD"] = f"cas show {typed}", typed
+        result = process(env=env, code=None)
+        return [row.partition(",")[2] for row in result.out.splitlines() if row]
+
+    assert offered("out:") == ["out:metrics.json", "out:pages/", "out:summary.md"]
+    assert offered("out@v1:s") == ["out@v1:summary.md"]
+    assert offered("out:pages/") == ["out:pages/img/", "out:pages/index.html"]
+    assert offered("out:pages/img/d") == ["out:pages/img/dot.svg"]
+    assert offered(":m") == [":metrics.json"]
+    for nothing in ("no:", "out@v9:", "out:no/", "out:summary.md/", "out:pages/no/", "out@:"):
+        assert offered(nothing) == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_after_a_colon(cas: Cas, out: Path, tmp_path: Path) -> None:
+    """bash splits words at colons, and takes back only what follows the last of them."""
+    write("out/a b.md", "x\n")
+    cas("commit", "out")
+    (tmp_path / "bin").mkdir()
+    shim = tmp_path / "bin" / "cas"
+    shim.write_text(f'#!/bin/sh\nexec {shlex.join(CAS)} "$@"\n')
+    shim.chmod(0o755)
+    script = cas("completion", "bash").out
+
+    def completed(line: str, *words: str) -> list[str]:
+        quoted = " ".join(map(shlex.quote, words))
+        code = (
+            f"{script}\ncompopt() {{ :; }}\nCOMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}\n"
+            f"COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1}\n"
+            "_cas_completion cas\nprintf '%s\\n' \"${COMPREPLY[@]}\""
+        )
+        path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "--norc", "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PATH": path},
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
+    assert completed("cas show ou", "cas", "show", "ou") == ["out"]
+    assert completed("cas show out:", "cas", "show", "out", ":") == [
+        r"a\ b.md", "metrics.json", "pages/", "summary.md",
+    ]  # fmt: skip
+    assert completed("cas show out:pages/i", "cas", "show", "out", ":", "pages/i") == [
+        "pages/img/", "pages/index.html",
+    ]  # fmt: skip
+    assert completed(
+        "cas diff out@v1:s out:m", "cas", "diff", "out@v1", ":", "s", "out", ":", "m"
+    ) == ["metrics.json"]
+    assert completed("cas show out: ", "cas", "show", "out", ":", "") == [""]

@@ -9,6 +9,7 @@ from castore.content import deltas
 from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
 from castore.content.codecs import compress
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
+from castore.content.reader import ObjectReader
 from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Artifact, FileContent, encode_set, make_set
 from castore.model.ids import Id, Kind, content_id, object_id
@@ -229,7 +230,8 @@ def test_bases_in_all_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     store.put(delta(middle, [top], depth=2))
     assert read(store, middle[0]) == middle[0]
     with pytest.raises(CorruptObject, match="bases in all"):
-        read(store, top)
+        # Another reader: what is kept is not counted.
+        ObjectReader(store.load).payload(content_id(top), Kind.CHUNK)
 
 
 def test_a_frame_written_without_its_dictionary_is_not_believed() -> None:

@@ -220,9 +220,11 @@ def test_neighbours_are_decoded_once_and_the_cache_is_bounded(
     decoded: list[str] = []
     real = reader_module.raw_bytes
 
-    def counting(block: Block, load: reader_module.Load, where: str, held: KeptBlocks) -> bytes:
+    def counting(
+        block: Block, load: reader_module.Load, where: str, held: KeptBlocks, *, trusting: bool
+    ) -> bytes:
         decoded.append(where)
-        return real(block, load, where, held)
+        return real(block, load, where, held, trusting=trusting)
 
     monkeypatch.setattr(reader_module, "raw_bytes", counting)
     fresh = ObjectReader(sink.load)

@@ -11,6 +11,7 @@ from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
+from castore.model.names import quoted
 from castore.store.listing import named_file
 
 
@@ -30,8 +31,10 @@ def command(call: Invocation, selector: str) -> None:
     is: where the bytes are damaged the output ends early, with exit code 7.
     """
     if call.output.json:
+        reading = "ls" if "/" in selector.partition(":")[2] else "show"
         raise InvalidInput(
-            "cat writes a file's bytes; they have no JSON form", fix=f"cas show {selector} --json"
+            "cat writes a file's bytes; they have no JSON form",
+            fix=f"cas {reading} {quoted(selector)} --json",
         )
     with opened(call) as store:
         file = named_file(store, resolve_here(store, selector))

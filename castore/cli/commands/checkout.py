@@ -15,6 +15,7 @@ from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
+from castore.model.names import quoted
 from castore.store.checkout import Checkout, checkout
 
 _SHOWN = 40
@@ -46,13 +47,13 @@ def command(
     if folder == "-":
         raise InvalidInput(
             "-o -: checkout writes a folder; the bytes of one file go to stdout by cas cat",
-            fix=f"cas cat {rev}" if ":" in rev else f"cas cat {rev}:ARTIFACT",
+            fix=f"cas cat {quoted(rev)}" if ":" in rev else f"cas cat {quoted(rev)}:ARTIFACT",
         )
     with opened(call) as store:
         found = resolve_here(store, rev)
         if found.path:
             raise InvalidInput(
-                f"{rev!r} is a file; checkout writes whole artifacts", fix=f"cas cat {rev}"
+                f"{rev!r} is a file; checkout writes whole artifacts", fix=f"cas cat {quoted(rev)}"
             )
         names = ((found.artifact.name,) if found.artifact else ()) + artifacts
         with Progress(call.output, "writing") as progress:

@@ -5,33 +5,34 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from castore.cli.access import opened
+from castore.cli.committing import (
+    context_of,
+    making_options,
+    meta_of,
+    next_command,
+    report_lines,
+    report_record,
+    sources_of,
+)
 from castore.cli.completing import revisions
 from castore.cli.failure import fault_lines
-from castore.cli.identity import author as author_of
 from castore.cli.invocation import Invocation
 from castore.cli.options import LINKS, spec_option
 from castore.cli.output import Output
 from castore.cli.paths import files
 from castore.cli.progress import Progress
-from castore.cli.screen import clean, columns, plural, size
+from castore.cli.screen import clean, columns, size
 from castore.cli.verbs import verb
-from castore.errors import InvalidInput
-from castore.model.names import check_segment
 from castore.store.commit import CommitRequest, commit, preview
-from castore.store.context import Context, parse_agent
 from castore.store.preview import Preview
-from castore.store.records import version_record
 from castore.store.report import CommitReport
 from castore.store.store import Store
-
-LABELS = "labels"
 
 
 @verb(
@@ -47,16 +48,7 @@ LABELS = "labels"
 @spec_option("the spec (else the one *.spec.yaml here)")
 @click.option("--name", default="", metavar="NAME", help="the branch (else the spec's or folder's)")
 @click.option("--only", multiple=True, metavar="NAME", help="make this artifact, carry the others")
-@click.option("--agent", default="", metavar="A@V", help="the agent and version that made it")
-@click.option("--author", default="", metavar="WHO", help="who commits (else CAS_AUTHOR, CI, git)")
-@click.option("--run", default="", metavar="RUN", help="the run it belongs to")
-@click.option("--trace", default="", metavar="ID", help="the trace it belongs to")
-@click.option("--workspace", default="", metavar="W", help="the workspace it belongs to")
-@click.option(
-    "--source", multiple=True, metavar="[A=]REF", help="an input: a version, artifact or URI"
-)
-@click.option("--meta", multiple=True, metavar="K=V", help="a note of your own")
-@click.option("--label", multiple=True, metavar="L", help="a label, kept in meta")
+@making_options
 @click.option(
     "--parent", default="", metavar="REV", help="refuse if the branch is not at REV",
     shell_complete=revisions,
@@ -102,9 +94,9 @@ def _request(
         name=given["name"],
         only=given["only"],
         message=given["message"],
-        context=_context(call, store, given),
-        sources=given["source"],
-        meta=_meta(given["meta"], given["label"]),
+        context=context_of(call, given),
+        sources=sources_of(store, given),
+        meta=meta_of(given["meta"], given["label"]),
         parent=given["parent"],
         partial=given["partial"],
         resume=given["resume"],
@@ -114,39 +106,6 @@ def _request(
     )
 
 
-def _context(call: Invocation, store: Store, given: dict[str, Any]) -> Context:
-    context = Context.from_environ(call.environ, now=store.now(), entropy=store.entropy)
-    who = author_of(given["author"], call.environ)
-    return replace(
-        context,
-        author=who,
-        agent=parse_agent(given["agent"]) if given["agent"] else context.agent,
-        run=check_segment(given["run"], "run") if given["run"] else context.run,
-        trace=given["trace"] or context.trace,
-        workspace=given["workspace"] or context.workspace,
-        operation=given["operation_id"] or context.operation,
-    )
-
-
-def _meta(pairs: Sequence[str], labels: Sequence[str]) -> dict[str, str | int | bool | bytes]:
-    meta: dict[str, str | int | bool | bytes] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not key or not sign:
-            raise InvalidInput(f"--meta {pair!r}: use KEY=VALUE")
-        if key in meta:
-            raise InvalidInput(f"--meta {key!r} was given twice")
-        meta[key] = value
-    for label in labels:
-        if not label or "," in label:
-            raise InvalidInput(f"--label {label!r}: a label is text without commas")
-    if labels:
-        if LABELS in meta:
-            raise InvalidInput(f"--meta {LABELS}=… and --label were both given; use --label")
-        meta[LABELS] = ",".join(sorted(set(labels)))
-    return meta
-
-
 def _stdin(paths: Sequence[str]) -> BinaryIO | None:
     if sys.stdin is None or not any(path.endswith("=-") for path in paths):
         return None
@@ -154,55 +113,14 @@ def _stdin(paths: Sequence[str]) -> BinaryIO | None:
 
 
 def _print_report(output: Output, store: Store, report: CommitReport) -> None:
-    version = report.version
-    following = _next(report)
     if output.json:
-        output.record(
-            {
-                **version_record(store, version),
-                "new_bytes": report.new_bytes,
-                "known_bytes": report.known_bytes,
-                "stored_bytes": report.stored_bytes,
-                "files": report.files,
-                "identical": report.identical,
-                "replayed": report.replayed,
-                "written": report.written and not report.replayed,
-                "warnings": list(report.warnings),
-                "next": following,
-            }
-        )
+        output.record(report_record(store, report))
         return
     for warning in report.warnings:
         output.warn(warning)
-    label = output.style(clean(version.label), "yellow")
-    output.line(f"{version.short}  {label}{_remark(report)}")
-    stored = f", {size(report.stored_bytes)} stored" if report.new_bytes else ""
-    output.line(
-        f"{plural(report.files, 'file')}: {size(report.new_bytes)} new, "
-        f"{size(report.known_bytes)} known{stored}"
-    )
-    output.next(following)
-
-
-def _remark(report: CommitReport) -> str:
-    if report.replayed:
-        return "  (this operation was done before; nothing was written)"
-    if not report.written:
-        return f"  (nothing was written: identical to {clean(report.version.label)})"
-    if report.identical and not report.version.manifest.complete:
-        return ""
-    if report.identical:
-        return "  (the set is identical to the one before)"
-    return ""
-
-
-def _next(report: CommitReport) -> str:
-    version = report.version
-    if not version.manifest.complete:
-        return f"cas partial show {version.manifest.run}"
-    if version.number == 1 or report.identical:
-        return f"cas show {version.label}"
-    return f"cas diff {version.label}"
+    for line in report_lines(output, report):
+        output.line(line)
+    output.next(next_command(report))
 
 
 def _print_preview(output: Output, found: Preview) -> int:

@@ -11,6 +11,43 @@ from castore.errors import InvalidInput
 
 SHELLS = ("bash", "zsh", "fish")
 
+# bash splits the line at colons: what stands together is put together, and only what follows the
+# last colon goes back to it. A name ends with a blank, a folder does not; both are quoted.
+_BASH = """\
+_cas_completion() {
+    local IFS=$'\\n' rest=$COMP_LINE words=() word response completion type value before
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ ${#words[@]} -gt 0 && -n $rest && $rest != [[:space:]]* ]]; then
+            words[-1]+=$word
+        else
+            words+=("$word")
+        fi
+        rest=${rest#*"$word"}
+    done
+    word=${words[-1]} before=
+    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then before=${word%"${word##*:}"}; fi
+    response=$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((${#words[@]} - 1)) \\
+        _CAS_COMPLETE=bash_complete $1)
+    for completion in $response; do
+        IFS=',' read -r type value <<< "$completion"
+        if [[ $type == dir ]]; then
+            COMPREPLY=()
+            compopt -o dirnames
+        elif [[ $type == file ]]; then
+            COMPREPLY=()
+            compopt -o default
+        elif [[ $type == plain ]]; then
+            value=${value#"$before"}
+            if [[ $value == */ ]]; then compopt -o nospace; fi
+            COMPREPLY+=("$(printf %q "$value")")
+        fi
+    done
+    return 0
+}
+
+complete -o nosort -F _cas_completion cas
+"""
+
 
 @verb(
     "completion",
@@ -30,6 +67,8 @@ def command(call: Invocation, shell: str | None) -> None:
     # click's `source()` runs bash to look at its version; the template alone needs no process.
     completion = kind(click.Group("cas"), {}, "cas", "_CAS_COMPLETE")
     script = completion.source_template % completion.source_vars()
+    if shell == "bash":
+        script = _BASH
     if call.output.json:
         call.output.record({"shell": shell, "script": script})
     else:

@@ -17,8 +17,10 @@ from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, Content, ExternalContent, TreeContent
 from castore.model.ids import short
+from castore.model.names import quoted
 from castore.store.diff import ArtifactChange, SetDiff, diff_versions
 from castore.store.diff_content import ContentDiff, diff_contents
+from castore.store.diff_path import diff_path
 from castore.store.selectors import Resolved, find_artifact
 from castore.store.store import Store
 from castore.store.version import Version
@@ -34,8 +36,8 @@ _COLORS = {"+": "green", "-": "red", "@": "cyan"}
         ("cas diff report@v1 report:summary", "one artifact between two versions"),
     ],
 )
-@click.argument("old", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
-@click.argument("new", required=False, metavar="[REV[:ARTIFACT]]", shell_complete=revisions)
+@click.argument("old", required=False, metavar="[REV[:ARTIFACT[/PATH]]]", shell_complete=revisions)
+@click.argument("new", required=False, metavar="[REV[:ARTIFACT[/PATH]]]", shell_complete=revisions)
 @spec_option("without REV: the branch of this spec")
 @click.option("--stat", is_flag=True, help="which artifacts differ, not how")
 @click.option("--exit-code", is_flag=True, help="exit with 1 when something differs")
@@ -50,8 +52,12 @@ def command(
     path, CSV by row.
     """
     with opened(call, spec) as store:
-        left, right, artifact = _sides(store, spec, old, new)
-        found = diff_versions(store, left, right)
+        left, right, artifact, path = _sides(store, spec, old, new)
+        if path:
+            one = diff_path(store, left, right, artifact, path)
+            found = SetDiff(old=left, new=right, artifacts=(one,) if one else ())
+        else:
+            found = diff_versions(store, left, right)
         changes = [change for change in found.artifacts if artifact in ("", change.name)]
         contents = () if stat else diff_contents(store, changes)
         differs = bool(changes) if artifact else _differs(found)
@@ -63,33 +69,42 @@ def command(
             record["contents"] = None if stat else [content.as_json() for content in contents]
             call.output.record(record)
         else:
-            _print(call.output, found, changes, contents, artifact)
+            _print(call.output, found, changes, contents, artifact + f"/{path}" * bool(path))
     return 1 if exit_code and differs else 0
 
 
 def _sides(
     store: Store, spec: str, old: str | None, new: str | None
-) -> tuple[Version | None, Version, str]:
-    """The versions to compare, the first may be nothing, and the one artifact meant, or ""."""
+) -> tuple[Version | None, Version, str, str]:
+    """The versions to compare, the first may be nothing; the one artifact meant and a path in it.
+
+    Where one REV names an artifact or a path, it is that one in both.
+    """
     first = _resolve(store, spec, old)
     if new is None:
         parents = first.version.manifest.parents
         left = store.version(parents[0], first.version.branch) if parents else None
-        right, names = first.version, {first.selector.artifact}
+        right, names = first.version, {_inside(first)}
     else:
         second = _resolve(store, spec, new)
         left, right = first.version, second.version
-        names = {first.selector.artifact, second.selector.artifact}
+        names = {_inside(first), _inside(second)}
     names.discard("")
     if len(names) > 1:
         raise InvalidInput(
             f"{old!r} and {new!r} are different artifacts; diff compares one with itself",
-            fix=f"cas diff {old} {(new or '').partition(':')[0]}",
+            fix=f"cas diff {quoted(old or '')} {quoted((new or '').partition(':')[0])}",
         )
-    artifact = names.pop() if names else ""
+    artifact, _, path = (names.pop() if names else "").partition("/")
     if artifact and not (left and store.set_of(left).get(artifact)):
         find_artifact(store, right, artifact)
-    return left, right, artifact
+    return left, right, artifact, path
+
+
+def _inside(found: Resolved) -> str:
+    """What a selector names in its version: an artifact, a path in one, or nothing."""
+    path = found.selector.path.strip("/")
+    return found.selector.artifact + f"/{path}" * bool(path)
 
 
 def _resolve(store: Store, spec: str, text: str | None) -> Resolved:
@@ -97,11 +112,7 @@ def _resolve(store: Store, spec: str, text: str | None) -> Resolved:
     revision, _, rest = (text or "").partition(":")
     found = resolve_here(store, revision, spec)
     name, _, path = rest.partition("/")
-    if path:
-        raise InvalidInput(
-            f"{text!r} is a file; diff compares whole artifacts", fix=f"cas diff {revision}:{name}"
-        )
-    return replace(found, selector=replace(found.selector, artifact=name))
+    return replace(found, selector=replace(found.selector, artifact=name, path=path))
 
 
 def _differs(found: SetDiff) -> bool:

@@ -8,7 +8,7 @@ from castore.cli.access import opened
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, size
 from castore.cli.verbs import verb
-from castore.store.find import Found, Wanted, find
+from castore.store.find import Found, Wanted, find, find_near
 
 
 @verb(
@@ -48,7 +48,8 @@ def command(
             else:
                 call.output.row(_line(found))
         if not count:
-            call.output.say("nothing found")
+            near = "" if call.output.json or call.output.quiet else find_near(store, wanted)
+            call.output.say(clean(f"nothing found{': ' * bool(near)}{near}"))
 
 
 def _line(found: Found) -> str:

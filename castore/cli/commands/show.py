@@ -18,6 +18,7 @@ from castore.cli.screen import clean, clean_lines, columns, plural, size
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.model.manifest import CheckResult
+from castore.model.names import quoted
 from castore.store.listing import list_artifacts
 from castore.store.notes import note_record, notes_about
 from castore.store.records import full_artifact_record, maker, version_record
@@ -25,6 +26,8 @@ from castore.store.selectors import Resolved
 from castore.store.standing import standing_ids, status_of
 from castore.store.store import Store
 from castore.store.version import Version
+
+_META_SHOWN = 200
 
 
 @verb(
@@ -46,7 +49,7 @@ def command(call: Invocation, rev: str | None, spec: str) -> None:
     with opened(call, spec) as store:
         found = resolve_here(store, rev, spec)
         if found.path:
-            raise InvalidInput(f"{rev!r} is a file", fix=f"cas cat {rev}")
+            raise InvalidInput(f"{rev!r} is a file", fix=f"cas cat {quoted(rev or '')}")
         if found.artifact is not None:
             _show_artifact(call.output, store, found)
         elif call.output.json:
@@ -202,4 +205,6 @@ def _sources(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plain(value: str | int | bool | bytes) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """A value of meta on one line; a long one is cut, `--json` has it whole."""
+    text = value.hex() if isinstance(value, bytes) else str(value).rstrip()
+    return text if len(text) <= _META_SHOWN else text[: _META_SHOWN - 1] + "…"

@@ -15,6 +15,7 @@ from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
+from castore.model.names import quoted
 from castore.store.diff_trees import FileChange
 from castore.store.status import UNCHANGED, WorkArtifact, WorkStatus, status
 
@@ -124,6 +125,7 @@ def _commit(found: WorkStatus, root: Path) -> str:
     """The command that commits what was compared; recorded paths are relative to `root`."""
     place = os.path.relpath(root / (found.spec_path or found.folder))
     if found.spec_path:
-        return f"cas commit --spec {place}"
+        return f"cas commit --spec {quoted(place)}"
     named = os.path.basename(os.path.abspath(place)) == found.branch
+    place = quoted(place)
     return f"cas commit {place}" if named else f"cas commit --name {found.branch} {place}"

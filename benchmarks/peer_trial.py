@@ -1,0 +1,179 @@
+"""One trial: a tool takes in all versions of a corpus, gives the last one back, and is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import shutil
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.peer_corpora import Corpus, Stock, a_small_file, edit
+from benchmarks.peer_process import Command, Usage, run, run_all
+from benchmarks.peer_tools import Castore, Place, Tool
+
+UNITS: Final = {
+    "first": "s",
+    "unchanged": "s",
+    "later": "s",
+    "restore": "s",
+    "pack": "s",
+    "one file": "ms",
+    "one file, library": "ms",
+    "stored": "MB",
+    "memory": "MB",
+    "cpu": "s",
+}
+_COMMITS_OF_ONE: Final = 5
+
+
+class Different(RuntimeError):
+    """What a tool gave back is not what it took in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measure of a tool, or of a tool after packing, in the unit of UNITS; and its cost."""
+
+    label: str
+    measure: str
+    value: float
+    usage: Usage = Usage()
+
+
+def warm(tool: Tool) -> None:
+    """Everything once with two small files: programs are in the page cache, Python is compiled."""
+    with _begun(tool) as place:
+        (place.folder / "below").mkdir(parents=True)
+        for name in ("a.txt", "below/b.txt"):
+            (place.folder / name).write_text(name)
+        _run(tool, tool.begin())
+        _commit(tool)
+        _restore(tool)
+
+
+def trial(tool: Tool, corpus: Corpus, stock: Stock) -> list[Figure]:
+    """All measures, in a new place that is removed after.
+
+    Raises CommandFailed, and Different if what was restored is not what was stored.
+    """
+    with _begun(tool):
+        return list(_figures(tool, corpus, stock))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def _figures(tool: Tool, corpus: Corpus, stock: Stock) -> Iterator[Figure]:
+    versions = corpus.play(stock, tool.place.folder)
+    next(versions)
+    _run(tool, tool.begin())
+    first = _commit(tool)
+    yield _seconds(tool.name, "first", first)
+    unchanged = _commit(tool)
+    yield _seconds(tool.name, "unchanged", unchanged)
+    later = sum((_commit(tool) for _ in versions), Usage())
+    yield _seconds(tool.name, "later", later)
+    yield _stored(tool.name, tool)
+    restored = _restore(tool)
+    yield _seconds(tool.name, "restore", restored)
+    work = first + unchanged + later + restored
+    yield Figure(tool.name, "memory", work.memory / 1e6)
+    yield Figure(tool.name, "cpu", work.cpu)
+    yield from _small_commits(tool)
+    for label, words in tool.packings.items():
+        yield _seconds(label, "pack", _run(tool, [[*tool.program.command, *words]]))
+        yield _stored(label, tool)
+        yield _seconds(label, "restore", _restore(tool))
+
+
+def _small_commits(tool: Tool) -> Iterator[Figure]:
+    """One small file edited and stored, by command, and by a process that has the store open."""
+    path = a_small_file(tool.place.folder)
+    commits = []
+    for turn in range(_COMMITS_OF_ONE):
+        edit(path, turn)
+        commits.append(_commit(tool))
+    yield _milliseconds(tool.name, "one file", commits)
+    if isinstance(tool, Castore):
+        said: list[str] = []
+        command = tool.library(_COMMITS_OF_ONE)
+        used = run(command, tool.place.work, tool.environment(), said)
+        seconds = statistics.median(map(float, said[0].split()))
+        memory = Usage(memory=used.memory)
+        yield Figure(tool.name, "one file, library", 1000 * seconds, memory)
+
+
+@contextlib.contextmanager
+def _begun(tool: Tool) -> Iterator[Place]:
+    """The place of the tool, empty, removed after."""
+    place = tool.place
+    shutil.rmtree(place.root, ignore_errors=True)
+    place.number = 0
+    for folder in (place.work, place.aside):
+        folder.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place.root, ignore_errors=True)
+
+
+def _run(tool: Tool, commands: Sequence[Command]) -> Usage:
+    return _run_in(tool, tool.place.work, commands)
+
+
+def _run_in(tool: Tool, folder: Path, commands: Sequence[Command]) -> Usage:
+    return run_all(commands, folder, tool.environment(), settled=tool.place.settled)
+
+
+def _commit(tool: Tool) -> Usage:
+    """Store what is in the folder as the next version."""
+    tool.place.number += 1
+    return _run(tool, tool.commit())
+
+
+def _restore(tool: Tool) -> Usage:
+    """The last version into an empty folder, compared byte by byte with what was stored."""
+    place = tool.place
+    shutil.rmtree(place.back, ignore_errors=True)
+    place.back.mkdir()
+    tool.prepare_restore()
+    used = _run_in(tool, place.back, tool.restore())
+    _compare(place.folder, place.back / place.folder.name, tool.name)
+    shutil.rmtree(place.back)
+    return used
+
+
+def _compare(stored: Path, restored: Path, name: str) -> None:
+    def files(folder: Path) -> list[str]:
+        found = (Path(top, name) for top, _, names in os.walk(folder) for name in names)
+        return sorted(str(path.relative_to(folder)) for path in found)
+
+    wanted, found = files(stored), files(restored)
+    if wanted != found:
+        odd = sorted({*wanted} ^ {*found})
+        raise Different(f"{name}: {len(odd)} files lost or added by a restore, as {odd[0]}")
+    for path in wanted:
+        if not filecmp.cmp(stored / path, restored / path, shallow=False):
+            raise Different(f"{name}: {path} is not as it was stored")
+
+
+def _stored(label: str, tool: Tool) -> Figure:
+    return Figure(label, "stored", size_of(tool.kept()) / 1e6)
+
+
+def _seconds(label: str, measure: str, used: Usage) -> Figure:
+    return Figure(label, measure, used.wall, used)
+
+
+def _milliseconds(label: str, measure: str, runs: list[Usage]) -> Figure:
+    wall = statistics.median(run.wall for run in runs)
+    cpu = statistics.median(run.cpu for run in runs)
+    sync = statistics.median(run.sync for run in runs)
+    return Figure(label, measure, 1000 * wall, Usage(wall, cpu, max(r.memory for r in runs), sync))

@@ -1,0 +1,226 @@
+"""Chains: which stored chunks new ones may be deltas of, and what reading them will then cost.
+
+A delta is read by way of all deltas below it. What that takes is summed up beforehand from the
+headers of blocks alone, and kept far below the bounds of castore.content.deltas: where a chain
+costs too much, older chunks further down take the place of the bases.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Codec, decode_block
+from castore.content.deltas import Load, block_place
+from castore.content.layouts import iter_parts
+from castore.content.reader import ObjectReader
+from castore.errors import CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat
+from castore.model.artifact_set import FileContent
+from castore.model.ids import Id
+from castore.model.limits import BLOCK_BASES, DELTA_DEPTH, DICTIONARY_BYTES, MIB
+from castore.model.pages import Part
+
+# What is damaged, or was collected, is no base and no error.
+UNFIT: Final = (CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat)
+# One delta in so many passes over those between it and the last such one: a chain of n is then read
+# by way of about n / STEP_EVERY + STEP_EVERY. Nothing is further than twice that from a step.
+STEP_EVERY: Final = 8
+# Reading may decode so many times the bytes it is for, and this much in any case.
+_WORK_TIMES: Final = 64
+_WORK_BYTES: Final = 16 * MIB
+_MOST_WORK_BYTES: Final = 512 * MIB
+_HELD_BYTES: Final = 32 * MIB
+_CHAIN_BASES: Final = 4096
+_KEPT_HEADERS: Final = 4096
+_KEPT_PLACES: Final = 1 << 16
+_TOP: Final = DELTA_DEPTH + 1
+
+
+class Bases(NamedTuple):
+    """Stored chunks, in order, as bases of one delta, and the depth it will have."""
+
+    parts: tuple[Part, ...]
+    depth: int
+
+
+class _Header(NamedTuple):
+    """What a block says of itself; `delta` is the size of its frame, 0 if it is none."""
+
+    depth: int
+    delta: int
+    raw: int
+    bases: tuple[Id, ...]
+    members: tuple[Part, ...]
+
+
+class _Place(NamedTuple):
+    number: int
+    slot: int
+
+
+class Chains:
+    """Looks for bases in one store; for one thread, but for `payload`."""
+
+    def __init__(self, reader: ObjectReader, load: Load) -> None:
+        self._reader = reader
+        self._load = load
+        self._headers: OrderedDict[int, _Header] = OrderedDict()
+        self._places: dict[Id, _Place] = {}
+
+    def payload(self, part: Part) -> bytes:
+        """The bytes of a base; raises as ObjectReader.chunk."""
+        return self._reader.chunk(part)
+
+    def parts(self, file: FileContent) -> Iterable[Part]:
+        """The chunks of a stored file, in order; raises one of UNFIT, also while they are read."""
+        root = self._reader.layout_root(file.digest)
+        if root is None:
+            return (Part(file.digest, file.size),)
+        return iter_parts(self._reader.layout_page, root)
+
+    def bases(self, wanted: Iterable[Part], first: Id, raw: int) -> Bases | None:
+        """Bases for a delta of `raw` bytes whose first member is `first`.
+
+        Those wanted, or older ones where that costs too much; for a step always the step before.
+        None where there are none, or more than a delta may have.
+        """
+        try:
+            parts = list(dict.fromkeys(wanted))
+            step = self._older(parts, DELTA_DEPTH, steps=True)
+            far = self._depth(parts) - self._depth(step) >= 2 * STEP_EVERY
+            if step and (far or _is_step(first)):
+                parts = step
+            chain = self._chain(parts)
+            for depth in (chain.depth // 2, 0):
+                if chain.fits(raw):
+                    break
+                parts = self._older(parts, depth)
+                chain = self._chain(parts)
+            good = parts and chain.fits(raw) and len(parts) <= BLOCK_BASES
+            if not good or sum([part.size for part in parts]) > DICTIONARY_BYTES:
+                return None
+            return Bases(tuple(parts), 1 + chain.depth)
+        except UNFIT:
+            return None
+
+    def _chain(self, parts: Sequence[Part]) -> _Chain:
+        """What has to be read for these, each block once."""
+        headers: dict[int, _Header] = {}
+        # Depth of the block a base lies in, and of the deepest that needs it.
+        spans: dict[Part, tuple[int, int]] = {}
+        todo = deque([(part, _TOP) for part in parts])
+        work = 0
+        while todo and len(spans) <= _CHAIN_BASES:
+            part, above = todo.popleft()
+            number, _, header = self._find(part.id)
+            before = spans.get(part)
+            spans[part] = (header.depth, max(above, before[1] if before else 0))
+            if before is None and not header.delta:
+                work += header.raw + part.size
+            if number not in headers and header.delta:
+                headers[number] = header
+                below = self._sized(header.bases)
+                work += header.delta + header.raw + sum([base.size for base in below])
+                todo.extend([(base, header.depth) for base in below])
+        return _Chain(
+            self._depth(parts),
+            sum([header.delta for header in headers.values()]),
+            work if not todo else _MOST_WORK_BYTES + 1,
+            _most_held(spans),
+        )
+
+    def _older(self, parts: Sequence[Part], depth: int, *, steps: bool = False) -> list[Part]:
+        """What these rest on at this depth or above it, in order; with `steps` only in steps."""
+        found: dict[Part, None] = {}
+        todo = deque(parts)
+        looked_at = 0
+        while todo:
+            part = todo.popleft()
+            _, slot, header = self._find(part.id)
+            step = not (steps and header.delta) or _is_step(header.members[0].id)
+            if header.depth <= depth and step:
+                found[part] = None
+                continue
+            looked_at += 1
+            if looked_at > _CHAIN_BASES:
+                return []
+            below = self._sized(header.bases)
+            if len(below) == len(header.members):
+                # Small files lie beside each other, each with what it was before.
+                below = [below[slot]]
+            todo.extendleft(reversed(below))
+        return list(found)
+
+    def _depth(self, parts: Sequence[Part]) -> int:
+        return max([self._find(part.id)[2].depth for part in parts], default=0)
+
+    def _sized(self, ids: Sequence[Id]) -> list[Part]:
+        found = [self._find(id) for id in ids]
+        return [header.members[slot] for _, slot, header in found]
+
+    def _find(self, id: Id) -> tuple[int, int, _Header]:
+        """The block an object lies in, and where; raises one of UNFIT."""
+        place = self._places.get(id)
+        header = self._headers.get(place.number) if place is not None else None
+        if place is not None and header is not None:
+            return *place, header
+        stored = self._load(id)
+        number = stored.block_number
+        header = self._headers.get(number)
+        if header is None:
+            header = self._headers[number] = self._read(number, stored.block)
+            if len(self._headers) > _KEPT_HEADERS:
+                self._headers.popitem(last=False)
+        if stored.slot >= len(header.members) or header.members[stored.slot].id != id:
+            raise CorruptObject(f"{block_place(number)} does not hold {id.hex()}", id=id.hex())
+        self._places[id] = _Place(number, stored.slot)
+        return number, stored.slot, header
+
+    def _read(self, number: int, data: bytes) -> _Header:
+        block = decode_block(data, block_place(number))
+        if len(self._places) > _KEPT_PLACES:
+            self._places.clear()
+        if block.codec is Codec.DELTA:
+            places = {member.id: _Place(number, at) for at, member in enumerate(block.members)}
+            self._places.update(places)
+        return _Header(
+            block.depth,
+            len(block.frame) if block.codec is Codec.DELTA else 0,
+            block.raw_size,
+            block.bases,
+            tuple([Part(member.id, member.size) for member in block.members]),
+        )
+
+
+def _is_step(first: Id) -> bool:
+    """Whether the delta with this first member rests on the step before, not on what came last."""
+    return first[0] % STEP_EVERY == 0
+
+
+class _Chain(NamedTuple):
+    """What lies below a delta: depth, bytes of deltas, bytes decoded, most bytes held at once."""
+
+    depth: int
+    deltas: int
+    work: int
+    held: int
+
+    def fits(self, raw: int) -> bool:
+        """Whether a delta of `raw` bytes may lie on it."""
+        return (
+            self.depth < DELTA_DEPTH
+            and self.deltas <= raw
+            and self.work <= min(_WORK_BYTES + _WORK_TIMES * raw, _MOST_WORK_BYTES)
+            and self.held <= _HELD_BYTES
+        )
+
+
+def _most_held(spans: dict[Part, tuple[int, int]]) -> int:
+    """The most bytes that wait at once when blocks are decoded from the shallowest up."""
+    changes = [0] * (_TOP + 2)
+    for part, (born, needed) in spans.items():
+        changes[born] += part.size
+        changes[needed + 1] -= part.size
+    return max(accumulate(changes))
