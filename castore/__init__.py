@@ -20,6 +20,7 @@ _NAMES = {
     "CommitRequest": "castore.store.commit",
     "Context": "castore.store.context",
     "Manifest": "castore.model.manifest",
+    "Rules": "castore.store.retention",
     "Session": "castore.store.session",
     "Source": "castore.model.manifest",
     "Staged": "castore.store.staging",

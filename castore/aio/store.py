@@ -21,6 +21,7 @@ from castore.store.collect_report import CollectReport
 from castore.store.context import Context
 from castore.store.diff import SetDiff
 from castore.store.find import Found
+from castore.store.forget import ForgetReport
 from castore.store.gate import Judgement
 from castore.store.library import Store
 from castore.store.lineage import LIMIT, Begin
@@ -29,6 +30,7 @@ from castore.store.partials import Partial
 from castore.store.pins import Pin
 from castore.store.reindex import ReindexReport
 from castore.store.report import CommitReport
+from castore.store.retention import Rules
 from castore.store.runs import RunReport
 from castore.store.selectors import Resolved
 from castore.store.sql import Answer
@@ -243,6 +245,30 @@ class AsyncStore(AsyncReviewing):
         """Free what nothing keeps; ages are microseconds, `grace` None is as configured."""
         return await self.run(
             Store.gc, grace=grace, expire_partials=expire_partials, dry_run=dry_run, by=by
+        )
+
+    async def forget(
+        self,
+        *selectors: str,
+        rules: Rules | None = None,
+        name: str = "",
+        all_branches: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        by: str = "",
+        why: str = "",
+    ) -> ForgetReport:
+        """Let go of versions, or of what `rules` do not keep of branch `name` or of all."""
+        return await self.run(
+            Store.forget,
+            *selectors,
+            rules=rules,
+            name=name,
+            all_branches=all_branches,
+            force=force,
+            dry_run=dry_run,
+            by=by,
+            why=why,
         )
 
     async def pin(self, selector: str, *, why: str = "", by: str = "") -> Version:

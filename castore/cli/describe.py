@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines, first_line
 from castore.database.reading import Reading
+from castore.database.tables import Removal
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent
 from castore.model.ids import Id, short
 from castore.model.manifest import Agent
 from castore.model.refs import HEADS, TAGS
 from castore.store.moments import format_minute
+from castore.store.removals import removal_text
 from castore.store.version import Version
 
 Names = Mapping[Id, Sequence[str]]
@@ -45,18 +47,23 @@ def headline(output: Output, version: Version, names: Sequence[str] = ()) -> str
     return f"{label}  {version.short}{others}  {moment(version.manifest.at)}  {who}"
 
 
-def oneline(version: Version, names: Sequence[str] = ()) -> str:
+def oneline(
+    version: Version, names: Sequence[str] = (), *, forgotten: Removal | None = None
+) -> str:
     """A version on one line, the fixed-width parts first."""
     others = f" ({', '.join(map(clean, names))})" if names else ""
+    others += " (forgotten)" if forgotten else ""
     text = first_line(version.manifest.message)
     line = f"{version.short}  {moment(version.manifest.at)}  {clean(version.label)}{others}"
     return f"{line}  {text}" if text else line
 
 
-def paragraph(version: Version) -> list[str]:
+def paragraph(version: Version, forgotten: Removal | None = None) -> list[str]:
     """The lines below a headline: message, then spec, agent and run where they are known."""
     manifest = version.manifest
     lines = clean_lines(manifest.message) if manifest.message.strip() else []
+    if forgotten is not None:
+        lines.append(f"forgotten {clean(removal_text(forgotten))}")
     facts = []
     if manifest.spec.version:
         facts.append(f"spec {clean(manifest.spec.id)} {clean(manifest.spec.version)}")

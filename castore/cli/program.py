@@ -62,6 +62,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
     "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
     "why": Entry("operate", "castore.cli.commands.why", ""),
+    "forget": Entry("operate", "castore.cli.commands.forget", "let go of versions"),
     "gc": Entry("operate", "castore.cli.commands.gc", "free what nothing keeps"),
     "sql": Entry("share", "castore.cli.commands.sql", "ask for, write tables"),
     "export": Entry("share", "castore.cli.commands.export", ""),

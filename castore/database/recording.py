@@ -121,6 +121,10 @@ class RecordWriting(Reading):
         """Record that the bytes of a version may go."""
         self._put(self._tables.forgotten, id, tables.pack_removal(removal))
 
+    def unforget(self, id: Id) -> bool:
+        """Take that back, while the bytes are still there; False if it was not forgotten."""
+        return self._delete(self._tables.forgotten, id)
+
     def record_purged(self, id: Id, removal: Removal) -> None:
         """Record that an object must go, and may never come back."""
         self._put(self._tables.purged, id, tables.pack_removal(removal))

@@ -33,7 +33,7 @@ from castore.store.collect_report import (
     Reason,
     Tally,
 )
-from castore.store.collect_roots import Roots, Walk, forgotten_sets, grace_of
+from castore.store.collect_roots import Roots, Walk, forgotten_sets, grace_of, sets_of
 from castore.store.collect_sweep import READ_BUDGET, Disturbed, Sweep, check_epoch
 from castore.store.store import Store
 
@@ -50,6 +50,7 @@ class CollectRequest:
     sake. Incomplete sets
     that are older than `expire_partials` and that nobody works on are given up first; None: none.
     The cache of files keeps about `cache_files` files, the newest. `by` is for the operation log.
+    A dry run takes the versions in `forgotten` for forgotten.
     """
 
     grace: int | None = None
@@ -57,6 +58,7 @@ class CollectRequest:
     dry_run: bool = False
     cache_files: int = CACHE_FILES
     by: str = ""
+    forgotten: frozenset[Id] = frozenset()
 
 
 def collect(
@@ -107,6 +109,8 @@ class _Collection:
         self._given_up = given_up
         self._clock = clock
         self._sleep = sleep
+        if request.forgotten and not request.dry_run:
+            raise ValueError("only a dry run may take versions for forgotten")
         self._epoch = self._database.read(lambda tables: tables.gc_epoch())
 
     def run(self) -> CollectReport:
@@ -154,15 +158,17 @@ class _Collection:
         request = self._request
         since = self._store.now() - self._grace if self._grace else None
         without = self._given_up.names(refs=not self._grace) if request.dry_run else ()
-        marker = Marker(live, Roots(since, without))
+        marker = Marker(live, Roots(since, without), request.forgotten)
         self._walk(marker)
         return marker, list(self._reasons(live))
 
     def _reasons(self, live: LiveMap) -> Iterator[tuple[str, LiveMap]]:
         """The dead that something given up holds, then those that forgotten versions hold."""
         given: list[tuple[str, Sequence[Id | Walk]]] = [(EXPIRED, self._given_up.ids)]
-        if self._database.read(lambda tables: tables.counts()["forgotten"]):
-            given.append((FORGOTTEN, [partial(forgotten_sets, live=live)]))
+        asked = partial(sets_of, ids=sorted(self._request.forgotten))
+        count = self._database.read(lambda tables: tables.counts()["forgotten"])
+        if count or self._request.forgotten:
+            given.append((FORGOTTEN, [partial(forgotten_sets, live=live), asked]))
         for name, roots in given:
             if roots:
                 found = Marker(LiveMap(Places(), live.limit, live))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 from castore.content.deltas import StoredObject
@@ -28,9 +28,13 @@ class Marker:
     however long the history is.
     """
 
-    def __init__(self, live: LiveMap, roots: Roots | None = None) -> None:
+    def __init__(
+        self, live: LiveMap, roots: Roots | None = None, forgotten: Set[Id] = frozenset()
+    ) -> None:
+        """`forgotten` are versions that count as forgotten besides those that are."""
         self.live = live
         self._roots = roots
+        self._forgotten = forgotten
         self._generation = -1
         self._given: deque[Id | Walk] = deque()
         self._stack: list[Id] = []
@@ -102,7 +106,7 @@ class Marker:
         # Parents first, so that they wait below all the rest: their turn comes last.
         self._mark(tables, [t for t, below in history.items() if below is Kind.MANIFEST])
         hard = [edge.target for edge in found if edge.strength is Strength.HARD]
-        if tables.forgotten(id) is None:
+        if id not in self._forgotten and tables.forgotten(id) is None:
             hard += (t for t, below in history.items() if below is Kind.SET)
         self._mark(tables, hard, id)
         notes: list[Id] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
@@ -24,6 +24,8 @@ _OUT_OF_ORDER: Final = 1000
 
 
 _SLICE_ROWS: Final = 1000
+FORGET: Final = "forget"
+"""The operation that cuts versions from their sets; its detail lists their ids as `versions`."""
 
 
 class More(NamedTuple):
@@ -66,6 +68,9 @@ class Roots:
         else:
             for operation in tables.operations_from(self._sequence + 1):
                 yield from _named(operation)
+                if operation.detail.get("op") == FORGET:
+                    # A forget was taken back: its versions were marked without their sets.
+                    yield partial(sets_of, ids=list(operation.detail.get("versions", ())))
         self._sequence = sequence
         yield from (id for id, _ in tables.pins())
         for stage in tables.stages():
@@ -121,6 +126,15 @@ def forgotten_sets(tables: Reading, live: LiveMap, start: Id = b"") -> More:
     if len(rows) < _SLICE_ROWS:
         return More(ids)
     return More(ids, partial(forgotten_sets, live=live, start=rows[-1][0] + b"\0"))
+
+
+def sets_of(tables: Reading, ids: Sequence[Id]) -> More:
+    """The sets of versions, of those that are stored: a Walk, given `ids`."""
+    reader = ObjectReader(tables.load)
+    here = tables.present(ids[:_SLICE_ROWS])
+    found = [reader.manifest(id).set for id in ids[:_SLICE_ROWS] if id in here]
+    rest = ids[_SLICE_ROWS:]
+    return More(found, partial(sets_of, ids=rest) if rest else None)
 
 
 def content_ids(artifact: Artifact) -> Iterator[Id]:

@@ -16,7 +16,7 @@ from castore.model.values import frozen
 from castore.store.context import parse_agent
 from castore.store.moments import parse_moment
 from castore.store.notes import ids_in_state, on_line
-from castore.store.selectors import branch_names, resolve_version, tip
+from castore.store.selectors import branch_names, first_parents, resolve_version, tip
 from castore.store.standing import check_state, is_in_state
 from castore.store.store import Store
 from castore.store.version import Version
@@ -66,10 +66,10 @@ def log(
             return
         if matches(version):
             count += 1
-            yield version if rev else _at_home(store, version, tips)
+            yield version if rev else at_home(store, version, tips)
 
 
-def _at_home(store: Store, version: Version, tips: Mapping[str, Id]) -> Version:
+def at_home(store: Store, version: Version, tips: Mapping[str, Id]) -> Version:
     """The version under the branch it was committed to, while that branch still holds it."""
     home = version.manifest.branch
     if home == version.branch or home not in tips:
@@ -176,9 +176,18 @@ def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
 
 
 def changes_artifact(store: Store, version: Version, name: str) -> bool:
-    """Whether this artifact is not the same in `version` as in its first parent."""
-    parents = version.manifest.parents
-    before = _content(store, store.version(parents[0]), name) if parents else None
+    """Whether this artifact is not the same in `version` as in its first parent.
+
+    Not for a forgotten version; one that was forgotten is passed over to the parent before it.
+    """
+    if store.forgotten(version) is not None:
+        return False
+    before = None
+    for earlier in islice(first_parents(store, version), 1, None):
+        # What a forgotten version held is not known: the one before it is the last that is.
+        if store.forgotten(earlier) is None:
+            before = _content(store, earlier, name)
+            break
     return _content(store, version, name) != before
 
 

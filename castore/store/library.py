@@ -24,6 +24,7 @@ from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
+from castore.store.forget import ForgetReport, ForgetRequest, forget
 from castore.store.gate import Judgement, gate
 from castore.store.intent import Intent
 from castore.store.library_audit import AuditingStore
@@ -40,6 +41,7 @@ from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
 from castore.store.processes import Streams
 from castore.store.report import CommitReport
+from castore.store.retention import Rules
 from castore.store.runs import RunReport, RunRequest, execute
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
@@ -331,6 +333,34 @@ class Store(AuditingStore, ReviewingStore):
         """
         request = CollectRequest(grace, expire_partials, dry_run=dry_run, by=by)
         return collect(self, request)
+
+    def forget(
+        self,
+        *selectors: str,
+        rules: Rules | None = None,
+        name: str = "",
+        all_branches: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        by: str = "",
+        why: str = "",
+    ) -> ForgetReport:
+        """Let go of versions, or of what `rules` do not keep of branch `name` or of all.
+
+        See `castore.store.forget`. Raises RefNotFound, InvalidInput, Conflict for a version that a
+        branch, tag or pin names.
+        """
+        request = ForgetRequest(
+            revs=selectors,
+            rules=rules or Rules(),
+            branches=(name,) if name else (),
+            everywhere=all_branches,
+            force=force,
+            dry_run=dry_run,
+            by=by,
+            why=why,
+        )
+        return forget(self, request)
 
     def pin(self, selector: str, *, why: str = "", by: str = "") -> Version:
         """Keep a version whatever becomes of branches and tags, and give it back."""

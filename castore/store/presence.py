@@ -8,11 +8,12 @@ from castore.content.reader import ObjectReader
 from castore.database.reading import Reading
 from castore.errors import CastoreError, ObjectNotFound
 from castore.model.ids import Id
+from castore.store.removals import forgotten_error
 from castore.store.version import Version
 
 
 def require_stored(tables: Reading, version: Version) -> None:
-    """Raise ObjectNotFound if a version was collected since it was read.
+    """Raise ObjectNotFound if a version was collected since it was read, or is forgotten.
 
     Called in the transaction that makes a root of it: from then on the collector keeps it.
     """
@@ -21,6 +22,9 @@ def require_stored(tables: Reading, version: Version) -> None:
             f"{version.label} ({version.id.hex()}) was removed by a collection meanwhile",
             id=version.id.hex(),
         )
+    removal = tables.forgotten(version.id)
+    if removal is not None:
+        raise forgotten_error(version, removal)
 
 
 def held_version(tables: Reading, id: Id, branch: str = "") -> Callable[[], Version]:

@@ -77,7 +77,11 @@ def preview_inputs(
     store: Store, intent: Intent, gathered: Gathered, parent: Version | None, links: str
 ) -> Preview:
     """Read and cut every input as a commit would, counting what is new."""
-    before = {a.name: a.content for a in store.set_of(parent).artifacts} if parent else {}
+    before = (
+        {a.name: a.content for a in store.set_of(parent).artifacts}
+        if parent and store.forgotten(parent) is None
+        else {}
+    )
     rows: list[PreviewedArtifact] = []
     faults: list[dict[str, Any]] = []
     with Ingestor(_CountingSink(store)) as ingestor:

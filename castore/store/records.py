@@ -9,6 +9,7 @@ from castore.model.ids import Id
 from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
 from castore.store.moments import format_moment
+from castore.store.removals import removal_record
 from castore.store.standing import status_of
 from castore.store.store import Store
 from castore.store.version import Version
@@ -44,8 +45,14 @@ def version_record(store: Store, version: Version, *, artifacts: bool = False) -
         "trust": _trust(manifest),
         "meta": {key: _plain(value) for key, value in manifest.meta.items()},
         "operation": manifest.operation or None,
+        "forgotten": None,
     }
-    if artifacts:
+    removal = store.forgotten(version)
+    if removal is not None:
+        record["forgotten"] = removal_record(removal)
+        if artifacts:
+            record["artifacts"] = None
+    elif artifacts:
         members = store.set_of(version).artifacts
         record["artifacts"] = [artifact_record(store, version, member) for member in members]
     return record

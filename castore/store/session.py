@@ -284,7 +284,11 @@ class Session:
         assembly = assemble(self.store, reader, self.intent, staged, parent, self._assembly)
         self._assembly = assembly
         conformance = assembly.conformance
-        identical = parent is not None and parent.set_id == assembly.members.id
+        identical = (
+            parent is not None
+            and parent.set_id == assembly.members.id
+            and self.store.forgotten(parent) is None
+        )
         draft = draft_manifest(self.store, self.intent, staged, assembly, pin, message)
         publication = self._publication(draft, assembly, batch)
         if partial or not conformance.complete:

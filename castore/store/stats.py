@@ -161,6 +161,7 @@ def version_stats(store: Store, version: Version, *, alone: bool = True) -> Vers
 
     Raises ObjectNotFound for a version that was forgotten.
     """
+    artifacts = store.set_of(version).artifacts
     held = _Contents(store)
     held.add_set(version.set_id)
     parents = version.manifest.parents
@@ -178,7 +179,6 @@ def version_stats(store: Store, version: Version, *, alone: bool = True) -> Vers
             others.add_set(other.set_id)
             for id in others.chunks:
                 left.pop(id, None)
-    artifacts = store.set_of(version).artifacts
     logical = _set_size(store, version)
     shares = shares_of(store, held.chunks)
     return VersionStats(
@@ -249,7 +249,7 @@ def _other_versions(store: Store, version: Version) -> Iterator[Version]:
     refs = store.database.read(lambda tables: tables.refs())
     starts = [store.version(id) for id in dict.fromkeys(id for _, id in refs)]
     for other in walk(store, starts):
-        if other.id != version.id:
+        if other.id != version.id and store.forgotten(other) is None:
             yield other
 
 

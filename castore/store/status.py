@@ -226,7 +226,11 @@ def _against_folder(
 
 
 def _stored(store: Store, head: Version | None) -> dict[str, Artifact]:
-    return {a.name: a for a in store.set_of(head).artifacts} if head else {}
+    return (
+        {a.name: a for a in store.set_of(head).artifacts}
+        if head and store.forgotten(head) is None
+        else {}
+    )
 
 
 def _declared(declared: Declared, inputs: dict[str, Input]) -> Input:

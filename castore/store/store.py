@@ -9,9 +9,11 @@ from typing import Self
 
 from castore.content.reader import ObjectReader
 from castore.database.environment import Database
+from castore.database.tables import Removal
 from castore.model.artifact_set import ArtifactSet
 from castore.model.ids import Id
 from castore.store.config import CONFIG_FILE, Config, read_config
+from castore.store.removals import forgotten_error
 from castore.store.version import Version
 
 
@@ -64,8 +66,18 @@ class Store:
         return Version(id, manifest, branch or manifest.branch)
 
     def set_of(self, version: Version) -> ArtifactSet:
-        """The set of a version; raises ObjectNotFound when its version was forgotten."""
+        """The set of a version; raises ObjectNotFound when its version was forgotten.
+
+        Also while its bytes are still there: what a version answers does not depend on `gc`.
+        """
+        removal = self.forgotten(version)
+        if removal is not None:
+            raise forgotten_error(version, removal)
         return self.reader.set(version.manifest.set)
+
+    def forgotten(self, version: Version) -> Removal | None:
+        """When, by whom and why a version was forgotten; None if it was not."""
+        return self.database.read(lambda tables: tables.forgotten(version.id))
 
     def close(self) -> None:
         """Release the database; further use raises."""

@@ -1,4 +1,4 @@
-"""Undo: the ref moves of one operation taken back, as an operation of its own."""
+"""Undo: the ref moves of one operation, or a forget, taken back as an operation of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, ObjectNotFound, RefMoved, RefNotFound
 from castore.model.ids import Id, short
 from castore.model.refs import HEADS, TAGS
+from castore.store.collect_roots import FORGET
 from castore.store.operations import operation_log
 from castore.store.store import Store
+from castore.store.version import version_in
 
 UNDO: Final = "undo"
 NOTED: Final = frozenset({
@@ -27,12 +29,14 @@ NOTED: Final = frozenset({
 class Undone:
     """The operation whose moves were taken back, those moves, and the record of that.
 
-    `moves` are (ref, from, to), with b"" for absent; `record` is None after a dry run.
+    `moves` are (ref, from, to), with b"" for absent; `record` is None after a dry run. Of a forget
+    `restored` are the versions that are no longer forgotten.
     """
 
     operation: Operation
     moves: tuple[RefMove, ...]
     record: Operation | None = None
+    restored: tuple[Id, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The undoing as `--json` prints it."""
@@ -43,6 +47,7 @@ class Undone:
                 {"ref": name, "old": old.hex() or None, "new": new.hex() or None}
                 for name, old, new in self.moves
             ],
+            "versions": [id.hex() for id in self.restored],
             "sequence": self.record.sequence if self.record else None,
             "dry_run": self.record is None,
         }
@@ -53,13 +58,16 @@ def undo(
 ) -> Undone:
     """Take back the ref moves of one operation: that with this number, else the newest that can be.
 
-    The newest is one that moved a branch, is no undo and was not undone since; so calls one after
-    the other go further back, and an undo is taken back by its own number. Versions stay stored.
-    Raises RefNotFound, InvalidInput for an operation that moves no branch or concerns a tag,
-    RefMoved when a ref is no longer where the operation left it, ObjectNotFound when what it was
-    at has been collected.
+    The newest is one that moved a branch or forgot versions, is no undo and was not undone since;
+    so calls one after the other go further back, and an undo is taken back by its own number.
+    Versions stay stored. A forget is taken back as a whole, while all its bytes are there. Raises
+    RefNotFound, InvalidInput for an operation that moves no branch or concerns a tag, RefMoved
+    when a ref is no longer where the operation left it, Conflict for a forget that was taken back
+    already, ObjectNotFound when what it was at has been collected or forgotten.
     """
     operation = _newest(store) if sequence is None else _numbered(store, sequence)
+    if operation.op == FORGET:
+        return _unforget(store, operation, by=by, why=why, dry_run=dry_run)
     _check_kind(operation)
     moves = tuple((name, new, old) for name, old, new in operation.refs)
     # The collector takes a set before its parts: where the set is, all of it is.
@@ -83,6 +91,43 @@ def undo(
     return Undone(operation, moves, store.database.write(transact))
 
 
+def _unforget(store: Store, operation: Operation, *, by: str, why: str, dry_run: bool) -> Undone:
+    """Take a forget back: its versions have their sets again."""
+    what = f"operation {operation.sequence} ({operation.op})"
+    at = store.now()
+
+    def check(tables: Reading) -> list[Id]:
+        ids = [
+            id
+            for id in operation.detail.get("versions", ())
+            if (removal := tables.forgotten(id)) and removal.op == str(operation.sequence)
+        ]
+        if not ids:
+            raise Conflict(f"{what} was taken back already", fix="cas op log")
+        for id in ids:
+            # The collector takes a set before its parts: where the set is, all of it is.
+            if not tables.present((id,)) or not tables.present((version_in(tables, id).set_id,)):
+                raise ObjectNotFound(
+                    f"{what} cannot be undone: the content of {short(id)} has been collected",
+                    id=id.hex(),
+                    fix="restore it from a backup",
+                )
+        return ids
+
+    def transact(tables: Writing) -> tuple[list[Id], Operation]:
+        ids = check(tables)
+        for id in ids:
+            tables.unforget(id)
+        tables.bump_generation()
+        detail = {"op": operation.op, "sequence": operation.sequence, "versions": ids}
+        return ids, tables.append_operation(UNDO, at=at, by=by, why=why, detail=detail)
+
+    if dry_run:
+        return Undone(operation, (), restored=tuple(store.database.read(check)))
+    restored, record = store.database.write(transact)
+    return Undone(operation, (), record, tuple(restored))
+
+
 def _numbered(store: Store, sequence: int) -> Operation:
     found = store.database.read(lambda tables: (tables.operation(sequence), tables.last_sequence()))
     operation, last = found
@@ -93,7 +138,7 @@ def _numbered(store: Store, sequence: int) -> Operation:
 
 
 def _newest(store: Store) -> Operation:
-    """The newest operation that moved a branch, is no undo, and stands."""
+    """The newest operation that moved a branch or forgot versions, is no undo, and stands."""
     undone: set[int] = set()
     for operation in operation_log(store):
         if operation.sequence in undone:
@@ -101,9 +146,11 @@ def _newest(store: Store) -> Operation:
         if operation.op == UNDO:
             # An undo that was itself undone does not count.
             undone.add(int(operation.detail.get("sequence", 0)))
-        elif _branches(operation):
+        elif _branches(operation) or operation.op == FORGET:
             return operation
-    raise RefNotFound("no operation that moved a branch is left to undo", fix="cas op log")
+    raise RefNotFound(
+        "no operation that moved a branch or forgot a version is left to undo", fix="cas op log"
+    )
 
 
 def _branches(operation: Operation) -> list[str]:
@@ -170,7 +217,8 @@ def _check(
             tables.ref(TAGS + branch) or tables.tombstone(TAGS + branch)
         ):
             raise Conflict(f"a tag is called {branch!r} by now: a branch and a tag differ in name")
-        if target and len(tables.present((target, needed[target]))) < 2:
+        gone = target and len(tables.present((target, needed[target]))) < 2
+        if gone or (target and tables.forgotten(target) is not None):
             raise ObjectNotFound(
                 f"{name} was at {short(target)}, whose content has been given up since",
                 id=target.hex(),

@@ -78,9 +78,12 @@ def _show(
             output.row(line)
         if brief:
             gap = row.node and row.node + " "
-            output.row(gap + oneline(version, others), clean(version.label))
+            line = oneline(version, others, forgotten=store.forgotten(version))
+            output.row(gap + line, clean(version.label))
         else:
-            _show_block(output, version, others, row, graph=graph, first=count == 0)
+            below = paragraph(version, store.forgotten(version))
+            head = headline(output, version, others)
+            _show_block(output, head, below, row, graph=graph, first=count == 0)
         for line in row.below:
             output.row(line)
         count += 1
@@ -88,14 +91,14 @@ def _show(
 
 
 def _show_block(
-    output: Output, version: Version, others: list[str], row: GraphRow, *, graph: bool, first: bool
+    output: Output, head: str, below: list[str], row: GraphRow, *, graph: bool, first: bool
 ) -> None:
     if not graph and not first:
         output.line()
     gap = row.node and row.node + " "
     beside = row.beside + " " if graph else ""
-    output.line(gap + headline(output, version, others))
-    for line in paragraph(version):
+    output.line(gap + head)
+    for line in below:
         output.line(f"{beside}  {line}".rstrip())
     if graph:
         output.line(row.beside.rstrip())

@@ -9,7 +9,7 @@ import click
 from castore.cli.access import actor, opened
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
-from castore.cli.screen import clean, first_line
+from castore.cli.screen import clean, first_line, plural
 from castore.cli.verbs import Family, verb
 from castore.database.operations import Operation, RefMove
 from castore.store.operations import operation_log, operation_record
@@ -63,7 +63,7 @@ def log(call: Invocation, limit: int | None) -> None:
 @click.option("-n", "--dry-run", is_flag=True, help="say what would move, change nothing")
 @click.pass_obj
 def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: bool) -> None:
-    """Take back what operation N moved: a commit, or a branch made, moved or deleted.
+    """Take back what operation N did: a commit, a branch made, moved or deleted, a forget.
 
     N is the number that cas op log shows; without it the newest that was not taken back yet. Refs
     must still be where the operation left them. No version is lost, tags are never undone, and
@@ -78,7 +78,10 @@ def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: 
     call.output.line(f"{said} operation {done.operation.sequence}, {clean(done.operation.op)}")
     for line in _moves(done.moves):
         call.output.row(line)
-    if done.record is not None:
+    if done.restored:
+        word = "would have" if dry_run else "has"
+        call.output.line(f"{plural(len(done.restored), 'version')} {word} content again")
+    if done.record is not None and done.moves:
         call.output.next(f"cas op undo {done.record.sequence}")
 
 

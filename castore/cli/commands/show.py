@@ -22,6 +22,7 @@ from castore.model.names import quoted
 from castore.store.listing import list_artifacts
 from castore.store.notes import note_record, notes_about
 from castore.store.records import full_artifact_record, maker, version_record
+from castore.store.removals import removal_text
 from castore.store.selectors import Resolved
 from castore.store.standing import standing_ids, status_of
 from castore.store.store import Store
@@ -72,10 +73,14 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
     output.line(f"{output.style(clean(version.label), 'yellow')}  {version.short}")
     for line in clean_lines(version.manifest.message) if version.manifest.message.strip() else []:
         output.line(f"    {line}")
-    for line in columns(_facts(store, version, record)):
+    removal = store.forgotten(version)
+    told = [("forgotten", clean(removal_text(removal)))] if removal else []
+    for line in columns([*_facts(store, version, record), *told]):
         output.line(line)
     _show_checks(output, version.manifest.checks)
     _show_notes(output, store, version)
+    if removal is not None:
+        return
     listed = list_artifacts(store, version)
     output.line(plural(len(listed), "artifact"))
     rows = [
