@@ -28,6 +28,7 @@ from castore.store.lineage import LIMIT, Begin
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
 from castore.store.pins import Pin
+from castore.store.purge import PurgeReport
 from castore.store.reindex import ReindexReport
 from castore.store.report import CommitReport
 from castore.store.retention import Rules
@@ -274,6 +275,19 @@ class AsyncStore(AsyncReviewing):
     async def pin(self, selector: str, *, why: str = "", by: str = "") -> Version:
         """Keep a version whatever becomes of branches and tags, and give it back."""
         return await self.run(Store.pin, selector, why=why, by=by)
+
+    async def purge(
+        self,
+        *selectors: str,
+        reason: str,
+        include: Sequence[str] = (),
+        dry_run: bool = False,
+        by: str = "",
+    ) -> PurgeReport:
+        """Make artifacts, or files in them, go for ever, out of the data file too."""
+        return await self.run(
+            Store.purge, *selectors, reason=reason, include=include, dry_run=dry_run, by=by
+        )
 
     async def unpin(self, selector: str, *, by: str = "") -> Version:
         """End a pin; raises RefNotFound if there is none."""

@@ -66,6 +66,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "gc": Entry("operate", "castore.cli.commands.gc", "free what nothing keeps"),
     "sql": Entry("share", "castore.cli.commands.sql", "ask for, write tables"),
     "export": Entry("share", "castore.cli.commands.export", ""),
+    "purge": Entry("operate", "castore.cli.commands.purge", "erase content for good"),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
     "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage; mend"),
     "reindex": Entry("operate", "castore.cli.commands.reindex", ""),

@@ -15,11 +15,11 @@ from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 
-from castore.database.datafile import DataStart
+from castore.database.datafile import DataStart, MetaPage, newest_meta
 from castore.database.failures import commit_failure, copy_failure, no_address_space, translate
 from castore.database.gate import Gate
 from castore.database.storefiles import StoreFiles
-from castore.database.tables import INTEGER_KEYED, Tables
+from castore.database.tables import ERASURES, INTEGER_KEYED, Tables
 from castore.errors import CorruptObject, ForkedProcess, Locked, UnsupportedFormat
 from castore.model.limits import MIB
 
@@ -80,6 +80,14 @@ def _open_tables(environment: lmdb.Environment) -> Tables:
             environment.set_mapsize(0)
 
 
+class _Stale(Exception):
+    """Something was erased since the environment was opened: what it keeps in memory must go."""
+
+
+def _erasures(transaction: Transaction, handles: Tables) -> bytes:
+    return transaction.get(ERASURES.encode(), b"", db=handles.meta)
+
+
 def _keep_for_ever(thing: object) -> None:
     """Let an object of the parent never be collected, not even when this process ends."""
     import ctypes
@@ -126,6 +134,11 @@ class Engine:
             raise translate(self.folder, error) from None
         self._environment = environment
         self._readonly = readonly
+        self._erasures = b""
+        if not readonly:
+            transaction = environment.begin()
+            self._erasures = _erasures(transaction, self._tables)
+            transaction.abort()
         self._files.note_lock()
 
     @property
@@ -173,6 +186,42 @@ class Engine:
         self._begin_writing()
         return self._repeat(hold)
 
+    def pinned(self, fn: Callable[[str, MetaPage], Result]) -> Result:
+        """Run `fn` on the path of the data file and its newest meta page, beside writers.
+
+        A reader sees to it that no page which that leads to is written meanwhile.
+        """
+
+        def hold() -> Result:
+            writer = self._environment.begin(write=True)
+            try:
+                reader = self._environment.begin()
+                meta = self._newest_meta()
+            finally:
+                self._abort(writer)
+            try:
+                return fn(self._files.data, meta)
+            finally:
+                self._abort(reader)
+
+        self._begin_writing()
+        return self._repeat(hold)
+
+    def oldest_reader(self) -> int | None:
+        """The number of the transaction that the oldest reader of any process sees; None: none."""
+        self._environment.reader_check()
+        rows = [line.split() for line in self._environment.readers().splitlines()]
+        return min(
+            (int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()), default=None
+        )
+
+    def _newest_meta(self) -> MetaPage:
+        descriptor = os.open(self._files.data, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return newest_meta(descriptor, self._files.data)
+        finally:
+            os.close(descriptor)
+
     def copy(self, folder: Path, *, compact: bool) -> None:
         """Write a consistent copy of the data file into an existing folder."""
         self._repeat(lambda: self._copy_once(folder, compact=compact))
@@ -199,6 +248,8 @@ class Engine:
             try:
                 self._check_files()
                 return attempt()
+            except _Stale:
+                remedy = partial(self._reopen, epoch, readonly=False)
             except lmdb.PanicError as error:
                 # A meta page could not be written: all later transactions fail until reopened.
                 reopenings += 1
@@ -222,6 +273,10 @@ class Engine:
     def _write_once(self, fn: Callable[[Transaction, Tables], Result]) -> Result:
         transaction = self._environment.begin(write=True)
         try:
+            if _erasures(transaction, self._tables) != self._erasures:
+                # LMDB uses memory of pages again without clearing it: their gaps would bring back
+                # what was erased.
+                raise _Stale
             result = fn(transaction, self._tables)
             self._check_process()
             self._files.check_replaced("this write was not saved")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,6 +31,7 @@ from castore.database.indexes import INDEXES_VERSION
 from castore.database.pages import PageReport, check_pages
 from castore.database.reading import Reading
 from castore.database.registry import REGISTRY
+from castore.database.scrub import Scrubbed, scrub
 from castore.database.tables import INTEGER_KEYED, UUID_BYTES, Tables
 from castore.database.writing import Writing
 from castore.errors import CastoreError, CorruptObject, UnsupportedFormat, WouldOverwrite
@@ -199,6 +201,15 @@ class Database:
         """Account for every page of the data file, while writers wait."""
         self._check_open()
         return self._engine.frozen(check_pages)
+
+    def scrub(self, *, sleep: Callable[[float], None] = time.sleep) -> Scrubbed:
+        """Clear what nothing in the data file leads to any more; see castore.database.scrub."""
+        self._check_open()
+        return scrub(
+            self._engine,
+            lambda: self.write(lambda tables: tables.bump_generation(), urgent=True),
+            sleep=sleep,
+        )
 
     def copy(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
@@ -47,6 +48,7 @@ _TREES: Final = 3
 
 Key: TypeAlias = bytes | int
 OnNode: TypeAlias = Callable[[Key, int, bytes], None]
+OnSlack: TypeAlias = Callable[[int, bytes], None]
 
 
 class PageReport:
@@ -82,15 +84,40 @@ def check_pages(path: str) -> PageReport:
         os.close(descriptor)
 
 
-def free_pages(descriptor: int, meta: MetaPage, where: str) -> bytearray:
-    """One byte for each page of the file, 1 where it is free; raises CorruptObject if damaged."""
+def free_pages(
+    descriptor: int, meta: MetaPage, where: str, *, before: int | None = None
+) -> bytearray:
+    """One byte for each page of the file, 1 where it is free; raises CorruptObject if damaged.
+
+    With `before` only pages that transactions of a lower number freed count.
+    """
     accounting = _Accounting(descriptor, where)
     accounting.begin(meta)
-    accounting.read_free_list(meta)
+    accounting.read_free_list(meta, before)
     if accounting.report.problems:
         raise CorruptObject(f"{where}: {accounting.report.problems[0]}", where=where)
     owners = accounting.owners
     return bytearray(owner == _FREE for owner in owners)
+
+
+def unused_bytes(descriptor: int, meta: MetaPage, where: str) -> tuple[bytearray, array[int]]:
+    """Where nothing lives: one byte for each page, 1 where it is free; and parts of other pages.
+
+    The parts are (offset, length) after each other: what lies between the nodes of a page, or
+    behind a value that ends within its pages, and is not zero. Nothing that `meta` leads to may
+    change meanwhile. Raises CorruptObject for a damaged file.
+    """
+    parts = array("Q")
+
+    def on_slack(offset: int, data: bytes) -> None:
+        if data.count(0) != len(data):
+            parts.extend((offset, len(data)))
+
+    accounting = _Accounting(descriptor, where, on_slack)
+    accounting.account(meta)
+    if accounting.report.problems:
+        raise CorruptObject(f"{where}: {accounting.report.problems[0]}", where=where)
+    return bytearray(owner == _FREE for owner in accounting.owners), parts
 
 
 def is_whole(descriptor: int, meta: MetaPage, size: int, where: str) -> bool:
@@ -109,9 +136,10 @@ def is_whole(descriptor: int, meta: MetaPage, size: int, where: str) -> bool:
 
 
 class _Accounting:
-    def __init__(self, descriptor: int, where: str) -> None:
+    def __init__(self, descriptor: int, where: str, on_slack: OnSlack | None = None) -> None:
         self._descriptor = descriptor
         self._where = where
+        self._on_slack = on_slack
         self.report = PageReport()
         self.owners = bytearray()
         self._page_size = 0
@@ -125,7 +153,11 @@ class _Accounting:
             self._problem(error.message)
             return self.report
         self._check_metas(*metas)
-        meta = max(metas, key=lambda one: one.transaction)
+        self.account(max(metas, key=lambda one: one.transaction))
+        return self.report
+
+    def account(self, meta: MetaPage) -> None:
+        """Walk everything that a meta page leads to."""
         self.begin(meta)
         self.report.transaction = meta.transaction
         self.report.pages = meta.last_page + 1
@@ -140,7 +172,6 @@ class _Accounting:
         if lost and not self.report.problems:
             first = self.owners.index(0)
             self._problem(f"{lost} pages belong to nothing, the first is {first}")
-        return self.report
 
     def begin(self, meta: MetaPage) -> None:
         self._page_size = meta.page_size
@@ -153,8 +184,10 @@ class _Accounting:
         self.owners = bytearray(self._last + 1)
         self.owners[:META_PAGES] = bytes((_META, _META))[: self._last + 1]
 
-    def read_free_list(self, meta: MetaPage) -> None:
+    def read_free_list(self, meta: MetaPage, before: int | None = None) -> None:
         def on_node(key: Key, _flags: int, data: bytes) -> None:
+            if before is not None and isinstance(key, int) and key >= before:
+                return
             if isinstance(key, int) and not 0 < key <= meta.transaction:
                 self._problem(f"free list: transaction {key} is not in the past")
             if len(data) < 8 or len(data) % 8:
@@ -258,6 +291,8 @@ class _Accounting:
         found, pad, flags, lower, upper = _HEADER.unpack_from(data)
         if found != number or pad or flags != (_BRANCH if branch else _LEAF):
             raise _DamagedPage(f"number {found}, flags {flags:#x}")
+        if self._on_slack is not None and lower <= upper <= size:
+            self._on_slack(number * size + lower, data[lower:upper])
         count = (lower - PAGE_HEADER) // 2
         if not PAGE_HEADER <= lower <= upper <= size or lower % 2 or count < (2 if branch else 1):
             raise _DamagedPage(f"bounds {lower} and {upper}")
@@ -309,6 +344,9 @@ class _Accounting:
         self._counts[2] += pages
         for page in range(first, first + pages):
             self._own(page, owner, name)
+        if self._on_slack is not None:
+            behind = first * self._page_size + PAGE_HEADER + node.size
+            self._on_slack(behind, self._read(behind, end - behind))
         if on_node is not None:
             value = self._read(first * self._page_size + PAGE_HEADER, node.size)
             on_node(node.key, node.flags & ~_BIG_DATA, value)

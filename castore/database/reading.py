@@ -53,6 +53,10 @@ class Reading(LookupView):
             raise ObjectNotFound(f"no object {id.hex()} in this store", id=id.hex())
         if row.state is not State.STORED:
             why, fix = _WHY_ABSENT[row.state]
+            removal = self.purged(id) if row.state is State.PURGED else None
+            if removal is not None:
+                why += f" by {removal.by or 'unknown'} (operation {removal.op}): {removal.why}"
+                fix = "cas op log"
             raise ObjectNotFound(
                 f"object {id.hex()} {why}", fix=fix, id=id.hex(), state=row.state.name.lower()
             )
@@ -241,6 +245,11 @@ class Reading(LookupView):
         """Why an object was purged, or None if it was not."""
         value = self._get(self._tables.purged, id)
         return None if value is None else tables.read_removal(value, "purged")
+
+    def purges(self) -> int:
+        """How many objects were ever purged from this store."""
+        self._check()
+        return int(self._txn.stat(self._tables.purged)["entries"])
 
     def removals(self, table: str) -> Iterator[tuple[Id, Removal]]:
         """Every row of `forgotten` or `purged`."""

@@ -11,6 +11,7 @@ import lmdb
 from castore.database import tables
 from castore.database.reading import Reading
 from castore.database.tables import Removal, Tables
+from castore.errors import InvalidInput
 from castore.model.ids import Id
 
 
@@ -107,6 +108,33 @@ class RecordWriting(Reading):
         value = self.gc_epoch() + 1
         self.set_integer(tables.GC_EPOCH, value)
         return value
+
+    def _was_purged(self, id: Id) -> InvalidInput:
+        removal = self.purged(id)
+        told = (
+            f" by {removal.by or 'unknown'} (operation {removal.op}): {removal.why}"
+            if removal
+            else ""
+        )
+        return InvalidInput(
+            f"content {id.hex()} was purged from this store{told}; it is not stored again",
+            fix="leave it out, or change it",
+            id=id.hex(),
+            operation=removal.op if removal else None,
+        )
+
+    def bump_erasures(self) -> int:
+        """Tell every process that what it has written before may not reach the file again."""
+        value = self.integer(tables.ERASURES) + 1
+        self.set_integer(tables.ERASURES, value)
+        return value
+
+    def blank_block(self, number: int) -> None:
+        """Overwrite a block that is about to go: LMDB leaves a small value in its page."""
+        key = tables.number_key(number)
+        data = self._get(self._tables.blocks, key)
+        if data is not None and len(data) <= tables.SMALL_VALUE_BYTES:
+            self._put(self._tables.blocks, key, bytes(len(data)))
 
     def pin(self, id: Id, why: str) -> None:
         """Keep an object and what it needs, whatever refs do."""

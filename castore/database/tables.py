@@ -18,6 +18,8 @@ from castore.model.fields import Fields
 from castore.model.ids import Id, Kind
 from castore.model.limits import ID_BYTES, KIB
 
+SMALL_VALUE_BYTES: Final = 64 * KIB
+"""No page of LMDB is bigger: a longer value never shares a page with another."""
 INTEGER_KEYED: Final = frozenset({"blocks", "blockinfo", "ops"})
 SESSION_BYTES: Final = 16
 UUID_BYTES: Final = 16
@@ -32,6 +34,7 @@ NEXT_BLOCK_KEY: Final = b"next_block"
 GENERATION: Final = "generation"
 GC_EPOCH: Final = "gc_epoch"
 INDEXES: Final = "indexes"
+ERASURES: Final = "erasures"
 
 # objects: block number, slot, kind, state.
 _OBJECT: Final = struct.Struct("<QHBB")

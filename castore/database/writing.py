@@ -105,7 +105,7 @@ class Writing(RecordWriting):
                 if state is stored:
                     continue
                 if state is State.PURGED:
-                    raise InvalidInput(f"{id.hex()} was purged from this store, and stays so")
+                    raise self._was_purged(id)
             rows[id] = packed[slot]
             added.append((slot, members[slot]))
         return added

@@ -156,7 +156,10 @@ def _update(store: Store, folder: Path, *, dry_run: bool) -> BackupReport:
         if dry_run:
             done = difference(store.database, copy)
         else:
+            before = copy.read(Reading.purges)
             done = mirror(store.database, copy)
+            if copy.read(Reading.purges) > before:
+                copy.scrub()
             _check(store, copy, folder, full=False)
         size = copy.file_bytes()
     finally:

@@ -211,14 +211,14 @@ def _change(
     starts = member_starts(block)
 
     def payload(slot: int) -> bytes:
-        return _checked(block.members[slot], raw[starts[slot] : starts[slot + 1]], where)
+        return checked_member(block.members[slot], raw[starts[slot] : starts[slot + 1]], where)
 
     dropped = tuple(
         (kind, block.members[slot].id, payload(slot) if kind in INDEXED else b"")
         for slot, kind, _ in gone
     )
     kept = [(block.members[slot].kind, block.members[slot].id, payload(slot)) for slot in moved]
-    blocks = tuple(_encoded(kept, metadata=block.metadata))
+    blocks = tuple(encoded_again(kept, metadata=block.metadata))
     return Judgement(
         found.number,
         found.stored,
@@ -232,7 +232,7 @@ def _change(
     )
 
 
-def _checked(member: Member, payload: bytes, where: str) -> bytes:
+def checked_member(member: Member, payload: bytes, where: str) -> bytes:
     """The bytes of a member; what does not match its id is not carried on as if it did."""
     id, kind, _ = member
     if kind is not Kind.LAYOUT and object_id(kind, payload) != id:
@@ -246,7 +246,10 @@ def _checked(member: Member, payload: bytes, where: str) -> bytes:
     return payload
 
 
-def _encoded(kept: Sequence[tuple[Kind, Id, bytes]], *, metadata: bool) -> Iterator[EncodedBlock]:
+def encoded_again(
+    kept: Sequence[tuple[Kind, Id, bytes]], *, metadata: bool
+) -> Iterator[EncodedBlock]:
+    """Plain blocks that hold these objects, of which all are metadata or none is."""
     if metadata:
         if kept:
             yield from encode_metadata(kept)

@@ -40,6 +40,7 @@ from castore.store.listing import (
 from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
 from castore.store.processes import Streams
+from castore.store.purge import PurgeReport, PurgeRequest, purge
 from castore.store.report import CommitReport
 from castore.store.retention import Rules
 from castore.store.runs import RunReport, RunRequest, execute
@@ -367,6 +368,21 @@ class Store(AuditingStore, ReviewingStore):
         version = self.resolve(selector).version
         pins.pin(self, version, by=by, why=why)
         return version
+
+    def purge(
+        self,
+        *selectors: str,
+        reason: str,
+        include: Sequence[str] = (),
+        dry_run: bool = False,
+        by: str = "",
+    ) -> PurgeReport:
+        """Make artifacts, or files in them, go for ever, out of the data file too.
+
+        See `castore.store.purge`. Raises InvalidInput, RefNotFound, Conflict, Locked.
+        """
+        request = PurgeRequest(selectors, reason, tuple(include), dry_run=dry_run, by=by)
+        return purge(self, request)
 
     def unpin(self, selector: str, *, by: str = "") -> Version:
         """End a pin; raises RefNotFound if there is none."""

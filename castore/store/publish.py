@@ -23,6 +23,7 @@ from castore.model.manifest import Manifest, encode_manifest
 from castore.model.refs import TAGS, branch_ref, lost_ref, partial_ref
 from castore.store.staging import expired
 from castore.store.store import Store
+from castore.store.tombstones import refuse_purged
 from castore.store.version import Version
 
 COMMIT: Final = "commit"
@@ -213,6 +214,7 @@ def _put(
         raise Vanished
     encoded, indexed = blocks
     tables.put_blocks([*batch.blocks, *encoded], [*batch.indexed, *indexed])
+    refuse_purged(tables, publication.members)
     needed = set(direct_ids(publication.members))
     absent = needed - tables.present(list(needed))
     if absent & publication.taken:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
+from castore.database.tables import State
+from castore.model.artifact_set import (
+    Artifact,
+    Content,
+    ExternalContent,
+    FileContent,
+    TreeContent,
+)
 from castore.model.ids import Id
 from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
@@ -72,11 +79,22 @@ def artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[
         "size": content.size if content.size >= 0 else None,
         "digest": digest.hex() or None,
         "content": id.hex() or None,
-        "storage": "external" if isinstance(content, ExternalContent) else "local",
+        "storage": _storage(store, content),
         "uri": location(version.manifest, artifact.name),
         "executable": isinstance(content, FileContent) and content.mode == 1,
         "made_by": made_by_record(store, version, artifact.name),
     }
+
+
+def _storage(store: Store, content: Content) -> str:
+    """local, external, or purged; of a folder only the files in it can be purged."""
+    if isinstance(content, ExternalContent):
+        return "external"
+    if isinstance(content, FileContent):
+        row = store.database.read(lambda tables: tables.object_row(content.digest))
+        if row is not None and row.state is State.PURGED:
+            return "purged"
+    return "local"
 
 
 def full_artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[str, Any]:

@@ -238,7 +238,10 @@ class _Contents:
         )
         reader = self._store.reader
         for digest, row in rows:
-            root = reader.layout_root(digest) if row and row.kind is Kind.LAYOUT else None
+            if row is None or row.state is not State.STORED:
+                # Purged: nothing of it takes space.
+                continue
+            root = reader.layout_root(digest) if row.kind is Kind.LAYOUT else None
             if root is None:
                 self.chunks[digest] = fresh[digest]
             else:

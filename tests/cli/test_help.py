@@ -158,7 +158,8 @@ def test_json_after_two_dashes_is_no_option(cas: Cas) -> None:
 NEEDS_STORE = [
     ("commit", "x"), ("status",), ("partial", "list"), ("partial", "show", "r"),
     ("partial", "discard", "r", "-y"), ("log",), ("show",), ("ls",), ("tree",), ("cat", "x:y"),
-    ("diff",), ("find", "x"), ("stats",), ("branch",), ("tag",), ("checkout", "x"), ("fsck",), ("forget", "x"),
+    ("diff",), ("find", "x"), ("stats",), ("branch",), ("tag",), ("checkout", "x"), ("fsck",),
+    ("forget", "x"), ("purge", "x:y", "--reason", "z", "-y"),
     ("op", "log"), ("op", "undo"), ("backup", "copy"), ("gc",), ("pin",), ("unpin", "x"),
     ("why", "x"), ("review",), ("request-review", "x"), ("approve", "x"), ("reject", "x"),
     ("revoke", "x"), ("dismiss", "x"), ("comment", "x"), ("mark", "x", "draft"), ("deploy",),
