@@ -16,7 +16,7 @@ from castore.store.verify import fsck
 from tests.crash.test_collect import seeded
 from tests.store.gcscene import commit
 
-ROUNDS = int(os.environ.get("CASTORE_PURGE_KILL_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("CASTORE_PURGE_KILL_ROUNDS", "12"))
 WORK = """
 import sys
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_killed_anywhere_the_store_is_whole_and_a_second_run_completes(tmp_path:
         assert process.stdout is not None
         assert process.stdout.readline() == "begin\n"
         started = time.monotonic()
-        time.sleep(dice.random() * typical * 1.1)
+        time.sleep(dice.random() * typical * 0.8)
         process.send_signal(signal.SIGKILL)
         if process.stdout.read():
             typical = max(0.02, 0.7 * typical + 0.3 * (time.monotonic() - started))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,17 @@ def test_a_golden_store_has_notes(tmp_path: Path) -> None:
         assert [item.version.label for item in store.deployments()] == ["weekly@v1"]
 
 
+def as_then(told: Any, expected: Any) -> Any:
+    """An answer without the fields that are newer than the store, of which it can say nothing."""
+    if isinstance(told, dict) and isinstance(expected, dict):
+        assert all(told[key] is None for key in told.keys() - expected.keys())
+        return {key: as_then(told[key], expected[key]) for key in told.keys() & expected.keys()}
+    if isinstance(told, list) and isinstance(expected, list):
+        assert len(told) == len(expected)
+        return [as_then(one, other) for one, other in zip(told, expected, strict=True)]
+    return told
+
+
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
 def test_a_golden_store_answers_as_ever(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(folder / "store.zip") as archive:
@@ -62,7 +74,7 @@ def test_a_golden_store_answers_as_ever(folder: Path, tmp_path: Path) -> None:
         assert report.ok, report.findings
         told = json.loads(json.dumps(answers(store)))
         expected = json.loads((folder / "store.json").read_text())
-        assert told == expected
+        assert as_then(told, expected) == expected
         done = store.checkout("out@v1", tmp_path / "copy")
         assert (done.destination / "text.txt").read_bytes() == b"the same line again\n" * 30_000
         assert (done.destination / "run.sh").stat().st_mode & 0o100

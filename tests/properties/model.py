@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import castore
 from castore.database.operations import Operation, RefMove
-from castore.errors import CastoreError, InvalidInput, ObjectNotFound, RefMoved, RefNotFound
+from castore.errors import (
+    CastoreError,
+    Conflict,
+    InvalidInput,
+    ObjectNotFound,
+    RefMoved,
+    RefNotFound,
+)
 from castore.model.ids import Id, Kind
 from castore.model.refs import HEADS, TAGS
 
@@ -26,7 +33,8 @@ class Model:
     """What the store must hold: versions by id, where names lead, and the log that led there.
 
     `versions` holds the files of everything stored, of incomplete sets as well, whose ids are in
-    `sealed`; `parents` also knows those that were collected.
+    `sealed`; `parents` also knows those that were collected. `forgotten` leads from a version to
+    the operation that forgot it, `emptied` holds those whose content was collected since.
     """
 
     versions: dict[Id, dict[str, bytes]] = field(default_factory=dict)
@@ -35,6 +43,8 @@ class Model:
     refs: dict[str, Id] = field(default_factory=dict)
     pins: set[Id] = field(default_factory=set)
     log: list[Operation] = field(default_factory=list)
+    forgotten: dict[Id, int] = field(default_factory=dict)
+    emptied: set[Id] = field(default_factory=set)
 
     def add(self, id: Id, parent: Id | None, content: dict[str, bytes]) -> None:
         """A version that was made."""
@@ -51,6 +61,11 @@ class Model:
             self.pins.add(operation.detail["id"])
         elif operation.op == "unpin":
             self.pins.remove(operation.detail["id"])
+        elif operation.op == "forget":
+            self.forgotten.update(dict.fromkeys(operation.detail["versions"], operation.sequence))
+        elif operation.op == "undo" and operation.detail["op"] == "forget":
+            for id in operation.detail["versions"]:
+                assert self.forgotten.pop(id) == operation.detail["sequence"]
         self.log.append(operation)
 
     def moment(self) -> Moment:
@@ -62,8 +77,12 @@ class Model:
         return under(self.refs, prefix)
 
     def complete(self) -> list[Id]:
-        """Every stored version that is no incomplete set."""
-        return sorted(self.versions.keys() - self.sealed)
+        """Every stored version that is no incomplete set and not forgotten."""
+        return sorted(self.versions.keys() - self.sealed - self.forgotten.keys())
+
+    def forgettable(self) -> list[Id]:
+        """Those that nothing names."""
+        return sorted(set(self.complete()) - set(self.refs.values()) - self.pins)
 
     def chain(self, id: Id | None) -> list[Id]:
         """A version and its ancestors."""
@@ -90,7 +109,7 @@ class Model:
                 continue
             if entry.op == "undo":
                 undone.add(entry.detail["sequence"])
-            elif any(name.startswith(HEADS) for name, _, _ in entry.refs):
+            elif entry.op == "forget" or any(n.startswith(HEADS) for n, _, _ in entry.refs):
                 return entry
         return None
 
@@ -101,14 +120,23 @@ class Model:
         entry = self.undoable() if sequence is None else self.log[sequence - 1]
         if entry is None:
             return RefNotFound
+        if entry.op == "forget":
+            held = [id for id, by in self.forgotten.items() if by == entry.sequence]
+            if not held:
+                return Conflict
+            lost = any(id not in self.versions or id in self.emptied for id in held)
+            return ObjectNotFound if lost else ()
         names = [name for name, _, _ in entry.refs]
         if not any(name.startswith(HEADS) for name in names):
             return InvalidInput
         assert not any(name.startswith(TAGS) for name in names)
         if any(old and old not in self.versions for _, old, _ in entry.refs):
             return ObjectNotFound
+        given_up = any(old in self.forgotten for _, old, _ in entry.refs)
         if any(refs.get(name, b"") != new for name, _, new in entry.refs):
             return RefMoved
+        if given_up:
+            return ObjectNotFound
         return tuple((name, new, old) for name, old, new in entry.refs)
 
 
@@ -122,6 +150,14 @@ def stored(store: castore.Store) -> set[Id]:
     return store.database.read(
         lambda tables: {id for id, row in tables.object_rows() if row.kind is Kind.MANIFEST}
     )
+
+
+def emptied(store: castore.Store, model: Model) -> set[Id]:
+    """The forgotten versions that are stored without their sets."""
+    ids = stored(store) & model.forgotten.keys()
+    sets = {id: store.version(id).set_id for id in ids}
+    here = store.database.read(lambda tables: tables.present(sets.values()))
+    return {id for id, held in sets.items() if held not in here}
 
 
 def content_of(store: castore.Store, version: castore.Version) -> dict[str, bytes]:

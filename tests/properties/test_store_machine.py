@@ -27,12 +27,13 @@ from castore.store.branches import create_branch, delete_branch, move_branch
 from castore.store.collect_roots import GRACE
 from castore.store.partials import discard_partials, list_partials
 from castore.store.verify import fsck
-from tests.properties.model import Model, agrees, stored
+from tests.properties.model import Model, agrees, emptied, stored
 from tests.properties.together import (
     Action,
     Backup,
     Collect,
     Commit,
+    Forget,
     Pin,
     Read,
     Undo,
@@ -80,7 +81,9 @@ class Plan:
     own: bool
 
 
-VERBS = ["commit", "commit", "commit", "gc", "undo", "pin", "unpin", "backup", "read", "read"]
+VERBS = [
+    "commit", "commit", "commit", "gc", "undo", "pin", "unpin", "backup", "read", "read", "forget",
+]  # fmt: skip
 READS = ["branches", "checkout", "content", "fsck", "log"]
 PLANS = st.builds(
     Plan,
@@ -297,9 +300,26 @@ class StoreMachine(RuleBasedStateMachine):
         self.logged(("unpin", ()))
         assert id not in self.model.pins
 
+    @rule(which=WHICH, several=st.booleans())
+    def forget(self, which: int, several: bool) -> None:
+        """Versions that nothing names; their content answers no more, at once."""
+        if not self.model.forgettable():
+            return
+        chosen = {pick(self.model.forgettable(), which + n) for n in range(1 + several)}
+        done = self.store.forget(*(id.hex() for id in chosen), why="machine")
+        assert {version.id for version in done.versions} == chosen
+        self.logged(("forget", ()))
+        assert chosen <= self.model.forgotten.keys()
+        for id in chosen:
+            with pytest.raises(errors.ObjectNotFound, match="machine"):
+                self.store.set_of(self.store.version(id))
+            with pytest.raises(errors.ObjectNotFound):
+                self.store.pin(id.hex())
+
     @rule(newest=st.booleans(), which=WHICH)
     def undo(self, newest: bool, which: int) -> None:
         sequence = None if newest or not self.model.log else self.recent(which)
+        self.model.emptied = emptied(self.store, self.model)
         said = self.model.undo(sequence, self.model.refs)
         if not isinstance(said, tuple):
             for dry_run in (True, False):
@@ -324,6 +344,11 @@ class StoreMachine(RuleBasedStateMachine):
             return
         kept = self.model.reached()
         assert kept == stored(self.store)
+        held = {self.store.version(id).set_id for id in kept - self.model.forgotten.keys()}
+        for id in kept & self.model.forgotten.keys():
+            assert (self.store.version(id).set_id in held) == (
+                id not in emptied(self.store, self.model)
+            )
         self.model.versions = {id: self.model.versions[id] for id in kept}
 
     @rule(name=FOLDERS)
@@ -386,6 +411,8 @@ class StoreMachine(RuleBasedStateMachine):
             return Backup(folder=self.copies / plan.folder)
         if plan.verb == "pin" and self.model.complete():
             return Pin(id=pick(self.model.complete(), plan.which))
+        if plan.verb == "forget" and self.model.forgettable():
+            return Forget(id=pick(self.model.forgettable(), plan.which))
         if plan.verb == "unpin" and self.model.pins:
             return Pin(id=pick(self.model.pins, plan.which), end=True)
         return Read(how=pick(READS, plan.which), branch=plan.branch)

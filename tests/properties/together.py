@@ -185,7 +185,12 @@ class Undo(Action):
             return
         assert mine == []
         if isinstance(self.error, ObjectNotFound):
-            assert bytes.fromhex(self.error.attributes["id"]) not in seen.left
+            id = bytes.fromhex(self.error.attributes["id"])
+            assert id not in seen.left or id in seen.model.forgotten
+            return
+        if type(self.error) is Conflict:
+            # Another was first to take the same forget back.
+            assert any(e.op == "undo" and e.detail["op"] == "forget" for e in seen.model.log)
             return
         if self.sequence is None and any(entry.refs for entry in seen.entries):
             # What was the newest when it began may have been overtaken.
@@ -214,7 +219,29 @@ class Pin(Action):
             return
         assert mine == []
         unpinned = self.end and any(self.id not in moment.pins for moment in seen.moments)
-        assert unpinned or self.id not in seen.left
+        assert unpinned or self.id not in seen.left or self.id in seen.model.forgotten
+
+
+@dataclass
+class Forget(Action):
+    """A version forgotten, unless something names it by then."""
+
+    id: Id = b""
+
+    def act(self, store: castore.Store) -> Any:
+        return store.forget(self.id.hex(), by=self.me)
+
+    def judge(self, seen: Seen) -> None:
+        mine = [(entry.op, entry.detail["versions"]) for entry in seen.by(self.me)]
+        if self.failed(NotFound, Conflict):
+            named = any(self.id in {*m.refs.values(), *m.pins} for m in seen.moments)
+            assert named if type(self.error) is Conflict else self.id not in seen.left
+            assert mine == []
+        elif self.answer.versions:
+            assert mine == [("forget", [self.id])]
+        else:
+            # Another was first.
+            assert mine == []
 
 
 @dataclass

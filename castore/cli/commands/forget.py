@@ -25,7 +25,7 @@ from castore.store.retention import Rules
     ],
 )
 @click.argument("revs", nargs=-1, metavar="[REV]…", shell_complete=revisions)
-@click.option("--keep-last", type=click.IntRange(min=1), default=0, metavar="N", help="newest N")
+@click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="newest N")
 @click.option("--keep-within", default="", metavar="AGE", help="not older than AGE: 90d")
 @click.option("--keep-approved", is_flag=True, help="approved versions")
 @click.option("--keep-deployed", is_flag=True, help="what is deployed somewhere")
@@ -40,7 +40,7 @@ def command(
     call: Invocation,
     /,
     revs: tuple[str, ...],
-    keep_last: int,
+    keep_last: int | None,
     keep_within: str,
     names: tuple[str, ...],
     everywhere: bool,
@@ -58,7 +58,7 @@ def command(
     with opened(call) as store:
         now = store.now()
         rules = Rules(
-            last=keep_last,
+            last=keep_last or 0,
             within=max(0, now - parse_moment(keep_within, now)) if keep_within else None,
             approved=keep["keep_approved"],
             tagged=keep["keep_tagged"],
