@@ -14,20 +14,18 @@ from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.manifest import Source
 from castore.model.names import check_branch
-from castore.store import branches, history, partials, pins, records, tags
+from castore.store import branches, history, partials, records, tags
 from castore.store.backup import BackupReport, backup
 from castore.store.blame import Blame, blame
 from castore.store.checkout import Checkout, checkout
-from castore.store.collect import CollectRequest, collect
-from castore.store.collect_report import CollectReport
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
-from castore.store.forget import ForgetReport, ForgetRequest, forget
 from castore.store.gate import Judgement, gate
 from castore.store.intent import Intent
 from castore.store.library_audit import AuditingStore
+from castore.store.library_keeping import KeepingStore
 from castore.store.library_review import ReviewingStore
 from castore.store.lineage import LIMIT, Begin, impact, lineage
 from castore.store.listing import (
@@ -40,9 +38,7 @@ from castore.store.listing import (
 from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
 from castore.store.processes import Streams
-from castore.store.purge import PurgeReport, PurgeRequest, purge
 from castore.store.report import CommitReport
-from castore.store.retention import Rules
 from castore.store.runs import RunReport, RunRequest, execute
 from castore.store.selectors import Resolved, resolve
 from castore.store.session import Session
@@ -55,10 +51,9 @@ from castore.store.undo import Undone, undo
 from castore.store.verify import FsckReport, fsck
 from castore.store.version import Version
 from castore.store.walk import Walk
-from castore.store.why import Why, why
 
 
-class Store(AuditingStore, ReviewingStore):
+class Store(AuditingStore, KeepingStore, ReviewingStore):
     """An open store: commit, read, and ask for history; safe to share between threads.
 
     Selectors are as on the command line: `name`, `name@v3`, `name~1`, `name:artifact/path`.
@@ -319,84 +314,6 @@ class Store(AuditingStore, ReviewingStore):
     def tags(self) -> list[tuple[str, Version]]:
         """Every tag and its version."""
         return tags.list_tags(self)
-
-    def gc(
-        self,
-        *,
-        grace: int | None = None,
-        expire_partials: int | None = None,
-        dry_run: bool = False,
-        by: str = "",
-    ) -> CollectReport:
-        """Free what nothing keeps; ages are microseconds, `grace` None is as configured.
-
-        See `castore.store.collect.CollectRequest`. Raises CorruptObject, Locked.
-        """
-        request = CollectRequest(grace, expire_partials, dry_run=dry_run, by=by)
-        return collect(self, request)
-
-    def forget(
-        self,
-        *selectors: str,
-        rules: Rules | None = None,
-        name: str = "",
-        all_branches: bool = False,
-        force: bool = False,
-        dry_run: bool = False,
-        by: str = "",
-        why: str = "",
-    ) -> ForgetReport:
-        """Let go of versions, or of what `rules` do not keep of branch `name` or of all.
-
-        See `castore.store.forget`. Raises RefNotFound, InvalidInput, Conflict for a version that a
-        branch, tag or pin names.
-        """
-        request = ForgetRequest(
-            revs=selectors,
-            rules=rules or Rules(),
-            branches=(name,) if name else (),
-            everywhere=all_branches,
-            force=force,
-            dry_run=dry_run,
-            by=by,
-            why=why,
-        )
-        return forget(self, request)
-
-    def pin(self, selector: str, *, why: str = "", by: str = "") -> Version:
-        """Keep a version whatever becomes of branches and tags, and give it back."""
-        version = self.resolve(selector).version
-        pins.pin(self, version, by=by, why=why)
-        return version
-
-    def purge(
-        self,
-        *selectors: str,
-        reason: str,
-        include: Sequence[str] = (),
-        dry_run: bool = False,
-        by: str = "",
-    ) -> PurgeReport:
-        """Make artifacts, or files in them, go for ever, out of the data file too.
-
-        See `castore.store.purge`. Raises InvalidInput, RefNotFound, Conflict, Locked.
-        """
-        request = PurgeRequest(selectors, reason, tuple(include), dry_run=dry_run, by=by)
-        return purge(self, request)
-
-    def unpin(self, selector: str, *, by: str = "") -> Version:
-        """End a pin; raises RefNotFound if there is none."""
-        version = self.resolve(selector).version
-        pins.unpin(self, version, by=by)
-        return version
-
-    def pins(self) -> list[pins.Pin]:
-        """Every pinned version."""
-        return pins.list_pins(self)
-
-    def why(self, what: str) -> Why:
-        """What keeps a version, an artifact, an id or a digest: a shortest chain from a root."""
-        return why(self, what)
 
     def partials(self) -> list[partials.Partial]:
         """Every incomplete set that can be resumed or discarded."""

@@ -15,6 +15,7 @@ import pytest
 import castore
 from castore import aio
 from castore.errors import InvalidInput, RefNotFound
+from castore.store.library_keeping import KeepingStore
 from castore.store.library_review import ReviewingStore
 
 
@@ -200,6 +201,12 @@ def test_every_verb_of_the_store_is_there() -> None:
     verbs = {
         name
         for name, value in inspect.getmembers(castore.Store, inspect.isfunction)
-        if not name.startswith("_") and name in {*vars(castore.Store), *vars(ReviewingStore)}
+        if not name.startswith("_")
+        and name
+        in {
+            *vars(castore.Store),
+            *vars(KeepingStore),
+            *vars(ReviewingStore),
+        }
     }
     assert verbs - {"open"} <= set(dir(aio.AsyncStore))
