@@ -26,5 +26,8 @@ def test_the_demo_runs(tmp_path: Path) -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    for told in ("$ cas commit", "--resume", "carried", "$ cas log --graph", "no damage found"):
+    for told in (
+        "$ cas commit", "--resume", "carried", "$ cas log --graph", "no damage found",
+        "made under spec 1.0", "the author may not approve", "$ cas audit",
+    ):  # fmt: skip
         assert told in done.stdout, told

@@ -142,21 +142,48 @@ run 0 'cas show clock-service'
 expect 'spec       clock-service 1.1'
 [ "$(grep -c 'carried from v1, spec 1.0' "$last")" -eq 2 ] || fail "code and tests were not carried"
 
-tell "7. LOOKING BACK. Every version of every branch, and its parent."
+tell "7. WHAT IS STALE? Code and tests no longer match the spec in force; stale says so, and the gate" \
+    "of a pipeline refuses."
+run 0 'cas stale clock-service'
+expect 'code' 'tests' 'made under'
+run 6 'cas gate clock-service --require fresh'
+run 0 'cas commit --spec clock-service.spec.yaml -m "All of it under 1.1" --agent coder@5'
+expect 'clock-service@v3'
+run 0 'cas gate clock-service --require fresh'
+
+tell "8. MAY IT GO OUT? The spec's policy asks for one approval, not by the author; so alice's does not" \
+    "count, and bob's does."
+run 6 'cas gate clock-service'
+expect '0 of 1 approvals'
+run 0 'cas approve clock-service@v3 -m "mine"'
+run 6 'cas gate clock-service'
+run 0 'cas approve clock-service@v3 --author bob@example.org -m "read it, ran the tests"'
+run 0 'cas gate clock-service --require approved,valid,fresh'
+run 0 'cas deploy clock-service@approved --to prod --author bob@example.org'
+
+tell "9. WHO MADE WHAT, FROM WHAT? Answered from indexes, however many versions there are."
+run 0 'cas audit --agent coder'
+expect 'clock-service@v3' 'clock-service@v1'
+run 0 'cas lineage clocks@v2'
+expect 'clock-data@v1'
+run 0 'cas impact ./data/clock-changes.csv'
+expect 'clocks@v2'
+
+tell "10. LOOKING BACK. Every version of every branch, and its parent."
 run 0 'cas log --graph'
 expect 'clocks@v1' 'clock-service@v2'
-run 0 'cas diff clock-service'
+run 0 'cas diff clock-service@v2'
 expect '+        "404":'
 run 0 'cas cat clocks@v1:summary'
 expect 'In 2024, 111 of 312 time zones'
 
-tell "8. GETTING IT BACK. A checkout is verified, and never overwrites."
+tell "11. GETTING IT BACK. A checkout is verified, and never overwrites."
 run 0 'cas checkout clocks@v1 -o restored'
 run 4 'cas checkout clocks@v2 -o restored'
 run 0 'cas checkout clocks@v4 -o newest && diff -r out newest && echo "the same, byte for byte"'
 expect 'the same, byte for byte'
 
-tell "9. IS IT ALL THERE? Every stored byte is hashed again."
+tell "12. IS IT ALL THERE? Every stored byte is hashed again."
 run 0 'cas stats'
 expect 'versions'
 run 0 'cas fsck --full'
