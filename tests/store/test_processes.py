@@ -100,8 +100,15 @@ def test_nothing_of_ours_is_left_open_or_waiting() -> None:
 
 def _children() -> set[str]:
     """The processes that this one has to wait for; other tests keep helpers of multiprocessing."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return {pid for one in lists for pid in one.read_text().split()}
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if parent == str(os.getpid()):
+            found.add(stat.parent.name)
+    return found
 
 
 def _inheritable(descriptor: int) -> bool:
