@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import re
 import statistics
-import threading
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 _SETTLE_BYTES = 2 << 30
+_SAMPLER = """
+import re, select, sys
+peak = 0
+while not select.select([sys.stdin], [], [], 0.02)[0]:
+    with open(f"/proc/{sys.argv[1]}/status", "rb") as status:
+        peak = max(peak, int(re.search(rb"RssAnon:\\s+(\\d+) kB", status.read())[1]) * 1024)
+print(peak)
+"""
 _ANONYMOUS = re.compile(rb"RssAnon:\s+(\d+) kB")
 
 
@@ -59,25 +69,27 @@ def anonymous_bytes() -> int:
 
 
 def measure(work: Callable[[], object], *, watch: bool = True) -> Run:
-    """Run `work` once; memory is sampled every 20 ms by a thread unless `watch` is false."""
-    peak = anonymous_bytes()
-    ended = threading.Event()
+    """Run `work` once; memory is sampled every 20 ms by another process unless `watch` is false.
 
-    def sample() -> None:
-        nonlocal peak
-        while not ended.wait(0.02):
-            peak = max(peak, anonymous_bytes())
+    A thread that samples would wait for the interpreter lock, and others for it.
+    """
+    with _watching() if watch else nullcontext() as sampler:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        peak = anonymous_bytes()
+        if sampler is not None:
+            peak = max(peak, int(sampler.communicate(b"\n")[0]))
+    return Run(wall, cpu, peak)
 
-    thread = threading.Thread(target=sample, daemon=True)
-    if watch:
-        thread.start()
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    ended.set()
-    if watch:
-        thread.join()
-    return Run(wall, cpu, max(peak, anonymous_bytes()))
+
+@contextmanager
+def _watching() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that gives the peak of this one's anonymous memory when it is written to."""
+    command = [sys.executable, "-I", "-c", _SAMPLER, str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sampler:
+        time.sleep(0.1)
+        yield sampler
 
 
 def repeat(
