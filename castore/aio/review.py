@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
+from castore.aio.bridge import each
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import Status
@@ -15,6 +17,7 @@ from castore.store.inbox import Waiting
 from castore.store.library import Store
 from castore.store.policy import Approval
 from castore.store.statements import Stated
+from castore.store.verify_signatures import Signed
 from castore.store.version import Version
 
 Parameters = ParamSpec("Parameters")
@@ -105,6 +108,16 @@ class AsyncReviewing:
     async def approval(self, version: Version, policy_file: bytes | None = None) -> Approval:
         """Whether a version counts as approved under the policy in force, and why not."""
         return await self.run(Store.approval, version, policy_file)
+
+    async def sign(
+        self, what: str, *, by: str, agent: str = "", key: str | os.PathLike[str] | None = None
+    ) -> Stated:
+        """Sign a version, or one's own note by its full id."""
+        return await self.run(Store.sign, what, by=by, agent=agent, key=key)
+
+    def verify_signatures(self, selector: str = "") -> AsyncIterator[Signed]:
+        """Every signature over a version and its notes, or over all versions, with its verdict."""
+        return each(lambda: self.store.verify_signatures(selector))
 
     async def receive_notes(self, payloads: dict[Id, bytes]) -> int:
         """Take in notes written elsewhere, by id, all or none; how many are new."""

@@ -89,6 +89,8 @@ def note_line(id: Id, note: Note, *, stands: bool = True) -> str:
     if note.subject == "deployment":
         said = f"{'removed' if note.meta.get('state') == 'removed' else 'deployed'} {said}"
     old = "" if stands else " (replaced)"
-    text = first_line(note.text)
+    if note.subject == "signature":
+        said = f"signed by {said}"
+    text = first_line(note.text) if note.subject != "signature" else ""
     line = f"{short(id)}  {moment(note.at)}  {clean(said)}{old}  {clean(note.by)}"
     return f"{line}  {text}" if text else line

@@ -55,6 +55,11 @@ def spec_option(help: str) -> Callable[[AnyFunction], AnyFunction]:
     return click.option("--spec", default="", metavar="FILE", help=help, shell_complete=files)
 
 
+def sign_option(help: str) -> Callable[[AnyFunction], AnyFunction]:
+    """The option --sign of a command."""
+    return click.option("--sign", is_flag=True, help=help)
+
+
 def version_option() -> click.Option:
     """The option --version of `cas` itself."""
     return click.Option(

@@ -56,6 +56,10 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "mark": Entry("review", "castore.cli.commands.mark", "published, withdrawn…"),
     "deploy": Entry("review", "castore.cli.commands.deploy", "say what is where"),
     "review": Entry("review", "castore.cli.commands.review", "what waits for a verdict"),
+    "sign": Entry("review", "castore.cli.commands.sign", "sign by your SSH key"),
+    "verify-signatures": Entry(
+        "review", "castore.cli.commands.verify_signatures", "who signed what"
+    ),
     "gate": Entry("review", "castore.cli.commands.gate", "may it go out? for CI"),
     "branch": Entry("share", "castore.cli.commands.branch", "names of versions"),
     "tag": Entry("share", "castore.cli.commands.tag", ""),
@@ -77,8 +81,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
 SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
-    "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "partial",
-    "completion",
+    "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
+    "verify-signatures", "partial", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {

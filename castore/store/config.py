@@ -7,6 +7,9 @@
     kind = "person"                       # or "agent"
     keys = ["ssh-ed25519 AAAA..."]        # public keys, as in authorized_keys
 
+    [signing]
+    key = "~/.ssh/id_ed25519"             # a private key, or the public one of an agent's
+
 A key that castore does not know is an error, since what it was meant to change would stay as it is.
 """
 
@@ -41,17 +44,19 @@ class KnownIdentity(NamedTuple):
 class Config(NamedTuple):
     """What is configured; `grace` is microseconds, None where nothing is said.
 
-    `identities` are by name, in lower case.
+    `identities` are by name, in lower case; `signing_key` is the file of a key.
     """
 
     grace: int | None = None
     identities: Mapping[str, KnownIdentity] = MappingProxyType({})
+    signing_key: Path | None = None
 
     def over(self, other: Config) -> Config:
         """This, and what only the other says; an identity is taken from one of them as a whole."""
         return Config(
             other.grace if self.grace is None else self.grace,
             {**other.identities, **self.identities},
+            self.signing_key or other.signing_key,
         )
 
 
@@ -64,7 +69,10 @@ class _Fault(NamedTuple):
 
 
 def read_config(file: Path) -> Config:
-    """The configuration in a file, an empty one if there is no file; raises InvalidInput."""
+    """The configuration in a file, an empty one if there is no file; raises InvalidInput.
+
+    A relative path in it begins at the folder of the file, `~` at the home of the user.
+    """
     try:
         with file.open("rb") as opened:
             data = opened.read(_BYTES_MAX + 1)
@@ -72,7 +80,14 @@ def read_config(file: Path) -> Config:
         return Config()
     except OSError as error:
         raise InvalidInput(f"{str(file)!r} cannot be read: {error.strerror}") from None
-    return parse_config(data, str(file))
+    found = parse_config(data, str(file))
+    if found.signing_key is None:
+        return found
+    try:
+        key = found.signing_key.expanduser()
+    except RuntimeError:
+        raise InvalidInput(f"{str(file)!r}: signing.key: nobody's home is known") from None
+    return found._replace(signing_key=file.parent / key)
 
 
 def parse_config(data: bytes, where: str) -> Config:
@@ -124,12 +139,15 @@ class _Reader:
     def read(self, table: dict[str, Any]) -> Config:
         found = {
             key: self._mapping((key,), value)
-            for key, value in self._known((), table, ("gc", "identity"))
+            for key, value in self._known((), table, ("gc", "identity", "signing"))
         }
         grace = None
         for key, value in self._known(("gc",), found.get("gc", {}), ("grace",)):
             grace = self._age(("gc", key), value)
-        return Config(grace, dict(self._identities(found.get("identity", {}))))
+        signing: Path | None = None
+        for name, value in self._known(("signing",), found.get("signing", {}), ("key",)):
+            signing = self._file(("signing", name), value)
+        return Config(grace, dict(self._identities(found.get("identity", {}))), signing)
 
     def _identities(self, table: dict[str, Any]) -> Iterator[tuple[str, KnownIdentity]]:
         seen: set[str] = set()
@@ -178,6 +196,13 @@ class _Reader:
             return tuple(value)
         self._fault(path, f"{path[-1]!r} is a list of texts", f'{path[-1]} = ["…", "…"]')
         return ()
+
+    def _file(self, path: _Path, value: object) -> Path | None:
+        if isinstance(value, str) and value and value.isprintable():
+            return Path(value)
+        name = ".".join(path)
+        self._fault(path, f"{name} is the path of a file", f'{path[-1]} = "~/.ssh/id_ed25519"')
+        return None
 
     def _age(self, path: _Path, value: object) -> int | None:
         try:

@@ -12,17 +12,16 @@ from typing import Any, Final
 from castore.errors import CastoreError, InvalidInput, NotApproved, NotFound, RefMoved, RefNotFound
 from castore.model.ids import Id
 from castore.model.names import near_names, quoted
-from castore.model.status import Status, fold, standing
+from castore.model.status import Status, fold
 from castore.model.values import frozen
 from castore.spec.parse import REQUIREMENTS
 from castore.store.find import Wanted, find
 from castore.store.lineage import Begin
-from castore.store.notes import known_as, notes_about
+from castore.store.notes import notes_about
 from castore.store.pinning import digest_file
-from castore.store.policy import Policy, approval, policy_in_force
+from castore.store.policy import Policy, approval, policy_in_force, unsigned
 from castore.store.recognition import as_path, recognise_set
 from castore.store.selectors import resolve
-from castore.store.signatures import signers
 from castore.store.specs import read_spec
 from castore.store.stale import Today
 from castore.store.store import Store
@@ -291,30 +290,12 @@ class _Judge:
         return fold(notes_about(self._store, id), id, dismissals=not policy.forbid_dismiss)
 
     def _unsigned(self, version: Version, policy: Policy) -> Iterator[Refusal]:
-        """The version itself must be signed, and as many approvals as the policy demands."""
+        fix = f"cas sign {quoted(version.label)}"
         try:
-            if not signers(self._store, version.id):
-                detail = "no valid signature by a key that config.toml knows is on the version"
-                yield Refusal(SIGNED, detail)
-            needed = policy.approvals if policy.signed else 0
-            signed = self._signed_approvals(version, policy) if needed else 0
+            for reason in unsigned(self._store, version, policy):
+                yield Refusal(SIGNED, reason, fix=fix)
         except CastoreError as error:
             yield Refusal(SIGNED, error.message, fix=error.fix)
-            return
-        if signed < needed:
-            yield Refusal(SIGNED, f"{signed} of {needed} approvals are signed by who gave them")
-
-    def _signed_approvals(self, version: Version, policy: Policy) -> int:
-        """How many of those whose approvals count signed them with a key of theirs."""
-        counted = approval(self._store, version, policy).approvers
-        notes = standing(notes_about(self._store, version.id), dismissals=not policy.forbid_dismiss)
-        names = {
-            known_as(note.by)
-            for id, note in notes.items()
-            if (note.subject, note.value) == ("review", "approved")
-            and known_as(note.by) in signers(self._store, id)
-        }
-        return len(names.intersection(counted))
 
 
 def _lifecycle(version: Version, status: Status) -> Iterator[Refusal]:

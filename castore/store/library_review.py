@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 from castore.database.folded import notes_about
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import Status
-from castore.store import deployments, inbox, policy, review, standing
+from castore.store import deployments, inbox, policy, review, signing, standing
 from castore.store.context import parse_agent
 from castore.store.selectors import resolve_version
 from castore.store.statements import Speaker, Stated, receive_notes
 from castore.store.store import Store
+from castore.store.verify_signatures import Signed, verify_signatures
 from castore.store.version import Version
 
 
@@ -97,6 +102,26 @@ class ReviewingStore(Store):
     def approval(self, version: Version, policy_file: bytes | None = None) -> policy.Approval:
         """Whether a version counts as approved under the policy in force, and why not."""
         return policy.approval(self, version, policy.policy_in_force(self, version, policy_file))
+
+    def sign(
+        self, what: str, *, by: str, agent: str = "", key: str | os.PathLike[str] | None = None
+    ) -> Stated:
+        """Sign a version, named as for `approve`, or one's own note, named by its full id.
+
+        `key` is the file of an SSH key, else `signing.key` of the configuration; a passphrase is
+        never asked for. Raises InvalidInput without a key, CastoreError for one that cannot sign,
+        NotApproved for a note of somebody else.
+        """
+        usable = signing.signing_key(self, Path(key) if key is not None else None)
+        version, note = signing.named_object(self, what)
+        return signing.sign(self, version, _speaker(by, agent), usable, note=note)
+
+    def verify_signatures(self, selector: str = "") -> Iterator[Signed]:
+        """Every signature over a version and its notes, or over all versions, with its verdict.
+
+        Raises CastoreError where `ssh-keygen` cannot be run.
+        """
+        return verify_signatures(self, selector)
 
     def receive_notes(self, payloads: dict[Id, bytes]) -> int:
         """Take in notes written elsewhere, by id, all or none; how many are new.

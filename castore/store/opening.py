@@ -24,6 +24,9 @@ _CONFIG: Final = """\
 # [identity."reviewer@example.org"]
 # kind = "person"
 # keys = ["ssh-ed25519 ..."]
+#
+# [signing]
+# key = "~/.ssh/id_ed25519"
 """
 
 

@@ -10,12 +10,13 @@ far. A policy file is YAML:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from castore.content.layouts import layout_size
 from castore.database.indexes import Index
 from castore.database.reading import Reading
+from castore.errors import CastoreError
 from castore.model.ids import Id, Kind
 from castore.model.limits import KIB
 from castore.model.manifest import SpecPin
@@ -26,6 +27,7 @@ from castore.spec.declaration import ReviewPolicy
 from castore.spec.parse import parse_policy, parse_spec
 from castore.store.config import KnownIdentity
 from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
+from castore.store.signatures import signers
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -103,7 +105,70 @@ def approval(store: Store, version: Version, policy: Policy) -> Approval:
     stands outweighs every approval.
     """
     notes = notes_about(store, version.id)
-    return _judge(version, policy, notes, store.config().identities if notes else {})
+    found = _judge(version, policy, notes, store.config().identities if notes else {})
+    if not policy.signed:
+        return found
+    try:
+        wanting = unsigned(store, version, policy)
+    except CastoreError as error:
+        wanting = (error.message,)
+    reasons = (*found.reasons, *wanting)
+    return Approval(not reasons, reasons, found.approvers)
+
+
+def unsigned(store: Store, version: Version, policy: Policy) -> tuple[str, ...]:
+    """Why a version does not count as signed; nothing if it does.
+
+    The version itself must bear a valid signature by a known key. Where the policy demands signed
+    approvals, so many of those that count must be signed by who gave them. Raises CastoreError
+    where `ssh-keygen` cannot be run.
+    """
+    dismissals = not policy.forbid_dismiss
+    reasons = []
+    if not signers(store, version.id, dismissals=dismissals):
+        reasons.append("no valid signature by a key that config.toml knows is on the version")
+    if policy.signed:
+        identities = store.config().identities
+        notes = notes_about(store, version.id)
+        ours = {
+            id: note
+            for id, note in notes.items()
+            if note.subject == "review"
+            and known_as(note.by) in signers(store, id, dismissals=dismissals)
+        }
+        current = standing(notes, dismissals=dismissals)
+        names = {
+            name
+            for id, note in ours.items()
+            if id in current and note.value == "approved"
+            and not _uncounted(name := known_as(note.by), note, version, policy, identities)
+        }  # fmt: skip
+        if len(names) < policy.approvals:
+            wanted = f"{len(names)} of {policy.approvals} approvals"
+            reasons.append(f"{wanted} are signed by who gave them")
+        reasons += _taken_back(notes, current, ours)
+    return tuple(reasons)
+
+
+def _taken_back(
+    notes: Mapping[Id, Note], current: Mapping[Id, Note], ours: Mapping[Id, Note]
+) -> Iterator[str]:
+    """Signed rejections that count on: only a later note that is signed too takes one back.
+
+    `current` are the notes that stand, `ours` those signed by who wrote them.
+    """
+    replaced = notes.keys() - standing(notes, dismissals=False).keys()
+    latest: dict[str, int] = {}
+    for id, note in ours.items():
+        if id in current:
+            name = known_as(note.by)
+            latest[name] = max(note.at, latest.get(name, 0))
+    for id, note in sorted(ours.items()):
+        if note.value != "rejected" or id in current:
+            continue
+        name = known_as(note.by)
+        if id in replaced and latest.get(name, -1) < note.at:
+            yield f"rejected by {name}, who signed that and signed nothing that takes it back"
 
 
 def last_approved(store: Store, version: Version, *, itself: bool = False) -> Version | None:
@@ -114,12 +179,31 @@ def last_approved(store: Store, version: Version, *, itself: bool = False) -> Ve
     """
     specs = _Specs(store)
     identities = store.config().identities
+    candidates = list(_candidates(store, version, itself=itself))
+    policies = {specs.policy(found) for found in candidates}
+
+    def approved(found: Version, policy: Policy) -> bool:
+        notes = notes_about(store, found.id)
+        judged = _judge(found, policy, notes, identities).approved
+        return judged and not (policy.signed and unsigned(store, found, policy))
+
+    # Mostly one spec's policy holds throughout: then the newest answer is found without the others.
+    for found in reversed(candidates):
+        mine = specs.policy(found)
+        possible = {mine, *(strictest(mine, other) for other in policies)}
+        answers = {approved(found, policy) for policy in possible}
+        if answers == {True}:
+            return found
+        if answers == {True, False}:
+            break
+    else:
+        return None
     last: Version | None = None
-    for found in _candidates(store, version, itself=itself):
+    for found in candidates:
         policy = specs.policy(found)
         if last is not None:
             policy = strictest(policy, specs.policy(last))
-        if _judge(found, policy, notes_about(store, found.id), identities).approved:
+        if approved(found, policy):
             last = found
     return last
 
@@ -196,7 +280,6 @@ def _judge(
     if len(approvers) < policy.approvals:
         reasons.append(f"{len(approvers)} of {policy.approvals} approvals")
         reasons += [f"{name} approved, which {why}" for name, why in sorted(faults.items())]
-    reasons += _unsigned(policy, approvers)
     return Approval(not reasons, tuple(reasons), approvers)
 
 
@@ -224,9 +307,3 @@ def _uncounted(
     if demanding and known is None:
         return f'does not count: config.toml does not know [identity."{name}"]'
     return ""
-
-
-def _unsigned(policy: Policy, approvers: Collection[str]) -> Iterator[str]:  # noqa: ARG001
-    """Why signatures are wanting: the place where valid ones by known keys are to be counted."""
-    if policy.signed:
-        yield "the policy demands signatures, and this castore cannot verify any"

@@ -16,8 +16,9 @@ from castore.model.ids import Id
 from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
 from castore.store.moments import format_moment
+from castore.store.notes import known_as
 from castore.store.removals import removal_record
-from castore.store.standing import status_of
+from castore.store.standing import signed_by, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -49,7 +50,7 @@ def version_record(store: Store, version: Version, *, artifacts: bool = False) -
         "sources": [source_record(source) for source in manifest.sources],
         "review": status.review,
         "lifecycle": status.lifecycle,
-        "trust": _trust(manifest),
+        "trust": _trust(store, version),
         "meta": {key: _plain(value) for key, value in manifest.meta.items()},
         "operation": manifest.operation or None,
         "forgotten": None,
@@ -204,17 +205,24 @@ def _agent(manifest: Manifest) -> dict[str, Any] | None:
     return {"id": agent.id, "version": agent.version or None} if agent.id else None
 
 
-def _trust(manifest: Manifest) -> dict[str, str | None]:
-    """How far each field can be believed: what castore checked itself is observed."""
+def _trust(store: Store, version: Version) -> dict[str, str | None]:
+    """How far each field can be believed.
+
+    What castore checked itself is observed; what the author claims is signed where a valid
+    signature by a key of the author's stands.
+    """
+    manifest = version.manifest
     evidence = {source.evidence for source in manifest.sources}
+    own = manifest.author and known_as(manifest.author) in signed_by(store, version.id)
+    said = "signed" if own else "claimed"
     return {
-        "author": "claimed" if manifest.author else None,
-        "agent": "claimed" if manifest.agent.id else None,
-        "run": "claimed" if manifest.run else None,
-        "trace": "claimed" if manifest.trace else None,
+        "author": said if manifest.author else None,
+        "agent": said if manifest.agent.id else None,
+        "run": said if manifest.run else None,
+        "trace": said if manifest.trace else None,
         "spec": "observed" if manifest.spec.source else None,
         "checks": "observed" if manifest.checks else None,
-        "sources": "observed" if evidence == {"observed"} else "claimed" if evidence else None,
+        "sources": "observed" if evidence == {"observed"} else said if evidence else None,
     }
 
 

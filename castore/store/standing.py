@@ -11,7 +11,7 @@ from castore.database import folded
 from castore.database.indexes import Index
 from castore.database.reading import Reading
 from castore.database.tables import PROJECT_KEY
-from castore.errors import InvalidInput, RefNotFound
+from castore.errors import CastoreError, InvalidInput, RefNotFound
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import Status, deployed, standing
@@ -20,8 +20,9 @@ from castore.store.store import Store
 from castore.store.version import Version
 
 REMOVED: Final = "removed"
-# Loaded when one is asked for: it takes the parser of specs, which the log does without.
-_LATER: Final = {"policy": "castore.store.policy"}
+# Loaded when one is asked for: they take the parser of specs and processes, which the log does
+# without.
+_LATER: Final = {"policy": "castore.store.policy", "signatures": "castore.store.signatures"}
 
 
 def status_of(store: Store, version: Version) -> Status:
@@ -143,3 +144,18 @@ def forbids_to_dismiss(store: Store, version: Version) -> bool:
     """Whether the policy in force for a version lets no dismissal count."""
     policy = import_module(_LATER["policy"])
     return bool(policy.policy_in_force(store, version).forbid_dismiss)
+
+
+def signed_by(store: Store, id: Id) -> frozenset[str]:
+    """The configured identities that signed a version or a note, as `signatures.signers`.
+
+    Nobody where signatures cannot be verified here.
+    """
+    if not any(note.subject == "signature" for note in notes_about(store, id).values()):
+        return frozenset()
+    signatures = import_module(_LATER["signatures"])
+    try:
+        found: frozenset[str] = signatures.signers(store, id)
+    except CastoreError:
+        return frozenset()
+    return found

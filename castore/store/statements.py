@@ -87,14 +87,17 @@ def write_note(
     meta: Mapping[str, MetaValue] | None = None,
     replaces: Choose,
     check: Callable[[Reading, Mapping[Id, Note]], None] | None = None,
+    about: Id | None = None,
 ) -> Stated:
     """Write one note about a version, in one transaction with its entry in the operation log.
 
-    `check` may refuse, given the notes so far. Raises InvalidInput for an unknown speaker,
+    `about` is a note about that version which this one is about instead. `check` may refuse, given
+    the notes so far. Raises InvalidInput for an unknown speaker,
     ObjectNotFound for a version that was collected meanwhile.
     """
     if not speaker.by:
         raise InvalidInput("who says so? an author is needed", fix="--author WHO, or CAS_AUTHOR")
+    target = about or version.id
     at = store.now()
     known: dict[str, MetaValue] = dict(meta or {})
     if speaker.acting:
@@ -102,13 +105,13 @@ def write_note(
 
     def transact(tables: Writing) -> Stated:
         require_stored(tables, version)
-        notes = folded.notes_about(tables, version.id)
+        notes = folded.notes_about(tables, target)
         if check is not None:
             check(tables, notes)
         note = Note(
             scope=store.database.project,
-            target=version.id,
-            target_kind="manifest",
+            target=target,
+            target_kind="note" if about else "manifest",
             subject=subject,
             value=value,
             by=speaker.by,
@@ -120,7 +123,7 @@ def write_note(
         )
         block, id = metadata_block(Kind.NOTE, encode_note(note))
         tables.put_blocks([block])
-        detail = {"note": id, "subject": subject, "target": version.id, "value": value}
+        detail = {"note": id, "subject": subject, "target": target, "value": value}
         tables.append_operation(op, at=at, by=speaker.by, why=text, detail=detail)
         tables.bump_generation()
         return Stated(version, id, note)

@@ -164,6 +164,7 @@ NEEDS_STORE = [
     ("why", "x"), ("review",), ("request-review", "x"), ("approve", "x"), ("reject", "x"),
     ("revoke", "x"), ("dismiss", "x"), ("comment", "x"), ("mark", "x", "draft"), ("deploy",),
     ("lineage", "x"), ("impact", "x"), ("blame", "x"), ("stale",), ("gate", "x"),
+    ("sign", "x"), ("verify-signatures",),
     ("audit",), ("sql", "x"), ("export", "catalogue"), ("reindex",),
 ]  # fmt: skip
 

@@ -56,6 +56,7 @@ def test_what_init_writes_says_nothing_and_is_right_when_uncommented(store: cast
         (b"[gc]\ngrace = 'soon'\n", 2, "not 'soon'"),
         (b"[gc]\ngrace = false\n", 2, "not False"),
         (b"[gc]\ngrace = '2026-01-01'\n", 2, "an age"),
+        (b"[signing]\nkey = 1\n", 2, "signing.key is the path of a file"),
         (b"gc = 1\n", 1, "'gc' is a table"),
         (b"identity = 'x'\n", 1, "'identity' is a table"),
         (b"[identity]\nx = 1\n", 2, "an identity is a table"),
@@ -82,7 +83,7 @@ def test_all_faults_are_told_at_once() -> None:
     first, *more = caught.value.message.splitlines()
     assert first.startswith("c line 1: there is no setting 'gcc'")
     assert [line[:8] for line in more] == ["line 3: ", "line 5: "]
-    assert caught.value.fix == "edit c line 1: remove it, or use gc, identity"
+    assert caught.value.fix == "edit c line 1: remove it, or use gc, identity, signing"
 
 
 def test_a_file_that_is_too_big_or_cannot_be_read(tmp_path: Path) -> None:
@@ -106,6 +107,22 @@ def test_the_store_wins_over_its_user(store: castore.Store, tmp_path: Path) -> N
         assert opened.config().grace == 2 * DAY
         (store.folder / "config.toml").write_text("gc.grace = 0\n")
         assert opened.config().grace == 0
+
+
+def test_the_signing_key_is_beside_its_file_or_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "config.toml"
+    for text, path in (
+        ("keys/id", tmp_path / "keys" / "id"),
+        ("~/.ssh/id", tmp_path / "home" / ".ssh" / "id"),
+        ("/etc/id", Path("/etc/id")),
+    ):
+        file.write_text(f'[signing]\nkey = "{text}"\n')
+        assert read_config(file).signing_key == path
+    assert Config().over(read_config(file)).signing_key == Path("/etc/id")
+    assert Config(signing_key=tmp_path).over(read_config(file)).signing_key == tmp_path
 
 
 def test_collection_and_why_take_the_configured_grace(store: castore.Store) -> None:

@@ -325,14 +325,12 @@ def test_signed_counts_the_approvals_that_the_policy_demands(
     assert store.gate("report", require=["signed"]).passed
 
 
+@needs_ssh
 def test_without_the_program_nothing_counts_as_signed(
     store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = under(store, tmp_path / "w")
-    config = f'[identity."{ANN}"]\nkeys = ["ssh-ed25519 AAAA"]\n'
-    (tmp_path / ".cas" / "config.toml").write_text(config)
-    text = "-----BEGIN SSH SIGNATURE-----\n"
-    say(store, version, ANN, "SHA256:x", subject="signature", text=text)
+    sign(store, keys(tmp_path, ANN)[ANN], version.id)
     monkeypatch.setenv("PATH", str(tmp_path))
     [reason] = store.gate("report", require=["signed"]).reasons
     assert "cannot be verified" in reason.detail

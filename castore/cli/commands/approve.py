@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from castore.cli.access import full_rev, opened
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.noting import expect_option, note_options, print_stated, speaker
+from castore.cli.options import sign_option
+from castore.cli.signing import said
 from castore.cli.verbs import verb
 from castore.store.review import give_verdict, judged_version
 
@@ -22,8 +26,11 @@ from castore.store.review import give_verdict, judged_version
 @click.argument("rev", metavar="REV", shell_complete=revisions)
 @note_options
 @expect_option
+@sign_option("sign the version and your approval, by signing.key")
 @click.pass_obj
-def command(call: Invocation, rev: str, message: str, author: str, agent: str, expect: str) -> None:
+def command(
+    call: Invocation, rev: str, message: str, author: str, agent: str, expect: str, sign: bool
+) -> None:
     """Say that a version may go out.
 
     REV is a full id, a branch or tag, or report@v7: never the beginning of an id, which
@@ -34,5 +41,6 @@ def command(call: Invocation, rev: str, message: str, author: str, agent: str, e
     with opened(call) as store:
         version = judged_version(store, full_rev(store, rev), "approve", expect=expect)
         who = speaker(call, author, agent)
-        stated = give_verdict(store, version, "approve", who, text=message)
+        say = partial(give_verdict, store, version, "approve", who, text=message)
+        stated = said(call, store, say, who, over=version) if sign else say()
         print_stated(call, store, stated, "approved")

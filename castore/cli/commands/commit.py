@@ -23,15 +23,19 @@ from castore.cli.committing import (
 from castore.cli.completing import revisions
 from castore.cli.failure import fault_lines
 from castore.cli.invocation import Invocation
-from castore.cli.options import LINKS, spec_option
+from castore.cli.options import LINKS, sign_option, spec_option
 from castore.cli.output import Output
 from castore.cli.paths import files
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, size
+from castore.cli.signing import key_to_sign, tell_signed
 from castore.cli.verbs import verb
+from castore.errors import CastoreError
 from castore.store.commit import CommitRequest, commit, preview
 from castore.store.preview import Preview
 from castore.store.report import CommitReport
+from castore.store.signing import SigningKey, sign
+from castore.store.statements import Speaker
 from castore.store.store import Store
 
 
@@ -65,6 +69,7 @@ from castore.store.store import Store
     default="refuse",
     help="symbolic links; follow stays inside the folder",
 )
+@sign_option("sign the version, by signing.key")
 @click.option("-n", "--dry-run", is_flag=True, help="say what would be stored, store nothing")
 @click.pass_obj
 def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
@@ -78,8 +83,11 @@ def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
         request = _request(call, store, paths, given)
         if given["dry_run"]:
             return _print_preview(call.output, preview(store, request))
+        key = key_to_sign(store) if given["sign"] else None
         with Progress(call.output, "storing") as progress:
             report = commit(store, request, progress=progress.advance)
+        if key is not None:
+            _sign(call, store, request, report, key)
         _print_report(call.output, store, report)
     return 0
 
@@ -104,6 +112,21 @@ def _request(
         links=given["links"],
         stdin=_stdin(paths),
     )
+
+
+def _sign(
+    call: Invocation, store: Store, request: CommitRequest, report: CommitReport, key: SigningKey
+) -> None:
+    version, context = report.version, request.context
+    try:
+        sign(store, version, Speaker(context.author, context.agent), key)
+    except CastoreError as error:
+        raise CastoreError(
+            f"{version.label} is stored, but not signed: {error}",
+            fix=f"cas sign {version.id.hex()}",
+            id=version.id.hex(),
+        ) from error
+    tell_signed(call, store, version.id, context.author)
 
 
 def _stdin(paths: Sequence[str]) -> BinaryIO | None:

@@ -17,14 +17,16 @@ from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines, columns, plural, size
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
+from castore.model.ids import Id
 from castore.model.manifest import CheckResult
 from castore.model.names import quoted
+from castore.model.note import Note
 from castore.store.listing import list_artifacts
-from castore.store.notes import note_record, notes_about
+from castore.store.notes import known_as, note_record, notes_about
 from castore.store.records import full_artifact_record, maker, version_record
 from castore.store.removals import removal_text
 from castore.store.selectors import Resolved
-from castore.store.standing import standing_ids, status_of
+from castore.store.standing import signed_by, standing_ids, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -60,12 +62,22 @@ def command(call: Invocation, rev: str | None, spec: str) -> None:
                 standing_ids(store, found.version),
             )
             record["notes"] = [
-                {**note_record(id, note), "stands": id in standing} for id, note in notes.items()
+                {
+                    **note_record(id, note),
+                    "stands": id in standing,
+                    "trust": _trust(store, id, note),
+                }
+                for id, note in notes.items()
             ]
             record["deployments"] = list(status_of(store, found.version).deployments)
             call.output.record(record)
         else:
             _show_version(call.output, store, found.version)
+
+
+def _trust(store: Store, id: Id, note: Note) -> str:
+    """Whether its writer signed a note."""
+    return "signed" if known_as(note.by) in signed_by(store, id) else "claimed"
 
 
 def _show_version(output: Output, store: Store, version: Version) -> None:
