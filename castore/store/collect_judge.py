@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.blocks import Block, Member, decode_block
+from castore.content.delta_encoder import Base, encode_delta
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
 from castore.content.sink import EncodedBlock
@@ -20,9 +21,22 @@ from castore.model.limits import BLOCK_MEMBERS, SMALL_OBJECT_BYTES, SOLID_BLOCK_
 from castore.store.collect_census import Census, member_starts, slots_here
 from castore.store.collect_map import LiveMap
 from castore.store.collect_pace import ROW_BYTES
+from castore.store.collect_rebase import NOTHING, Rest
 
 # A row of `lookup` for about so many bytes of an indexed object.
 _LOOKUP_EVERY: Final = 48
+
+
+Choose: TypeAlias = Callable[[Reading, Block, Sequence[int]], Rest]
+"""Tells what these members of a delta may rest on when it is written anew."""
+
+
+class _Copy(NamedTuple):
+    """Another copy of the object in a slot: its row, and the depth it lies at."""
+
+    slot: int
+    row: ObjectRow
+    depth: int
 
 
 class Dead(NamedTuple):
@@ -39,7 +53,8 @@ class Judgement:
 
     Unless `changed` it stays, its dead objects with it. Else `blocks` take its place, `dropped` are
     the objects that go, `pointed` those of which another copy is found from now on. `copied` is
-    the raw bytes of second copies in it. `members` are the ids of all its members.
+    the raw bytes of second copies in it. `members` are the ids of all its members. `rest` is what
+    they were to rest on, and do if one of `blocks` has bases. `decoded` bytes were looked into.
     """
 
     number: int
@@ -51,6 +66,13 @@ class Judgement:
     blocks: tuple[EncodedBlock, ...] = ()
     dropped: tuple[tuple[Kind, Id, bytes], ...] = ()
     pointed: tuple[tuple[Id, ObjectRow, int], ...] = ()
+    rest: Rest = NOTHING
+    decoded: int = 0
+
+    @property
+    def based(self) -> bool:
+        """Whether what takes its place has bases."""
+        return any(block.bases for block in self.blocks)
 
     @property
     def freed(self) -> int:
@@ -79,12 +101,14 @@ def judge(
     *,
     gone: Set[int] = frozenset(),
     spared: Set[Id] = frozenset(),
+    choose: Choose,
 ) -> Judgement | None:
     """What becomes of block `number`; None if it is not there any more.
 
     `gone` are blocks that count as removed already, `spared` objects that are alive although the
-    map does not say so yet. Content stays while at least half of it is alive and no base of it is
-    dead. Metadata never stays beside something dead: what is stored has all it needs.
+    map does not say so yet; what `choose` tells is alive and stored. Content stays while at least
+    half of it is alive and no base of it is dead. Metadata never stays beside something dead: what
+    is stored has all it needs.
     """
     data = tables.block(number)
     if data is None:
@@ -103,11 +127,21 @@ def judge(
     found = Judgement(
         number, len(data), tuple(member.id for member in block.members), dead, copied, False
     )
-    if not _changes(block, alive, dead, copied, _has_dead_base(tables, block, live)):
+    dead_base = _has_dead_base(tables, block, live)
+    if not _changes(block, alive, dead, copied, dead_base):
         return found
-    pointed = tuple(_pointed(tables, number, block, here, census, gone))
-    moved = alive - {slot for slot in here if block.members[slot].id in {p[0] for p in pointed}}
-    return _change(tables, found, block, pointed, sorted(moved))
+    copies = list(_copies(tables, number, block, here, census, gone))
+    # What rests on a living one would not lie above a deeper copy, and a rebuild finds the oldest.
+    deeper = {copy.slot for copy in copies if copy.depth > block.depth} & alive
+    if deeper and not (block.metadata or dead_base):
+        return found
+    pointed = {
+        copy.slot: (block.members[copy.slot].id, copy.row, block.members[copy.slot].size)
+        for copy in copies
+        if copy.slot not in deeper
+    }
+    moved = sorted(alive - pointed.keys())
+    return _change(tables, found, block, tuple(pointed.values()), moved, choose)
 
 
 def needed_by(tables: Reading, number: int, live: LiveMap, census: Census) -> Iterator[int]:
@@ -181,17 +215,18 @@ def _changes(
     return dead_base or not alive or 2 * kept < block.raw_size
 
 
-def _pointed(
+def _copies(
     tables: Reading, number: int, block: Block, here: Set[int], census: Census, gone: Set[int]
-) -> Iterator[tuple[Id, ObjectRow, int]]:
+) -> Iterator[_Copy]:
     """The objects that lie in another block too, and their rows there: in the oldest."""
     for slot in sorted(here):
-        id, kind, size = block.members[slot]
+        id, kind, _ = block.members[slot]
         for other in sorted(census.copies.get(id, ())):
             data = None if other == number or other in gone else tables.block(other)
             if data is not None:
-                ids = [member.id for member in decode_block(data, block_place(other)).members]
-                yield id, ObjectRow(other, ids.index(id), kind, State.STORED), size
+                copy = decode_block(data, block_place(other))
+                at = [member.id for member in copy.members].index(id)
+                yield _Copy(slot, ObjectRow(other, at, kind, State.STORED), copy.depth)
                 break
 
 
@@ -201,6 +236,7 @@ def _change(
     block: Block,
     pointed: tuple[tuple[Id, ObjectRow, int], ...],
     moved: list[int],
+    choose: Choose,
 ) -> Judgement:
     where = block_place(found.number)
     elsewhere = {id for id, _, _ in pointed}
@@ -218,18 +254,36 @@ def _change(
         for slot, kind, _ in gone
     )
     kept = [(block.members[slot].kind, block.members[slot].id, payload(slot)) for slot in moved]
-    blocks = tuple(encoded_again(kept, metadata=block.metadata))
-    return Judgement(
-        found.number,
-        found.stored,
-        found.members,
-        found.dead,
-        found.copied,
-        True,
-        blocks,
-        dropped,
-        pointed,
+    rest = choose(tables, block, moved) if moved else NOTHING
+    bases = _read_bases(tables, rest)
+    delta = encode_delta(kept, bases) if bases else None
+    blocks = tuple(encoded_again(kept, metadata=block.metadata)) if delta is None else (delta,)
+    return replace(
+        found,
+        changed=True,
+        blocks=tuple([block._replace(again=b"") for block in blocks]),
+        dropped=dropped,
+        pointed=pointed,
+        rest=rest,
+        decoded=len(raw) + sum(len(base.payload) for base in bases),
     )
+
+
+def _read_bases(tables: Reading, rest: Rest) -> list[Base]:
+    """The bytes of what was chosen, each block decoded once."""
+    places: dict[int, list[tuple[Id, int]]] = {}
+    for id in rest.bases:
+        stored = tables.load(id)
+        places.setdefault(stored.block_number, []).append((id, stored.slot))
+    payloads: dict[Id, bytes] = {}
+    for number, members in places.items():
+        where = block_place(number)
+        block = decode_block(tables.block(number) or b"", where)
+        raw = raw_bytes(block, tables.load, where)
+        for id, slot in members:
+            start, end = block.span(slot)
+            payloads[id] = checked_member(block.members[slot], raw[start:end], where)
+    return [Base(id, payloads[id], rest.depth - 1) for id in rest.bases]
 
 
 def checked_member(member: Member, payload: bytes, where: str) -> bytes:

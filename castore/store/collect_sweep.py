@@ -8,15 +8,16 @@ them. Before it removes anything, each transaction marks what became a root sinc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from castore.content.blocks import decode_block
+from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.database.reading import Reading
 from castore.database.rebuild import block_info
+from castore.database.tables import NEXT_BLOCK_KEY
 from castore.database.writing import Writing
 from castore.errors import CastoreError
 from castore.model.ids import Id
@@ -27,6 +28,7 @@ from castore.store.collect_map import LiveMap
 from castore.store.collect_mark import Marker
 from castore.store.collect_order import ordered_groups
 from castore.store.collect_pace import MOST, Pace
+from castore.store.collect_rebase import NOTHING, Rebasing, Rest, holds
 from castore.store.collect_report import Tally
 from castore.store.store import Store
 
@@ -53,6 +55,8 @@ class _Slice:
     cost: int = 0
     judged: list[Judgement] = field(default_factory=list)
     pointed: list[tuple[int, int]] = field(default_factory=list)
+    # The deltas written, by the blocks their bases lie in.
+    above: dict[int, list[int]] = field(default_factory=dict)
 
 
 class Sweep:
@@ -83,6 +87,7 @@ class Sweep:
         self._begin: Callable[[Writing], None] | None = begin
         self._copied = {number for others in census.copies.values() for number in others}
         self._gone: set[int] = set()
+        self._rebasing = Rebasing(marker.live)
         self._seen = BlockSet()
         self._pace = Pace(SLICE_BYTES, clock=clock, sleep=sleep)
 
@@ -132,7 +137,7 @@ class Sweep:
                 for group in ordered_groups(following, needs):
                     looked_at += len(group)
                     judged = [found for number in group if (found := self._judge(tables, number))]
-                    cost += sum(found.cost for found in judged if found.changed)
+                    cost += sum(max(found.cost, found.decoded) for found in judged if found.changed)
                     groups.append(judged)
             following = numbers.below(following)
         return groups, following
@@ -142,9 +147,14 @@ class Sweep:
         if number in self._seen:
             return None
         self._seen.add(number)
-        found = judge(tables, number, self._live, self._census, gone=self._gone)
-        if found is not None and found.changed and number in self._copied:
-            self._gone.add(number)
+        choose = self._rebasing.choose
+        found = judge(tables, number, self._live, self._census, gone=self._gone, choose=choose)
+        if found is not None and found.changed:
+            if number in self._copied:
+                self._gone.add(number)
+            if not found.based:
+                members = [member for block in found.blocks for member in block.members]
+                self._rebasing.inherit(found.rest, members)
         return found
 
     def _apply(self, groups: list[list[Judgement]]) -> None:
@@ -179,7 +189,7 @@ class Sweep:
         """Remove the first of these groups; None if there is too much to be marked before."""
         self._pace.begin()
         check_epoch(tables, self._epoch)
-        # Nobody writes what was added since in full again: its bases stay, this time.
+        # Nobody writes what was added since anew: its bases stay, this time.
         for base in self._census.extend(tables):
             self._marker.give(base)
         if mark_again and not self._marker.catch_up(tables, WRITE_BUDGET):
@@ -201,12 +211,17 @@ class Sweep:
         return done
 
     def _current(self, tables: Writing, found: Judgement, spared: set[Id]) -> Judgement | None:
-        """The judgement, made anew if something in the block came to life or has a copy."""
+        """The judgement, made anew if it holds no longer or something in the block has a copy."""
         copies = self._census.copies
-        holds = not self._live.any_marked(found.number, [dead.slot for dead in found.dead])
-        if holds and not (copies and any(id in copies for id in found.members)):
+        alive = self._live.any_marked(found.number, [dead.slot for dead in found.dead])
+        based = found.based and not holds(tables, found.rest, self._live)
+        if not (alive or based or (copies and any(id in copies for id in found.members))):
             return found
-        return judge(tables, found.number, self._live, self._census, spared=spared)
+
+        def choose(tables: Reading, _block: Block, _slots: Sequence[int]) -> Rest:
+            return found.rest if holds(tables, found.rest, self._live) else NOTHING
+
+        return judge(tables, found.number, self._live, self._census, spared=spared, choose=choose)
 
     def _remove(
         self, tables: Writing, found: Judgement | None, done: _Slice, spared: set[Id]
@@ -222,7 +237,12 @@ class Sweep:
             for slot, id in enumerate(found.members if found.pointed else ())
             if self._live.alive(found.number, slot) or id in spared
         }
+        first = tables.integer(NEXT_BLOCK_KEY.decode())
         tables.replace_block(found.number, found.blocks, found.dropped)
+        for number in range(first, first + len(found.blocks) if found.based else first):
+            info = tables.block_info(number)
+            for base in info.bases if info is not None else ():
+                done.above.setdefault(base, []).append(number)
         for id, row, size in found.pointed:
             tables.put_object_row(id, row)
             info = tables.block_info(row.block)
@@ -231,7 +251,8 @@ class Sweep:
             if id in alive:
                 spared.add(id)
                 done.pointed.append((row.block, row.slot))
-        for number in self._census.dependants.of(found.number):
+        above = self._census.dependants.of(found.number)
+        for number in (*above, *done.above.get(found.number, ())):
             data = tables.block(number)
             if data is not None:
                 block = decode_block(data, block_place(number))

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import castore
+from castore.content.encoder import encode_chunks
 from castore.content.trees import build_tree
 from castore.model.artifact_set import Artifact, FileContent, TreeContent, make_set
+from castore.model.ids import content_id
 from castore.model.pages import FILE, TREE, Entry
 from castore.store.savings import SAMPLE, Savings
 from castore.store.stats import Held, store_stats, version_stats
@@ -145,6 +147,26 @@ def test_what_was_saved_adds_up(store: castore.Store, tmp_path: Path) -> None:
     assert one.saved.compression + one.saved.solid == one.logical - one.stored
     assert one.saved.solid > 200 * 50
     assert one.as_json()["saved"]["solid_bytes"] == one.saved.solid
+
+
+def test_what_content_deltas_saved_is_told(store: castore.Store) -> None:
+    dice = random.Random(2)
+    pages, plain = [dice.randbytes(4000) for _ in range(20)], 0
+    for round in range(4):
+        pages[round] = dice.randbytes(4000)
+        data = b"".join(pages)
+        plain += encode_chunks([(content_id(data), data)])[0].size
+        with store.session("out") as session:
+            session.write("book", data)
+            session.commit()
+    found = store_stats(store)
+    assert found.unique == 4 * 80_000, "each version is one chunk of its own"
+    assert found.saved.delta == plain - found.stored > 3 * 75_000
+    assert found.saved.grouped == found.saved.measured == 3
+    assert found.saved.solid == 0
+    assert found.saved.compression + found.saved.delta == found.unique - found.stored
+    one = version_stats(store, store.resolve("out").version)
+    assert one.saved.delta == one.as_json()["saved"]["delta_bytes"] > 75_000
 
 
 def test_what_one_version_holds_twice_is_dedup(store: castore.Store) -> None:
