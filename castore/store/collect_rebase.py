@@ -22,6 +22,7 @@ from castore.store.collect_map import LiveMap
 # Of dead objects below one delta.
 _LOOKED_AT: Final = 4096
 _KEPT_HEIRS: Final = 1 << 14
+_KEPT_BLOCKS: Final = 256
 # The bytes a delta rests on stay below this many times its own, or what they were: what is held at
 # once when a chain is read does not grow from collection to collection.
 _BASE_TIMES: Final = 2
@@ -161,6 +162,8 @@ class _Below:
         if block is None:
             data = self._tables.block(row.block) or b""
             block = decode_block(data, block_place(row.block))._replace(frame=b"")
+            if len(self._blocks) >= _KEPT_BLOCKS:
+                self._blocks.clear()
             self._blocks[row.block] = block
         return _Found(
             self._live.alive(row.block, row.slot),
