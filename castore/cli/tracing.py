@@ -87,6 +87,8 @@ def _walk(store: Store, wanted: Wanted, *, back: bool) -> Walk:
 
 def _last_line(walk: Walk, *, back: bool) -> str:
     met = clean(summary(walk))
+    if not met and not walk.complete:
+        return "nothing is near enough to be shown"
     if back:
         return f"made from {met}" if met else "no sources are recorded"
     return f"made from it: {met}" if met else "nothing was made from it"

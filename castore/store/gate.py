@@ -21,10 +21,12 @@ from castore.store.notes import notes_about
 from castore.store.pinning import digest_file
 from castore.store.policy import Policy, approval, policy_in_force, unsigned
 from castore.store.recognition import as_path, recognise_set
+from castore.store.removals import removal_text
 from castore.store.selectors import resolve
 from castore.store.specs import read_spec
 from castore.store.stale import Today
 from castore.store.store import Store
+from castore.store.tombstones import refuse_purged
 from castore.store.version import Version
 
 COMPLETE: Final = "complete"
@@ -135,8 +137,9 @@ def gate(
     `what` is a branch or tag, with or without a selector, or a full id; or a path (text that begins
     with `.` or `/`): a folder is the newest version with exactly its files that passes, and none of
     the others may have been rejected or withdrawn; a file the newest version that holds it and
-    passes. What was withdrawn or is incomplete never passes. `policy` are the bytes of a policy
-    file, `expect` the full id that must be meant, `spec` the file that fresh compares with.
+    passes. What was withdrawn, forgotten or purged, or is incomplete never passes. `policy` are the
+    bytes of a policy file, `expect` the full id that must be meant, `spec` the file that fresh
+    compares with.
     Raises NotApproved for bytes that no version has, RefNotFound, InvalidInput for a short id,
     RefMoved if another id is meant.
     """
@@ -246,7 +249,7 @@ class _Judge:
         policy = policy_in_force(self._store, version, self._policy)
         require = self.require or policy.require or DEFAULT
         status = self._status(version.id, policy)
-        reasons = [*_lifecycle(version, status)]
+        reasons = [*_lifecycle(version, status), *self._gone(version)]
         approvers: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
         if not version.manifest.complete:
@@ -285,6 +288,19 @@ class _Judge:
         return Judgement(
             judged.version, judged.require, tuple(reasons), judged.approvers, judged.notes
         )
+
+    def _gone(self, version: Version) -> Iterator[Refusal]:
+        """That content was forgotten or purged: what is not there cannot go out."""
+        fix = f"cas show {quoted(version.label)}"
+        removal = self._store.forgotten(version)
+        if removal is not None:
+            yield Refusal(COMPLETE, f"forgotten on {removal_text(removal)}", fix=fix)
+            return
+        members = self._store.set_of(version)
+        try:
+            self._store.database.read(lambda tables: refuse_purged(tables, members))
+        except InvalidInput as error:
+            yield Refusal(COMPLETE, error.message.partition(";")[0], fix=fix)
 
     def _status(self, id: Id, policy: Policy) -> Status:
         return fold(notes_about(self._store, id), id, dismissals=not policy.forbid_dismiss)

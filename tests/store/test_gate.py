@@ -334,3 +334,25 @@ def test_without_the_program_nothing_counts_as_signed(
     monkeypatch.setenv("PATH", str(tmp_path))
     [reason] = store.gate("report", require=["signed"]).reasons
     assert "cannot be verified" in reason.detail
+
+
+def test_what_is_gone_does_not_pass(store: castore.Store, tmp_path: Path) -> None:
+    version = under(store, tmp_path / "w")
+    say(store, version, ANN)
+    with store.session("other") as session:
+        session.write("a", b"kept elsewhere")
+        older = session.commit()
+    say(store, older, ANN)
+    assert store.gate("report").passed
+    name = store.set_of(version).artifacts[0].name
+    store.purge(f"report:{name}", reason="a name in it", by=ANN)
+    found = store.gate("report")
+    assert kinds(found) == [COMPLETE]
+    assert "was purged from this store" in found.reasons[0].detail
+    with store.session("other") as session:
+        session.write("a", b"newer")
+        session.commit()
+    store.forget(older.id.hex(), why="of no use", by=ANN)
+    gone = store.gate(older.id.hex())
+    assert kinds(gone) == [COMPLETE]
+    assert "forgotten on" in gone.reasons[0].detail

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -147,9 +149,12 @@ def ro_crate(call: Invocation, rev: str, output: str) -> None:
 def _write(call: Invocation, pieces: Iterator[str], output: str) -> None:
     """Write text to stdout, or to a new file that appears when it is whole."""
     if not output:
-        if sys.stdout is not None:
-            for piece in pieces:
-                sys.stdout.write(piece)
+        # Whole, or nothing: what it rests on may turn out to be gone.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as whole:
+            whole.writelines(pieces)
+            whole.seek(0)
+            if sys.stdout is not None:
+                shutil.copyfileobj(whole, sys.stdout)
         return
     if os.path.lexists(output):
         raise WouldOverwrite(f"{output!r} is there already", fix="name another file with -o")
