@@ -18,6 +18,7 @@ from castore.errors import Conflict, InvalidInput
 from castore.model.ids import Id
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_roots import FORGET
+from castore.store.deployments import deployments
 from castore.store.presence import require_stored
 from castore.store.retention import PINNED, Rules, judge, named_by
 from castore.store.selectors import resolve_version
@@ -80,7 +81,8 @@ def forget(store: Store, request: ForgetRequest) -> ForgetReport:
     """Forget versions: their content answers no more at once, and the next `gc` frees it.
 
     The grace of the operation log does not keep it; what other versions hold too stays. Raises
-    RefNotFound, InvalidInput, and Conflict for a version of `revs` that something names directly.
+    RefNotFound, InvalidInput, and Conflict for a version of `revs` that something names directly,
+    or that is deployed.
     """
     _check(request)
     kept: Counter[str] = Counter()
@@ -90,6 +92,8 @@ def forget(store: Store, request: ForgetRequest) -> ForgetReport:
         versions = [v for v in found.values() if store.forgotten(v) is None]
         already = len(found) - len(versions)
         store.database.read(lambda tables: _refuse(tables, request, versions))
+        if not request.force:
+            _refuse_deployed(store, versions)
     else:
         judged = judge(store, request.rules, request.branches)
         versions, kept = judged.go, Counter(judged.kept.values())
@@ -139,6 +143,19 @@ def _refuse(tables: Reading, request: ForgetRequest, versions: Sequence[Version]
                 fix=f"cas unpin {version.short}" if reason == PINNED else "--force, if it must go",
                 id=version.id.hex(),
                 named_by=reason,
+            )
+
+
+def _refuse_deployed(store: Store, versions: Sequence[Version]) -> None:
+    """Raise for a version that is deployed somewhere."""
+    places = {found.version.id: found.environment for found in deployments(store)}
+    for version in versions:
+        if version.id in places:
+            raise Conflict(
+                f"{version.label} ({version.short}) is deployed to {places[version.id]}",
+                fix="--force, if it must go",
+                id=version.id.hex(),
+                named_by="deployment",
             )
 
 

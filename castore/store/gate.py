@@ -257,7 +257,8 @@ class _Judge:
         if APPROVED in require:
             found = approval(self._store, version, policy)
             approvers = found.approvers
-            fix = f"cas approve {quoted(version.label)}"
+            verb = "show" if status.rejecters else "approve"
+            fix = f"cas {verb} {quoted(version.label)}"
             reasons += (Refusal(APPROVED, reason, fix=fix) for reason in found.reasons)
         if VALID in require:
             reasons += _invalid(version, status)

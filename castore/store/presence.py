@@ -24,7 +24,7 @@ def require_stored(tables: Reading, version: Version) -> None:
         )
     removal = tables.forgotten(version.id)
     if removal is not None:
-        raise forgotten_error(version, removal)
+        raise forgotten_error(tables, version, removal)
 
 
 def held_version(tables: Reading, id: Id, branch: str = "") -> Callable[[], Version]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from castore.database.reading import Reading
 from castore.database.tables import Removal
 from castore.errors import ObjectNotFound
 from castore.store.moments import format_minute, format_moment
@@ -27,11 +28,12 @@ def removal_text(removal: Removal) -> str:
     return f"{format_minute(removal.at)}Z by {removal.by or 'unknown'}{operation}{why}"
 
 
-def forgotten_error(version: Version, removal: Removal) -> ObjectNotFound:
+def forgotten_error(tables: Reading, version: Version, removal: Removal) -> ObjectNotFound:
     """The error for whoever asks for the content of a forgotten version."""
+    there = removal.op and tables.present((version.set_id,))
     return ObjectNotFound(
         f"{version.label} ({version.short}) was forgotten on {removal_text(removal)}",
-        fix=f"cas op undo {removal.op}" if removal.op else "cas log",
+        fix=f"cas op undo {removal.op}" if there else "restore it from a backup",
         id=version.id.hex(),
         forgotten=removal_record(removal),
     )

@@ -72,7 +72,7 @@ class Store:
         """
         removal = self.forgotten(version)
         if removal is not None:
-            raise forgotten_error(version, removal)
+            raise self.database.read(lambda tables: forgotten_error(tables, version, removal))
         return self.reader.set(version.manifest.set)
 
     def forgotten(self, version: Version) -> Removal | None:

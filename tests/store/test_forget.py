@@ -209,6 +209,16 @@ def test_a_branch_that_was_not_named_keeps_what_it_shares(store: castore.Store) 
     assert labels(both) == ["main@v3", "main@v2", "main@v1"]
 
 
+def test_what_is_deployed_goes_only_by_force(store: castore.Store) -> None:
+    versions = history(store, count=3)
+    store.deploy("main@v1", "prod", by="ann@example.org")
+    with pytest.raises(Conflict, match="deployed to prod"):
+        store.forget("main@v1")
+    assert forgotten_ids(store) == set()
+    store.forget("main@v1", force=True)
+    assert forgotten_ids(store) == {versions[0].id}
+
+
 def test_what_is_approved_or_deployed_stays(store: castore.Store) -> None:
     versions = history(store, count=4)
     for target, subject, value in (
