@@ -262,7 +262,8 @@ class _Judge:
             reasons += (Refusal(APPROVED, reason, fix=fix) for reason in found.reasons)
         if VALID in require:
             reasons += _invalid(version, status)
-        if FRESH in require:
+        # Nothing of a forgotten version can be compared.
+        if FRESH in require and self._store.forgotten(version) is None:
             fresh = self._today.judge(version)
             reasons += (
                 Refusal(FRESH, stale.detail, stale.artifact, fresh.refresh) for stale in fresh.stale

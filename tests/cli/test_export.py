@@ -56,3 +56,8 @@ def test_sql(cas: Cas, two: Path) -> None:
     cas("sql", "--csv", "--json", "from refs", code=2)
     error = cas("sql", "drop table versions", code=2).err
     assert "only be read" in error
+
+
+def test_what_cannot_be_told_to_the_end_is_not_begun(cas: Cas, two: Path) -> None:
+    cas("purge", "out:summary.md", "--reason", "a name", "--include", "all", "--yes")
+    assert cas("export", "intoto", "out", code=3).out == ""

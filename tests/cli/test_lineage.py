@@ -226,3 +226,10 @@ def test_gate_of_a_folder(cas: Cas, api: None) -> None:
     assert error["reasons"][0]["requirement"] == "known"
     assert "code differs" in error["reasons"][0]["detail"]
     assert json.dumps(error)
+
+
+def test_what_was_cut_off_is_not_called_nothing(cas: Cas, api: None) -> None:
+    for words in (("lineage", "api@v1"), ("impact", "raw")):
+        for bound in (("-n", "1"), ("--depth", "0")):
+            assert cas(*words, *bound).out.splitlines()[-1] == "nothing is near enough to be shown"
+    assert cas("impact", "api").out.splitlines()[-1] == "nothing was made from it"

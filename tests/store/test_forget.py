@@ -209,6 +209,19 @@ def test_a_branch_that_was_not_named_keeps_what_it_shares(store: castore.Store) 
     assert labels(both) == ["main@v3", "main@v2", "main@v1"]
 
 
+def test_an_undo_is_offered_only_while_it_would_do(store: castore.Store) -> None:
+    versions = history(store, count=2)
+    done = store.forget("main@v1")
+    assert done.record is not None
+    with pytest.raises(ObjectNotFound) as before:
+        store.set_of(versions[0])
+    assert before.value.fix == f"cas op undo {done.record.sequence}"
+    store.gc(grace=0)
+    with pytest.raises(ObjectNotFound) as after:
+        store.set_of(versions[0])
+    assert "undo" not in after.value.fix
+
+
 def test_what_is_deployed_goes_only_by_force(store: castore.Store) -> None:
     versions = history(store, count=3)
     store.deploy("main@v1", "prod", by="ann@example.org")

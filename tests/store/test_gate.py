@@ -353,6 +353,15 @@ def test_what_is_gone_does_not_pass(store: castore.Store, tmp_path: Path) -> Non
         session.write("a", b"newer")
         session.commit()
     store.forget(older.id.hex(), why="of no use", by=ANN)
+    for require in (["fresh"], ["valid", "complete"], ["approved"]):
+        assert kinds(store.gate(older.id.hex(), require=require)) == [COMPLETE]
     gone = store.gate(older.id.hex())
     assert kinds(gone) == [COMPLETE]
     assert "forgotten on" in gone.reasons[0].detail
+
+
+def test_what_was_rejected_is_not_to_be_approved(store: castore.Store, tmp_path: Path) -> None:
+    version = under(store, tmp_path / "w")
+    assert store.gate("report").reasons[0].fix == "cas approve report@v1"
+    say(store, version, BEN, "rejected")
+    assert {reason.fix for reason in store.gate("report").reasons} == {"cas show report@v1"}

@@ -32,7 +32,7 @@ from castore.store.retention import Rules
 @click.option("--keep-tagged", is_flag=True, help="tagged ones, as any rule does")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="rules: of this branch")
 @click.option("--all", "everywhere", is_flag=True, help="rules: of every branch")
-@click.option("-f", "--force", is_flag=True, help="REV also where a branch, tag or pin names it")
+@click.option("-f", "--force", is_flag=True, help="REV even if named or deployed")
 @click.option("-m", "--message", default="", metavar="TEXT", help="why, for the record")
 @click.option("-n", "--dry-run", is_flag=True, help="say what would go, change nothing")
 @click.pass_obj
@@ -53,7 +53,8 @@ def command(
 
     What only they held is freed by the next cas gc; until then cas op undo has it back. Versions
     stay in cas log and in lineage, with who forgot them and why. Rules never take the newest
-    version of a branch, nor what a tag, a pin or a branch that they are not about holds.
+    version of a branch, nor what a tag, a pin or a branch that they are not about holds. A REV that
+    a branch, tag or pin names, or that is deployed, goes only with --force.
     """
     with opened(call) as store:
         now = store.now()

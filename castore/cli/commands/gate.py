@@ -46,7 +46,8 @@ def command(
 
     REV is a branch or tag, with or without a selector, or a full id. A folder on disk (begins with
     . or /) is the version with exactly its files, a file one that holds it. Without --require what
-    the policy says, else approved and valid. What is incomplete or withdrawn never passes.
+    the policy says, else approved and valid. What is incomplete,
+    withdrawn, forgotten or purged never passes.
     """
     require = [word for text in words for word in text.split(",") if word]
     with opened(call, spec) as store, Progress(call.output, "reading") as progress:
