@@ -176,6 +176,6 @@ def _spec_or_faults(data: bytes) -> None:
     found = faults(data)
     for fault in found:
         assert fault["message"]
-        assert 1 <= fault["line"] <= text.count("\n") + 2
+        assert 1 <= fault["line"] <= sum(map(text.count, "\n\r\x85\u2028\u2029")) + 2
         assert fault["column"] >= 1
     assert bool(describe_faults(found, "x", text)) == bool(found)
