@@ -43,6 +43,15 @@ class EncodedBlock(NamedTuple):
         """The block as it is stored, joined anew each time."""
         return b"".join((self.head, self.frame)) if self.frame else self.head
 
+    def laid_in(self, place: memoryview) -> bytes | memoryview:
+        """What `data` gives, joined in the front of `place`, memory used again and so in reach."""
+        if not self.frame:
+            return self.head
+        ends = len(self.head), self.size
+        place[: ends[0]] = self.head
+        place[ends[0] : ends[1]] = self.frame
+        return place[: ends[1]]
+
 
 class Batch:
     """What is written at once: new blocks, and the ids of stored objects they rely on.
