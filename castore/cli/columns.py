@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from castore.cli.screen import clean, first_line
+from castore.cli.screen import clean, first_line, short_ids
 from castore.errors import InvalidInput
-from castore.model.limits import PREFIX_SHOWN
 from castore.model.names import near_names
 
 Record = Mapping[str, Any]
@@ -20,7 +19,7 @@ _TRUST: Final = "_trust"
 
 def _pair(record: Record, key: str) -> str:
     found = record[key]
-    if not found:
+    if not found or found["id"] is None:
         return ""
     return f"{found['id']}@{found['version']}" if found["version"] else str(found["id"])
 
@@ -29,27 +28,27 @@ def _label(record: Record) -> str:
     return f"{record['branch']}@v{record['number']}"
 
 
+def _artifacts(record: Record) -> str:
+    return ", ".join(found["name"] for found in record["artifacts"] or ())
+
+
 def _checks(record: Record) -> str:
     results = [check["result"] for check in record["checks"]]
     counts = ((results.count(word), word) for word in ("passed", "failed", "skipped"))
-    return ", ".join(f"{count} {word}" for count, word in counts if count) or "none"
+    return ", ".join(f"{count} {word}" for count, word in counts if count)
 
 
 def _sources(record: Record) -> str:
     names = [found["label"] or found["uri"] or found["selector"] for found in record["sources"]]
-    return ", ".join(names) or "none"
+    return ", ".join(names)
 
 
 def _reviewers(record: Record) -> str:
-    return ", ".join(f"{found['by']} {found['verdict']}" for found in record["reviewers"]) or "none"
+    return ", ".join(f"{found['by']} {found['verdict']}" for found in record["reviewers"])
 
 
 def _meta(record: Record) -> str:
-    return ", ".join(f"{key}={value}" for key, value in record["meta"].items()) or "none"
-
-
-def _message(record: Record) -> str:
-    return record["message"] or "none"
+    return ", ".join(f"{key}={value}" for key, value in record["meta"].items())
 
 
 def _text(key: str) -> Callable[[Record], str]:
@@ -63,6 +62,8 @@ _COLUMNS: Final[dict[str, Callable[[Record], str]]] = {
     "agent": lambda record: _pair(record, "agent"),
     "spec": lambda record: _pair(record, "spec"),
     "author": _text("author"),
+    "artifacts": _artifacts,
+    "message": _text("message"),
     "run": _text("run"),
     "trace": _text("trace"),
     "workspace": _text("workspace"),
@@ -71,15 +72,17 @@ _COLUMNS: Final[dict[str, Callable[[Record], str]]] = {
     "review": _text("review"),
     "reviewers": _reviewers,
     "lifecycle": _text("lifecycle"),
-    "message": _message,
     "branch": _text("branch"),
     "number": _text("number"),
-    "parents": lambda record: ", ".join(record["parents"]) or "none",
+    "parents": lambda record: ", ".join(record["parents"]),
     "set": _text("set"),
     "folder": _text("folder"),
     "meta": _meta,
     "operation": _text("operation"),
 }
+_NONE: Final = ("artifacts", "message", "checks", "sources", "reviewers", "parents", "meta")
+"""The columns whose emptiness is known: there are none."""
+_IDS: Final = ("id", "set", "parents")
 _TRUSTED: Final = ("agent", "spec", "author", "run", "trace", "checks", "sources", "reviewers")
 SHOWN: Final = (
     "label",
@@ -87,6 +90,7 @@ SHOWN: Final = (
     "agent",
     "spec",
     "author",
+    "artifacts",
     "checks",
     "sources",
     "review",
@@ -113,24 +117,33 @@ def parse_columns(text: str) -> list[str]:
 
 
 def cells(record: Record, columns: Sequence[str]) -> list[str]:
-    """The texts of a version for a CSV, in full; what is not known is `unknown`."""
-    return [_cell(record, name) or UNKNOWN for name in columns]
+    """The texts of a version for a CSV, in full; what is not known, and what is not, is empty."""
+    return [_cell(record, name) for name in columns]
 
 
-def shown(record: Record, columns: Sequence[str]) -> list[str]:
-    """The texts of a version for a screen: one line each, short ids, minutes, and marks."""
+def shown(record: Record, columns: Sequence[str], *, short: bool) -> list[str]:
+    """The texts of a version for a table: one line each, minutes, and marks; with `short` ids so.
+
+    What is not known says `unknown`, what is known not to be `none`.
+    """
     found = []
     for name in columns:
         text = _cell(record, name)
-        if name in ("id", "set"):
-            text = text[:PREFIX_SHOWN]
+        if name in _IDS and short:
+            text = short_ids(text)
         elif name == "at":
             text = f"{text[:10]} {text[11:16]}Z"
         elif name == "message":
             text = first_line(text)
         mark = MARKS.get(record["trust"].get(name) or "", "")
-        found.append(clean(text) + mark if text else UNKNOWN)
+        found.append(clean(text) + mark if text else _empty(record, name))
     return found
+
+
+def _empty(record: Record, name: str) -> str:
+    """What a table says where there is no text; what a forgotten version held is not known."""
+    forgotten = name == "artifacts" and record["artifacts"] is None
+    return "none" if name in _NONE and not forgotten else UNKNOWN
 
 
 def _cell(record: Record, name: str) -> str:

@@ -49,6 +49,13 @@ class Output:
         if not (self.quiet or self.json):
             self._talk(text)
 
+    def hint(self, text: str) -> None:
+        """Why an answer may be empty, on stderr: an object under --json, silent under --quiet."""
+        import json
+
+        if not self.quiet:
+            self._talk(json.dumps({"hint": text}) if self.json else clean(text))
+
     def detail(self, text: str) -> None:
         """One line of talk that is shown under --verbose."""
         if self.verbose:

@@ -70,6 +70,28 @@ def clip(text: str, columns: int) -> str:
     return kept + "…"
 
 
+def fold(text: str, columns: int, indent: str = "") -> list[str]:
+    """`text` as lines of at most `columns` columns, broken at spaces where there are some.
+
+    All but the first begin with `indent`, which is narrower by two columns or more.
+    """
+    lines = []
+    while width(text) > columns:
+        end = len(clip(text, columns)) if text.isascii() else len(clip(text, columns)) - 1
+        space = text.rfind(" ", len(indent) + 1, end + 1)
+        at = space if space > 0 else end
+        lines.append(text[:at].rstrip())
+        text = indent + text[at:].lstrip()
+    return [*lines, text]
+
+
+def short_ids(text: str) -> str:
+    """`text` with every full id in it cut to the digits that a screen shows."""
+    import re
+
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", text)
+
+
 def columns(
     rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str = "  "
 ) -> list[str]:

@@ -68,6 +68,11 @@ class SpecPin:
     path: str = ""
     files: tuple[tuple[str, Id], ...] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether there was a spec: without one `id` is the branch, and nothing is demanded."""
+        return bool(self.version or self.source or self.contract)
+
 
 @frozen
 class Source:

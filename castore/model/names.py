@@ -119,11 +119,18 @@ def check_stored_path(path: str, what: str) -> None:
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """A question to end an error with, if something known is spelled nearly so, else ""."""
+    """A question to end an error with, if something known is spelled nearly so, else "".
+
+    Upper and lower case count as alike.
+    """
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    spelled: dict[str, list[str]] = {}
+    for word in known:
+        spelled.setdefault(word.casefold(), []).append(word)
+    near = difflib.get_close_matches(name.casefold(), list(spelled), n=3)
+    words = [word for found in near for word in dict.fromkeys(spelled[found])][:3]
+    return f"; did you mean {' or '.join(words)}?" if words else ""
 
 
 def quoted(word: str) -> str:

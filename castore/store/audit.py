@@ -6,7 +6,7 @@ read and compared, so an answer costs what it tells, however many versions there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -14,20 +14,19 @@ from typing import Any, Final, NamedTuple
 from castore.database.folded import SINCE, STATES
 from castore.database.indexes import MEMBERS_SINCE, Index, Value
 from castore.database.reading import Reading
-from castore.errors import InvalidInput, ObjectNotFound
-from castore.model.ids import Id, parse_id
-from castore.model.limits import ID_BYTES
+from castore.errors import ObjectNotFound
+from castore.model.ids import Id
 from castore.model.manifest import Manifest
 from castore.model.status import identity
 from castore.model.values import frozen
+from castore.store.audit_source import Line, Rows, made_from, source_of
 from castore.store.context import parse_agent
 from castore.store.homes import Homes, versions_under
-from castore.store.moments import parse_moment
+from castore.store.moments import parse_moment, parse_period
 from castore.store.records import version_record
-from castore.store.selectors import resolve
 from castore.store.standing import check_state, is_in_state, status_of
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 
 @frozen
@@ -36,9 +35,9 @@ class Criteria:
 
     `agent` and `spec` are an id or `id@version`, `author` a person by e-mail or as written, `type`
     and `format` those of any of its artifacts. `source` is a version or an artifact of one by a
-    selector, a URI, or a digest or version id in full. `review` and `lifecycle` are what the notes
-    about it come to. `since` and `until` are times as people
-    type them, both included.
+    selector, where a branch alone means any of its versions, a URI, or a digest or version id in
+    full. `review` and `lifecycle` are what the notes about it come to. `since` and `until` are
+    times as people type them, both included; `during` is a period such as `last month`.
     """
 
     agent: str = ""
@@ -54,9 +53,12 @@ class Criteria:
     lifecycle: str = ""
     since: str = ""
     until: str = ""
+    during: str = ""
 
 
 _NEVER: Final = 1 << 30
+# Versions read in one view of the store, at most: a manifest may be big.
+_AT_ONCE: Final = 16
 
 
 class _Test(NamedTuple):
@@ -78,10 +80,17 @@ def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iter
     InvalidInput, RefNotFound, Ambiguous for what cannot be understood.
     """
     tests = _tests(store, criteria)
-    now = store.now()
-    since = parse_moment(criteria.since, now) if criteria.since else 0
-    until = parse_moment(criteria.until, now, end_of_day=True) if criteria.until else None
-    return islice(_matching(store, tests, since, until), limit)
+    source = source_of(store, criteria.source) if criteria.source else None
+    if source is not None:
+        tests.append(_source_test(source))
+    since, until = _times(criteria, store.now())
+    if isinstance(source, Line):
+        found = source.users(since, until)
+    else:
+        version = store.database.read(Reading.indexes)
+        rows = [(test.rows, test.value) for test in tests if test.since <= version]
+        found = versions_under(store, rows or [(Index.TIME, b"")], since=since, until=until)
+    return islice(_matching(store, found, tests), limit)
 
 
 def indexed(store: Store, criteria: Criteria) -> bool:
@@ -91,8 +100,8 @@ def indexed(store: Store, criteria: Criteria) -> bool:
 
 
 def audit_record(store: Store, version: Version) -> dict[str, Any]:
-    """A version as `cas audit --json` prints it: as elsewhere, and who gave a verdict on it."""
-    record = version_record(store, version)
+    """A version as `cas audit --json` prints it: with artifacts, and who gave a verdict on it."""
+    record = version_record(store, version, artifacts=True)
     status = status_of(store, version)
     verdicts = [(who, "approved") for who in status.approvers]
     verdicts += [(who, "rejected") for who in status.rejecters]
@@ -101,34 +110,56 @@ def audit_record(store: Store, version: Version) -> dict[str, Any]:
     return record
 
 
-def _matching(store: Store, tests: list[_Test], since: int, until: int | None) -> Iterator[Version]:
+def _times(criteria: Criteria, now: int) -> tuple[int, int | None]:
+    """From when and until when, both included; None for no end."""
+    since = parse_moment(criteria.since, now) if criteria.since else 0
+    until = parse_moment(criteria.until, now, last=True) if criteria.until else None
+    if criteria.during:
+        first, last = parse_period(criteria.during, now)
+        since, until = max(since, first), last if until is None else min(until, last)
+    return since, until
+
+
+def _matching(store: Store, found: Iterator[Id], tests: list[_Test]) -> Iterator[Version]:
+    """Those of `found` that meet every test and are at home, some at a time, ever more."""
     homes = Homes(store)
-    version = store.database.read(Reading.indexes)
-    rows = [(test.rows, test.value) for test in tests if test.since <= version]
-    for id in versions_under(store, rows or [(Index.TIME, b"")], since=since, until=until):
+    size = 1
+    while ids := list(islice(found, size)):
+        some = store.database.read(partial(_versions, ids))
+        some = [version for version in some if all(test.holds(version) for test in tests)]
+        for version, home in zip(some, homes.of_all(some), strict=True):
+            if home is not None:
+                yield Version(version.id, version.manifest, home)
+        size = min(4 * size, _AT_ONCE)
+
+
+def _versions(ids: Sequence[Id], tables: Reading) -> list[Version]:
+    """The versions with these ids, but for those that a collection took since."""
+    found = []
+    for id in ids:
         try:
-            found = store.version(id)
+            found.append(version_in(tables, id))
         except ObjectNotFound:
-            # A collection took it since its row was read.
             continue
-        if not all(test.holds(found) for test in tests):
-            continue
-        home = homes.of(found)
-        if home is not None:
-            yield Version(id, found.manifest, home)
+    return found
 
 
 def _tests(store: Store, criteria: Criteria) -> list[_Test]:
-    """The criteria that were given."""
+    """The criteria that were given, but for the source."""
     tests = [*_of_makers(criteria), *_of_members(store, criteria), *_of_notes(store, criteria)]
     if criteria.author:
         who = identity(criteria.author)
         tests.append(
             _Test(Index.AUTHOR, who, lambda v: identity(v.manifest.author) == who, MEMBERS_SINCE)
         )
-    if criteria.source:
-        tests.append(_of_source(store, criteria.source))
     return tests
+
+
+def _source_test(source: Rows | Line) -> _Test:
+    if isinstance(source, Rows):
+        return _Test(Index.SOURCE, source.value, partial(made_from, source))
+    # A branch has no rows of its own: the versions come from `Line.users`.
+    return _Test(Index.SOURCE, b"", partial(made_from, source), _NEVER)
 
 
 def _of_makers(criteria: Criteria) -> Iterator[_Test]:
@@ -145,7 +176,11 @@ def _of_makers(criteria: Criteria) -> Iterator[_Test]:
             pair = (spec, version)
             yield _Test(Index.SPEC_VERSION, pair, lambda v: _spec(v.manifest) == pair)
         else:
-            yield _Test(Index.SPEC, spec, lambda v: v.manifest.spec.id == spec)
+            yield _Test(
+                Index.SPEC,
+                spec,
+                lambda v: v.manifest.spec.known and v.manifest.spec.id == spec,
+            )
     if criteria.run:
         yield _Test(Index.RUN, criteria.run, lambda v: v.manifest.run == criteria.run)
     if criteria.trace:
@@ -191,32 +226,3 @@ def _is_in(store: Store, index: Index, state: str, version: Version) -> bool:
 
 def _always(_: Version) -> bool:
     return True
-
-
-def _of_source(store: Store, what: str) -> _Test:
-    """The test for a source, by what names it; raises RefNotFound, Ambiguous, InvalidInput."""
-    if "://" in what or what.startswith("file:"):
-        return _Test(
-            Index.SOURCE, what, lambda v: any(source.uri == what for source in v.manifest.sources)
-        )
-    if len(what) == 2 * ID_BYTES and not what.strip("0123456789abcdef"):
-        id = parse_id(what)
-        return _Test(
-            Index.SOURCE,
-            id,
-            lambda v: any(id in (source.target, source.digest) for source in v.manifest.sources),
-        )
-    resolved = resolve(store, what)
-    if resolved.path:
-        raise InvalidInput(f"{what!r}: a source is a version or an artifact, not a file in one")
-    target = resolved.version.id
-    name = resolved.artifact.name if resolved.artifact else ""
-    return _Test(Index.SOURCE, target, lambda v: _took(v.manifest, target, name))
-
-
-def _took(manifest: Manifest, target: Id, artifact: str) -> bool:
-    """Whether this version, or this artifact of it, is among the sources: sets have all theirs."""
-    return any(
-        source.target == target and (not artifact or source.target_artifact in ("", artifact))
-        for source in manifest.sources
-    )

@@ -1,7 +1,8 @@
 """The catalogue: what a store knows of its versions as flat tables, read while they are asked for.
 
 Columns are named so that SQL takes them unquoted. What is not known is None; times are UTC as
-`2026-11-22T10:00:00.000000`; ids and digests are hex.
+`2026-11-22T10:00:00.000000Z`; ids and digests are hex. Incomplete sets are no versions: they have a
+table of their own, and of the others only that of checks.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import Any, Final, NamedTuple
 
 from castore.database.indexes import Index
 from castore.database.reading import Reading
-from castore.errors import InvalidInput, ObjectNotFound
+from castore.errors import InvalidInput, ObjectNotFound, TypeMismatch
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
 from castore.model.names import near_names
+from castore.model.status import standing
 from castore.store.homes import Homes, versions_under
 from castore.store.moments import format_moment
+from castore.store.notes import AGENT, notes_about
 from castore.store.operations import operation_log, operation_record
 from castore.store.records import artifact_record, check_record, source_record, version_record
+from castore.store.standing import standing_ids
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -45,8 +49,12 @@ def table(name: str) -> Table:
     return found
 
 
-def _versions(store: Store) -> Iterator[Version]:
-    """Every version stored, newest first, also what no branch holds any more."""
+def _versions(store: Store, *, complete: bool = True) -> Iterator[Version]:
+    """Every version stored, newest first, also what no branch holds any more; or the partials."""
+    return (found for found in _sets(store) if found.manifest.complete is complete)
+
+
+def _sets(store: Store) -> Iterator[Version]:
     for id in versions_under(store, [(Index.TIME, b"")]):
         try:
             yield store.version(id)
@@ -57,21 +65,36 @@ def _versions(store: Store) -> Iterator[Version]:
 def _version_rows(store: Store) -> Iterator[Row]:
     homes = Homes(store)
     for version in _versions(store):
-        record = version_record(store, version)
-        spec, agent = record["spec"], record["agent"] or {}
-        results = [check["result"] for check in record["checks"]]
+        home = homes.of(version)
         yield {
-            **{key: record[key] for key in _SAME},
-            "home": homes.of(version),
-            "time": _time(version.manifest.at),
-            "spec": spec["id"],
-            "spec_version": spec["version"],
-            "agent": agent.get("id"),
-            "agent_version": agent.get("version"),
-            "checks_passed": results.count("passed"),
-            "checks_failed": results.count("failed"),
-            "meta": {key: str(value) for key, value in record["meta"].items()},
+            **_columns(store, "versions", version),
+            "home": home,
+            "label": f"{home or version.branch}@v{version.number}",
         }
+
+
+def _partial_rows(store: Store) -> Iterator[Row]:
+    for version in _versions(store, complete=False):
+        yield {**_columns(store, "partials", version), "label": version.label}
+
+
+def _columns(store: Store, name: str, version: Version) -> Row:
+    """The columns of a table that a version's record has, as flat ones."""
+    record = version_record(store, version)
+    spec, agent = record["spec"], record["agent"] or {}
+    results = [check["result"] for check in record["checks"]]
+    flat = {
+        **record,
+        "time": record["at"],
+        "spec": spec["id"],
+        "spec_version": spec["version"],
+        "agent": agent.get("id"),
+        "agent_version": agent.get("version"),
+        "checks_passed": results.count("passed"),
+        "checks_failed": results.count("failed"),
+        "meta": {key: str(value) for key, value in record["meta"].items()},
+    }
+    return {key: flat[key] for key in TABLES[name].columns if key in flat}
 
 
 def _artifact_rows(store: Store) -> Iterator[Row]:
@@ -96,20 +119,30 @@ def _source_rows(store: Store) -> Iterator[Row]:
 
 
 def _check_rows(store: Store) -> Iterator[Row]:
-    for version in _versions(store):
+    for version in _sets(store):
+        complete = version.manifest.complete
         for check in version.manifest.checks:
             record = check_record(check)
-            yield {"version": version.id.hex(), "check_name": record.pop("check"), **record}
+            name = record.pop("check")
+            yield {
+                "version": version.id.hex(), "check_name": name, **record, "complete": complete,
+            }  # fmt: skip
 
 
 def _note_rows(store: Store) -> Iterator[Row]:
     start = bytes((Index.TARGET,))
+    told: tuple[Id, frozenset[Id]] = b"", frozenset()
     while found := store.database.read(partial(_notes_from, start=start)):
         for key, id in found:
             try:
                 note = store.reader.note(id)
             except ObjectNotFound:
                 continue
+            if told[0] != note.target:
+                # Rows stand by what the notes are about, which is folded once for all of them.
+                told = note.target, _standing(store, note.target)
+            start = key + b"\0"
+            meta = {name: _plain(value) for name, value in note.meta.items()}
             yield {
                 "id": id.hex(),
                 "target": note.target.hex(),
@@ -117,11 +150,21 @@ def _note_rows(store: Store) -> Iterator[Row]:
                 "subject": note.subject,
                 "value": note.value or None,
                 "actor": note.by or None,
-                "time": _time(note.at),
+                "agent": meta.pop(AGENT, None),
+                "time": format_moment(note.at),
                 "text": note.text or None,
-                "meta": {name: _plain(value) for name, value in note.meta.items()},
+                "stands": id in told[1],
+                "meta": meta,
             }
-            start = key + b"\0"
+
+
+def _standing(store: Store, target: Id) -> frozenset[Id]:
+    """The notes about a version or a note that count: not revoked, replaced or dismissed."""
+    try:
+        version = store.version(target)
+    except (ObjectNotFound, TypeMismatch):
+        return frozenset(standing(notes_about(store, target)))
+    return standing_ids(store, version)
 
 
 def _notes_from(tables: Reading, start: bytes) -> list[tuple[bytes, Id]]:
@@ -141,12 +184,8 @@ def _operation_rows(store: Store) -> Iterator[Row]:
         yield {
             **{key: record[key] for key in ("sequence", "op", "operation", "why", "refs", "hash")},
             "actor": record["by"],
-            "time": _time(operation.at),
+            "time": format_moment(operation.at),
         }
-
-
-def _time(at: int) -> str:
-    return format_moment(at).removesuffix("Z")
 
 
 def _plain(value: Any) -> str:
@@ -154,22 +193,29 @@ def _plain(value: Any) -> str:
 
 
 _REFS: Final = {"heads": "branch", "tags": "tag"}
-_SAME: Final = (
-    "id", "number", "branch", "message", "set", "parents", "author", "run", "trace", "workspace",
-    "folder", "complete", "review", "lifecycle", "operation",
-)  # fmt: skip
 _META: Final = "MAP(VARCHAR, VARCHAR)"
 TABLES: Final[dict[str, Table]] = {
     "versions": Table(
         {
-            "id": _TEXT, "branch": _TEXT, "number": "BIGINT", "home": _TEXT, "time": "TIMESTAMP",
-            "message": _TEXT, "set": _TEXT, "parents": "VARCHAR[]", "spec": _TEXT,
-            "spec_version": _TEXT, "agent": _TEXT, "agent_version": _TEXT, "author": _TEXT,
-            "run": _TEXT, "trace": _TEXT, "workspace": _TEXT, "folder": _TEXT,
-            "complete": "BOOLEAN", "checks_passed": "BIGINT", "checks_failed": "BIGINT",
+            "id": _TEXT, "label": _TEXT, "branch": _TEXT, "number": "BIGINT", "home": _TEXT,
+            "time": "TIMESTAMPTZ", "message": _TEXT, "set": _TEXT, "parents": "VARCHAR[]",
+            "spec": _TEXT, "spec_version": _TEXT, "agent": _TEXT, "agent_version": _TEXT,
+            "author": _TEXT, "run": _TEXT, "trace": _TEXT, "workspace": _TEXT, "folder": _TEXT,
+            "checks_passed": "BIGINT", "checks_failed": "BIGINT",
             "review": _TEXT, "lifecycle": _TEXT, "operation": _TEXT, "meta": _META,
         },
         _version_rows,
+    ),
+    "partials": Table(
+        {
+            "id": _TEXT, "label": _TEXT, "branch": _TEXT, "time": "TIMESTAMPTZ", "message": _TEXT,
+            "set": _TEXT, "parents": "VARCHAR[]", "spec": _TEXT, "spec_version": _TEXT,
+            "agent": _TEXT, "agent_version": _TEXT, "author": _TEXT, "run": _TEXT, "trace": _TEXT,
+            "workspace": _TEXT, "folder": _TEXT, "missing": "VARCHAR[]", "failed": "VARCHAR[]",
+            "checks_passed": "BIGINT", "checks_failed": "BIGINT", "operation": _TEXT,
+            "meta": _META,
+        },
+        _partial_rows,
     ),
     "artifacts": Table(
         {
@@ -190,21 +236,22 @@ TABLES: Final[dict[str, Table]] = {
     "checks": Table(
         {
             "version": _TEXT, "artifact": _TEXT, "check_name": _TEXT, "result": _TEXT,
-            "detail": _TEXT,
+            "detail": _TEXT, "complete": "BOOLEAN",
         },
         _check_rows,
     ),
     "notes": Table(
         {
             "id": _TEXT, "target": _TEXT, "kind": _TEXT, "subject": _TEXT, "value": _TEXT,
-            "actor": _TEXT, "time": "TIMESTAMP", "text": _TEXT, "meta": _META,
+            "actor": _TEXT, "agent": _TEXT, "time": "TIMESTAMPTZ", "text": _TEXT,
+            "stands": "BOOLEAN", "meta": _META,
         },
         _note_rows,
     ),
     "refs": Table({"ref": _TEXT, "kind": _TEXT, "name": _TEXT, "version": _TEXT}, _ref_rows),
     "operations": Table(
         {
-            "sequence": "BIGINT", "op": _TEXT, "operation": _TEXT, "time": "TIMESTAMP",
+            "sequence": "BIGINT", "op": _TEXT, "operation": _TEXT, "time": "TIMESTAMPTZ",
             "actor": _TEXT, "why": _TEXT,
             "refs": 'STRUCT("ref" VARCHAR, "old" VARCHAR, "new" VARCHAR)[]', "hash": _TEXT,
         },

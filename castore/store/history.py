@@ -154,7 +154,7 @@ def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
             tests.append(lambda v: v.manifest.agent.version == agent.version)
     if only.spec:
         spec, _, wanted = only.spec.partition("@")
-        tests.append(lambda v: v.manifest.spec.id == spec)
+        tests.append(lambda v: v.manifest.spec.known and v.manifest.spec.id == spec)
         if wanted:
             tests.append(lambda v: v.manifest.spec.version == wanted)
     if only.author:
@@ -164,7 +164,7 @@ def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
         since = parse_moment(only.since, store.now())
         tests.append(lambda v: v.manifest.at >= since)
     if only.until:
-        until = parse_moment(only.until, store.now(), end_of_day=True)
+        until = parse_moment(only.until, store.now(), last=True)
         tests.append(lambda v: v.manifest.at <= until)
     for index, state in ((Index.REVIEW, only.review), (Index.LIFECYCLE, only.lifecycle)):
         if state:

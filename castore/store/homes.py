@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Final
 
+from castore.database.ancestry import Step, find_ancestor
 from castore.database.indexes import Index, Value, time_bytes
 from castore.database.meeting import meet
 from castore.database.reading import Reading
@@ -12,6 +14,9 @@ from castore.model.ids import Id
 from castore.model.refs import HEADS, TAGS
 from castore.store.store import Store
 from castore.store.version import Version
+
+# Steps from version to version that are kept for the next.
+_STEPS: Final = 4_096
 
 
 def versions_under(
@@ -43,12 +48,21 @@ class Homes:
         self._store = store
         # For each branch its tip, and the version last found below that: the next is not far.
         self._last: dict[str, tuple[Id, Version]] = {}
+        # Where a jump went too far for one version, it often is the way to the next.
+        self._steps: dict[Id, Step] = {}
 
     def of(self, version: Version) -> str | None:
         """The branch of a version, None if it has none."""
-        if not version.manifest.complete:
-            return None
-        return self._store.database.read(partial(self._find, version=version))
+        return self.of_all([version])[0]
+
+    def of_all(self, versions: Sequence[Version]) -> list[str | None]:
+        """The branch of each of some versions, all in one view of the store."""
+        return self._store.database.read(
+            lambda tables: [
+                self._find(tables, version) if version.manifest.complete else None
+                for version in versions
+            ]
+        )
 
     def _find(self, tables: Reading, version: Version) -> str | None:
         own = version.manifest.branch
@@ -57,19 +71,28 @@ class Homes:
             self._last[own] = tip, version
             return own
         for ref, tip in tables.refs(HEADS):
-            if _descends(tables, tip, version):
+            if self._descends(tables, tip, version):
                 return ref.removeprefix(HEADS)
         for _, tagged in tables.refs(TAGS):
-            if _descends(tables, tagged, version):
+            if self._descends(tables, tagged, version):
                 return own
         return None
 
     def _is_on(self, tables: Reading, branch: str, tip: Id, version: Version) -> bool:
         known, last = self._last.get(branch, (None, version))
         near = known == tip and last.number >= version.number
-        return (near and _descends(tables, last.id, version)) or _descends(tables, tip, version)
+        return (near and self._descends(tables, last.id, version)) or self._descends(
+            tables, tip, version
+        )
 
+    def _descends(self, tables: Reading, tip: Id, version: Version) -> bool:
+        """Whether this version is `tip` or one of its first parents."""
+        if len(self._steps) > _STEPS:
+            self._steps.clear()
+        return find_ancestor(tip, version.number, partial(self._step, tables)) == version.id
 
-def _descends(tables: Reading, tip: Id, version: Version) -> bool:
-    """Whether this version is `tip` or one of its first parents."""
-    return tables.ancestor(tip, version.number) == version.id
+    def _step(self, tables: Reading, id: Id) -> Step | None:
+        step = self._steps.get(id) or tables.step(id)
+        if step is not None:
+            self._steps[id] = step
+        return step

@@ -16,7 +16,7 @@ from castore.model.ids import Id
 from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
 from castore.store.moments import format_moment
-from castore.store.notes import known_as
+from castore.store.notes import known_as, notes_about
 from castore.store.removals import removal_record
 from castore.store.standing import signed_by, status_of
 from castore.store.store import Store
@@ -26,7 +26,8 @@ from castore.store.version import Version
 def version_record(store: Store, version: Version, *, artifacts: bool = False) -> dict[str, Any]:
     """A version as `--json` prints it; with `artifacts`, each of its artifacts too."""
     manifest = version.manifest
-    status = status_of(store, version)
+    notes = notes_about(store, version.id)
+    status = status_of(store, version) if notes else Status()
     record: dict[str, Any] = {
         "id": version.id.hex(),
         "number": version.number,
@@ -50,7 +51,7 @@ def version_record(store: Store, version: Version, *, artifacts: bool = False) -
         "sources": [source_record(source) for source in manifest.sources],
         "review": status.review,
         "lifecycle": status.lifecycle,
-        "trust": _trust(store, version),
+        "trust": _trust(store, version, signed=bool(notes)),
         "meta": {key: _plain(value) for key, value in manifest.meta.items()},
         "operation": manifest.operation or None,
         "forgotten": None,
@@ -192,7 +193,8 @@ def location(manifest: Manifest, artifact: str) -> str | None:
 def _spec(manifest: Manifest) -> dict[str, Any]:
     spec = manifest.spec
     return {
-        "id": spec.id,
+        # Without a spec a manifest has its branch in the place of the id.
+        "id": spec.id if spec.known else None,
         "version": spec.version or None,
         "path": spec.path or None,
         "contract": _hex(spec.contract),
@@ -205,15 +207,15 @@ def _agent(manifest: Manifest) -> dict[str, Any] | None:
     return {"id": agent.id, "version": agent.version or None} if agent.id else None
 
 
-def _trust(store: Store, version: Version) -> dict[str, str | None]:
-    """How far each field can be believed.
+def _trust(store: Store, version: Version, *, signed: bool) -> dict[str, str | None]:
+    """How far each field can be believed; `signed` is whether it may be so at all.
 
     What castore checked itself is observed; what the author claims is signed where a valid
     signature by a key of the author's stands.
     """
     manifest = version.manifest
     evidence = {source.evidence for source in manifest.sources}
-    own = manifest.author and known_as(manifest.author) in signed_by(store, version.id)
+    own = signed and manifest.author and known_as(manifest.author) in signed_by(store, version.id)
     said = "signed" if own else "claimed"
     return {
         "author": said if manifest.author else None,

@@ -15,13 +15,14 @@ from castore.model.limits import PREFIX_MIN
 from castore.model.names import near_names
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.model.values import frozen
-from castore.store.moments import parse_moment
+from castore.store.moments import DAYS, FORMS, parse_moment
 from castore.store.standing import newest_approved, newest_in_state
 from castore.store.store import Store
 from castore.store.version import Version, version_in
 
 _NUMBER: Final = r"v(\d{1,18})\Z"
 _HEX: Final = r"[0-9a-f]{6,64}\Z"
+_WORDS: Final = ("latest", "approved", "published")
 _BACK: Final = r"~(\d{0,9})\Z"
 
 
@@ -232,8 +233,21 @@ def _at(store: Store, version: Version, selector: Selector) -> Version:
     if at.startswith("spec="):
         wanted = at.removeprefix("spec=")
         return _first(store, version, lambda found: found.manifest.spec.version == wanted, selector)
-    moment = parse_moment(at, store.now(), end_of_day=True)
+    moment = _moment(store, selector)
     return _first(store, version, lambda found: found.manifest.at <= moment, selector)
+
+
+def _moment(store: Store, selector: Selector) -> int:
+    """The time after the `@`; raises InvalidInput, with the words that are spelled nearly so."""
+    try:
+        return parse_moment(selector.at, store.now(), last=True)
+    except InvalidInput:
+        near = near_names(f"@{selector.at}", [f"@{word}" for word in (*_WORDS, *DAYS)])
+        said = near or f"; use v<number>, {', '.join(_WORDS)}, spec=<version>, or {FORMS}"
+        raise InvalidInput(
+            f"{selector.text!r}: @{selector.at} means no version{said}",
+            value=selector.at,
+        ) from None
 
 
 def _first(

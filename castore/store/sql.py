@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,8 +27,12 @@ MEMORY: Final = "512MB"
 """What DuckDB may hold in memory; beyond that it writes to the temporary folder."""
 _FETCHED: Final = 1_000
 _DATABASE: Final = "catalogue.duckdb"
+_ZONED: Final = "TIMESTAMP WITH TIME ZONE"
+_IN_UTC: Final = "TIMESTAMP"
+"""What such a time is cast to: that of the zone set, UTC."""
 _LISTING: Final = r"\s*(show|describe)\b"
 _LOCKED: Final = {
+    "TimeZone": "UTC",
     "enable_external_access": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -49,12 +54,32 @@ class Answer:
         self.columns: tuple[str, ...] = ()
 
     def _ask(self, statement: str) -> None:
-        self._connection.execute(statement)
-        self.columns = tuple(row[0] for row in self._connection.description or ())
+        """Ask a statement that was checked to be one that reads."""
+        ask = self._connection.execute
+        try:
+            described = ask(f"DESCRIBE {statement}").fetchall()
+        except _errors():
+            # What cannot be described, as EXPLAIN, has no times; a fault is told by asking.
+            described = []
+        types = [str(row[1]) for row in described]
+        if not any(_ZONED in kind for kind in types):
+            ask(statement)
+            self.columns = tuple(row[0] for row in self._connection.description or ())
+            return
+        # DuckDB hands out times with a zone only where another package is installed.
+        names = [f"c{number}" for number in range(len(types))]
+        casts = ", ".join(
+            f"CAST({name} AS {kind.replace(_ZONED, _IN_UTC)})"
+            for name, kind in zip(names, types, strict=True)
+        )
+        inner = f"({statement.strip().rstrip(';')}\n) AS _({', '.join(names)})"
+        ask(f"SELECT {casts} FROM {inner}")  # noqa: S608  # In a database shut off from all else.
+        self.columns = tuple(str(row[0]) for row in described)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """The rows, of text, numbers, truth values, None, lists and dicts; times as text in UTC.
 
+        A number that is none or infinite is None.
         Raises InvalidInput for what only shows while it is computed.
         """
         try:
@@ -100,7 +125,7 @@ def sql(store: Store, statement: str) -> Answer:
             pass
         answer._connection = _connect(folder, read_only=True)
         for option, value in _LOCKED.items():
-            answer._connection.execute(f"SET {option} = {str(value).lower()}")
+            answer._connection.execute(f"SET {option} = {_quoted(value)}")
         answer._ask(statement)
     except duckdb.Error as error:
         answer.close()
@@ -213,6 +238,9 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case dict():
             return {str(key): _plain(item) for key, item in value.items()}
-        case str() | int() | float() | None:
+        case float():
+            # Neither NaN nor infinity has a form in JSON.
+            return value if isfinite(value) else None
+        case str() | int() | None:
             return value
     return str(value)

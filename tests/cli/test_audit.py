@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from castore.cli.columns import NAMES, SHOWN
-from tests.cli.conftest import Cas
+from tests.cli.conftest import Cas, write
+from tests.cli.test_process import on_terminal
 
 
 def rows(text: str) -> list[list[str]]:
@@ -26,26 +27,31 @@ def test_one_command_answers_what_an_agent_made(cas: Cas, two: Path) -> None:
     assert cells["LABEL"] == "out@v2"
     assert cells["AGENT"] == "writer@7~"
     assert cells["AUTHOR"] == "alice@example.org~"
-    assert cells["SPEC"] == "out"
+    assert cells["SPEC"] == "unknown"
+    assert cells["ARTIFACTS"] == "metrics.json, pages, summary.md"
     assert "~ claimed" in told.err
     assert cas("audit", "--agent", "writer@8").out == ""
     assert "no versions match" in cas("audit", "--agent", "writer@8").err
     # The help alone says how.
-    assert "--agent writer@7 --since 2026-10-01 --until 2026-10-31" in cas("audit", "--help").out
+    assert '--agent writer@7 --during "last month"' in cas("audit", "--help").out
+    assert cas("audit", "--agent", "writer@7", "--during", "this year", "-q").out == told.out
+    assert cas("audit", "--agent", "writer@7", "--during", "last year").out == ""
 
 
 def test_what_is_not_known_says_so(cas: Cas, two: Path) -> None:
     table = rows(cas("audit", "--columns", "label,agent,trace,sources,id").out)
     first = cas("show", "out@v1", "--json").json
-    assert table[2] == ["out@v1", "unknown", "unknown", "none", first["id"][:12]]
+    assert table[2] == ["out@v1", "unknown", "unknown", "none", first["id"]]
     found = cas("audit", "--json").rows
     assert [row["number"] for row in found] == [2, 1]
     assert found[1]["agent"] is None
     assert found[1]["trust"]["agent"] is None
     assert found[0]["trust"]["agent"] == "claimed"
+    assert found[1]["spec"]["id"] is None
     logged = cas("log", "out@v2", "-n", "1", "--json").json
     trust = {**logged["trust"], "reviewers": None}
-    assert found[0] == {**logged, "reviewers": [], "trust": trust}
+    artifacts = cas("show", "out@v2", "--json").json["artifacts"]
+    assert found[0] == {**logged, "reviewers": [], "trust": trust, "artifacts": artifacts}
 
 
 def test_reviews_are_told_and_asked_for(cas: Cas, two: Path) -> None:
@@ -73,10 +79,14 @@ def test_csv_has_every_column_and_what_is_claimed(cas: Cas, two: Path) -> None:
     assert table[0]["message"] == 'two\nlines, "quoted"'
     assert table[1]["agent"] == "writer@7"
     assert table[1]["agent_trust"] == "claimed"
-    assert table[2]["agent"] == table[2]["agent_trust"] == "unknown"
+    # What is not known and what is not there are empty cells; `none` is a state of review.
+    assert {table[2][key] for key in ("agent", "agent_trust", "spec", "trace", "sources")} == {""}
+    assert {table[2][key] for key in ("reviewers", "parents", "meta", "checks")} == {""}
+    assert (table[2]["review"], table[2]["message"]) == ("none", "first")
+    assert table[2]["artifacts"] == "metrics.json, pages, summary.md"
     assert len(table[0]["id"]) == 64
     only = cas("audit", "--csv", "--columns", "label,agent_trust", "-n", "1").out
-    assert only == "label,agent_trust\nout@v3,unknown\n"
+    assert only == "label,agent_trust\nout@v3,\n"
     assert cas("audit", "--run", "none", "--csv", "--columns", "label").out == "label\n"
 
 
@@ -86,8 +96,63 @@ def test_options_that_cannot_be_are_refused(cas: Cas, two: Path) -> None:
     cas("audit", "--columns", ",", code=2)
     cas("audit", "--json", "--csv", code=2)
     cas("audit", "--json", "--columns", "id", code=2)
-    cas("audit", "--since", "never", code=2)
+    assert '"7 days ago", yesterday, "last month"' in cas("audit", "--since", "soon", code=2).err
+    cas("audit", "--during", "2d", code=2)
+    assert cas("audit", "--since", "1969-01-01").out
     cas("audit", "--source", "nothing@v1", code=3)
+
+
+@pytest.mark.parametrize("width", [30, 80, 400])
+def test_nothing_is_cut_off_on_a_terminal(cas: Cas, two: Path, width: int) -> None:
+    cas("approve", "out@v2", "--author", "the-reviewer-of-this@example.org")
+    for arguments in (("audit",), ("audit", "--columns", "label,id,artifacts,message,reviewers")):
+        code, shown = on_terminal(*arguments, env={"COLUMNS": str(width), "NO_COLOR": "1"})
+        assert code == 0
+        lines = [line for line in shown.splitlines() if "~ claimed" not in line]
+        table = [line for line in lines if "too wide" not in line]
+        assert max(map(len, table)) <= width
+        assert "…" not in shown
+        said = any("columns are too wide for this terminal" in line for line in lines)
+        assert said == (table[0].split()[0] != "LABEL") == (width < 400)
+        joined = "".join("".join(table).split())
+        assert "the-reviewer-of-this@example.orgapproved~" in joined
+        assert "metrics.json,pages,summary.md" in joined
+        if "message" in arguments[-1]:
+            assert "second" in joined
+            id = cas("show", "out@v2", "--json").json["id"]
+            assert id[:12] in joined
+            assert id[:13] not in joined
+
+
+def test_what_no_version_has_is_told_with_what_is_near(cas: Cas, two: Path) -> None:
+    told = cas("audit", "--agent", "writr", "--type", "documnt")
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "no versions match",
+        "no agent is called 'writr'; did you mean writer?",
+        "no type 'documnt'; did you mean document?",
+    ]
+    assert "did you mean" in cas("audit", "--agent", "writr", "--json").error["hint"]
+    assert cas("audit", "--agent", "writr", "-q").err == ""
+    assert cas("audit", "--agent", "writr", "--csv").err.startswith("no agent")
+    # What is known, and not together, is not said to be unknown.
+    assert cas("audit", "--agent", "writer@7", "--review", "approved").err == "no versions match\n"
+    near = cas("show", "out@aproved", code=2).err
+    assert "did you mean @approved?" in near
+    assert "did you mean out?" in cas("audit", "--source", "OUT", code=3).err
+
+
+def test_what_used_any_version_of_a_branch(cas: Cas, two: Path) -> None:
+    cas("commit", "out", "--name", "used", "--source", "out@v1")
+    write("out/more.txt", "x")
+    cas("commit", "out", "--name", "used", "--source", "out@v2")
+
+    def told(source: str) -> list[int]:
+        return [row["number"] for row in cas("audit", "--source", source, "--json").rows]
+
+    assert (told("out"), told("out@v1"), told("out@latest")) == ([2, 1], [1], [2])
+    assert "what would break" in cas("impact", "--help").out
+    assert "cas audit --source BRANCH" in cas("impact", "--help").out.replace("\n ", "")
 
 
 def test_a_terminal_is_told_nothing_that_hides(cas: Cas, two: Path) -> None:

@@ -17,20 +17,33 @@ import castore
 from castore import errors
 from castore.database import meeting
 from castore.database.indexes import Index, lookup_key
+from castore.store import audit_source
 from castore.store.audit import Criteria, audit, indexed
+from castore.store.audit_known import unmatched
 from castore.store.branches import create_branch, delete_branch
 from castore.store.partials import list_partials
 from tests.database.material import edit
 from tests.database.test_lookup import widened
 
+SPEC = """
+spec: sales
+version: "1"
+artifacts:
+  - {name: a.json, type: dataset, format: json, required: false}
+  - {name: a.csv, type: dataset, format: csv, required: false}
+  - {name: a.md, type: document, format: markdown, required: false}
+"""
+SOURCES = ["sales@v1", "sales", "sales~1", "report@v1", "report@v1", "https://example.org/x"]
 START = 1_790_000_000_000_000
 DAY = 86_400_000_000
 
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[castore.Store]:
-    """Sixty versions on three branches by a few agents, people and runs."""
+    """Sixty versions on three branches by a few agents, people and runs, most of one by a spec."""
     folder = tmp_path_factory.mktemp("busy")
+    spec = folder / "sales.spec.yaml"
+    spec.write_text(SPEC)
     ticks = itertools.count(START, 60_000_000)
     dice = random.Random(3)
     with castore.init(folder, now=lambda: next(ticks), entropy=dice.randbytes) as store:
@@ -45,8 +58,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[castore.Store]:
             branch = dice.choice(["sales", "report", "team/side"])
             sources = []
             if number > 20:
-                sources = dice.sample(["sales@v1", "report@v1", "https://example.org/x"], 1)
-            with store.session(branch, context=context, sources=sources) as session:
+                sources = dice.sample(SOURCES, 1)
+            under = spec if branch == "sales" and number % 4 else None
+            with store.session(branch, spec=under, context=context, sources=sources) as session:
                 session.write(dice.choice(["a.json", "a.csv", "a.md"]), content(dice, number))
                 session.commit(f"number {number}")
         yield store
@@ -72,7 +86,7 @@ def meets(store: castore.Store, version: castore.Version, only: Criteria) -> boo
     return (
         (not agent or manifest.agent.id == agent)
         and (not agent_version or manifest.agent.version == agent_version)
-        and (not spec or manifest.spec.id == spec)
+        and (not spec or (manifest.spec.source and manifest.spec.id == spec))
         and (not who or who in manifest.author.lower())
         and (not only.run or manifest.run == only.run)
         and (not only.trace or manifest.trace == only.trace)
@@ -160,7 +174,77 @@ def test_a_source_is_a_version_an_artifact_or_its_digest(
     with pytest.raises(errors.RefNotFound):
         store.audit(source="nothing")
     with pytest.raises(errors.InvalidInput, match="not a file"):
+        store.audit(source="out:data/a.csv")
+    with pytest.raises(errors.InvalidInput, match="not a file"):
         store.audit(source="out@v1:data/a.csv")
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4_096])
+def test_a_branch_as_a_source_is_any_of_its_versions(
+    busy: castore.Store, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Few rows and steps, so that the branch is walked many times, and in many views.
+    monkeypatch.setattr(audit_source, "_ROWS", rows)
+    monkeypatch.setattr(audit_source, "_STEPS", rows)
+    line = {version.id for version in busy.log("sales")}
+    expected = [
+        version
+        for version in busy.log()
+        if any(source.target in line for source in version.manifest.sources)
+    ]
+    assert len(expected) > 10
+    assert list(busy.audit(source="sales")) == expected
+    assert list(busy.audit(source="sales", limit=3)) == expected[:3]
+    assert 0 < len(list(busy.audit(source="sales@v1"))) < len(expected)
+    assert [v for v in expected if v.manifest.agent.id == "writer"] == list(
+        busy.audit(source="sales", agent="writer")
+    )
+    since = castore.Store.record(busy, expected[7])["at"]
+    until = castore.Store.record(busy, expected[3])["at"]
+    assert list(busy.audit(source="sales", since=since, until=until)) == expected[3:8]
+
+
+def test_an_artifact_of_any_version_of_a_branch(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    store.commit("out", cwd=tmp_path)
+    report = store.commit("out/data", name="a", cwd=tmp_path, sources=("out@v1:report.md",)).version
+    (out / "report.md").write_text("another")
+    store.commit("out", cwd=tmp_path)
+    whole = store.commit("out/data", name="b", cwd=tmp_path, sources=("out@v2",)).version
+    store.commit("out/report.md", name="c", cwd=tmp_path, sources=("out@v2:data",))
+    assert list(store.audit(source="out:report.md")) == [whole, report]
+    assert len(list(store.audit(source="out"))) == 3
+    assert list(store.audit(source="out@latest:report.md")) == [whole]
+
+
+def test_a_period_is_both_ends(busy: castore.Store) -> None:
+    day = castore.Store.record(busy, list(busy.log())[-1])["at"][:10]
+    found = list(busy.audit(during=day))
+    assert found
+    assert found == list(busy.audit(since=day, until=day))
+    assert list(busy.audit(during=day[:7], until="2026-09-01")) == []
+    with pytest.raises(errors.InvalidInput, match="a period"):
+        busy.audit(during="2d")
+
+
+def test_values_that_no_version_has_are_told_with_near_ones(busy: castore.Store) -> None:
+    def told(**criteria: str) -> list[str]:
+        return list(unmatched(busy, Criteria(**criteria)))
+
+    assert told(agent="writer", type="dataset", spec="sales", author="bob", run="run-3") == []
+    assert told(agent="writr") == ["no agent is called 'writr'; did you mean writer?"]
+    assert told(agent="writer@9")[0].startswith("no agent is called 'writer@9'; did you mean wri")
+    assert told(spec="Sale") == ["no spec is called 'Sale'; did you mean sales?"]
+    # A branch is no spec, though a version without one has a row by it.
+    assert told(spec="report") == ["no spec is called 'report'; known: sales"]
+    assert told(author="nn@example.org", type="datset") == [
+        "no author is called 'nn@example.org'; did you mean ann@example.org or "
+        "Ann <Ann@Example.org>?",
+        "no type 'datset'; did you mean dataset?",
+    ]
+    assert told(format="zip")[0].startswith("no format is called 'zip'; known: ")
+    assert told(run="zzz") == ["no run is called 'zzz'"]
 
 
 def test_only_what_a_branch_or_tag_holds_is_told(
@@ -218,7 +302,7 @@ def test_older_rows_give_the_same_answers(only: Criteria, version: int) -> None:
 
 def test_what_cannot_be_read_is_refused(busy: castore.Store) -> None:
     with pytest.raises(errors.InvalidInput, match="not a time"):
-        busy.audit(since="yesterday")
+        busy.audit(since="some day")
     with pytest.raises(errors.InvalidInput):
         busy.audit(agent="@7")
     with pytest.raises(TypeError):

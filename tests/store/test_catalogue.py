@@ -38,15 +38,13 @@ def asked(store: castore.Store, statement: str) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_holds_what_its_rows_say(filled: castore.Store, name: str) -> None:
     rows = list(filled.catalogue(name))
-    assert rows or name in ("checks", "notes")
+    assert rows or name in ("checks", "notes", "partials")
     for row in rows:
         assert set(row) == set(TABLES[name].columns)
     with filled.sql(f"from {name}") as answer:
         found = [dict(zip(answer.columns, row, strict=True)) for row in answer]
-    for row in rows:
-        if "time" in row:
-            row["time"] += "Z"
     assert found == rows
+    assert all(row["time"].endswith("Z") for row in rows if "time" in row)
 
 
 def test_a_question_joins_tables(filled: castore.Store) -> None:
@@ -65,6 +63,71 @@ def test_a_question_joins_tables(filled: castore.Store) -> None:
     assert ("versions",) in asked(filled, "SHOW TABLES")
     assert asked(filled, "select 1.5::decimal(3,1), 2::hugeint, [1], {'a': date '2026-01-02'}") == [
         (1.5, 2, [1], {"a": "2026-01-02"})
+    ]
+
+
+def test_times_have_a_zone_in_any_shape(
+    filled: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    first = next(filled.catalogue())["time"]
+    with sql(filled, "select typeof(time), time, time as time, [time], {'a': time} -- no more\n"
+             "from versions order by time desc limit 1;") as answer:  # fmt: skip
+        assert answer.columns[1:3] == ("time", "time")
+        kind, *found = next(iter(answer))
+    assert kind == "TIMESTAMP WITH TIME ZONE"
+    assert found == [first, first, [first], {"a": first}]
+    months = asked(filled, "select distinct date_trunc('year', time) from versions")
+    assert months == [(f"{first[:4]}-01-01T00:00:00.000000Z",)]
+    assert asked(filled, "select count(*) from versions where time > '1999-01-01'") == [(3,)]
+
+
+def test_a_number_that_is_none_is_null(filled: castore.Store) -> None:
+    statement = "select 'nan'::double, '-inf'::float, ['nan'::double, 1.5], {'a': 'inf'::double}"
+    (row,) = asked(filled, statement)
+    assert row == (None, None, [None, 1.5], {"a": None})
+    assert json.dumps(row, allow_nan=False)
+
+
+def test_an_incomplete_set_is_no_version(filled: castore.Store, tmp_path: Path) -> None:
+    spec = tmp_path / "s.spec.yaml"
+    spec.write_text(
+        "spec: s\nversion: 1\nartifacts:\n"
+        "  - {name: a, type: dataset, format: json, path: a.json}\n"
+        "  - {name: b, type: dataset, format: json, path: b.json}\n"
+    )
+    (tmp_path / "a.json").write_text("not JSON")
+    with pytest.raises(errors.IncompleteSet):
+        filled.commit(cwd=tmp_path, spec=spec, context=castore.Context(run="broken"))
+    assert asked(filled, "select count(*) from versions") == [(3,)]
+    assert asked(filled, "select count(*) from artifacts where version not in "
+                 "(select id from versions)") == [(0,)]  # fmt: skip
+    assert asked(filled, "select label, spec, missing, failed from partials") == [
+        ("partial/broken/s", "s", ["b"], ["a"])
+    ]
+    assert asked(filled, "select distinct complete from checks where result = 'failed'") == [
+        (False,)
+    ]
+
+
+def test_versions_have_labels_and_no_spec_that_is_not_known(filled: castore.Store) -> None:
+    found = asked(filled, "select label, spec from versions order by label")
+    assert found == [("copy@v1", None), ("out@v1", None), ("out@v2", None)]
+    assert all(filled.record(version)["spec"]["id"] is None for version in filled.log())
+    assert list(filled.audit(spec="out")) == []
+
+
+def test_notes_say_whether_they_stand_and_which_agent_wrote(filled: castore.Store) -> None:
+    filled.approve("out@v1", by="ann")
+    filled.revoke("out@v1", by="ann")
+    filled.approve("out@v1", by="bob")
+    filled.comment("out@v2", "looked at it", by="eve", agent="checker@2")
+    found = asked(filled, "select actor, value, stands, agent from notes order by time")
+    assert found == [
+        ("ann", "approved", False, None),
+        ("ann", "revoked", True, None),
+        ("bob", "approved", True, None),
+        ("eve", None, True, "checker@2"),
     ]
 
 

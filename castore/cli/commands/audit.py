@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Final
 
 import click
 
@@ -12,23 +10,22 @@ from castore.cli.access import opened
 from castore.cli.columns import LEGEND, NAMES, SHOWN, Record, cells, parse_columns, shown
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
-from castore.cli.screen import columns as aligned
-from castore.cli.tables import csv_lines
+from castore.cli.tables import csv_lines, write_table
 from castore.cli.verbs import verb
 from castore.store.audit import Criteria, audit, audit_record, indexed
-
-_AT_ONCE: Final = 200
+from castore.store.audit_known import unmatched
 
 
 @verb(
     "audit",
     examples=[
         (
-            "cas audit --agent writer@7 --since 2026-10-01 --until 2026-10-31",
-            "what agent writer@7 produced in October",
+            'cas audit --agent writer@7 --during "last month"',
+            "what agent writer@7 produced last month",
         ),
         ("cas audit --agent writer@7 --since 30d", "the same, of the last 30 days"),
-        ("cas audit --source sales@v3 --csv", "who used version 3 of sales, for a spreadsheet"),
+        ("cas audit --source sales", "who used any version of sales; sales@v3: that one"),
+        ("cas audit --columns label,artifacts,message", "what was made, and why"),
         ("cas audit --run run-81 --json", "everything known, one object a line"),
     ],
 )
@@ -40,11 +37,12 @@ _AT_ONCE: Final = 200
 @click.option("--workspace", default="", metavar="W", help="of this workspace")
 @click.option("--type", default="", metavar="TYPE", help="with an artifact of this type")
 @click.option("--format", default="", metavar="FORMAT", help="with an artifact of this format")
-@click.option("--source", default="", metavar="REF", help="made from this version, URI or digest")
+@click.option("--source", default="", metavar="REF", help="made from any of this branch; REV, URI…")
 @click.option("--review", default="", metavar="STATE", help="approved, requested, contested…")
 @click.option("--lifecycle", default="", metavar="STATE", help="published, withdrawn, draft…")
-@click.option("--since", default="", metavar="TIME", help="at or after TIME: 30d, 2026-10-01")
-@click.option("--until", default="", metavar="TIME", help="at or before TIME; a day as a whole")
+@click.option("--since", default="", metavar="TIME", help="at or after: 2d, yesterday, 2026-10")
+@click.option("--until", default="", metavar="TIME", help="at or before; of a period its end")
+@click.option("--during", default="", metavar="PERIOD", help="in: 'last month', 2026-10, today")
 @click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="at most N versions")
 @click.option("--columns", "chosen", default="", metavar="A,B,…", help="what to show of each")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header, every column")
@@ -53,10 +51,10 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
     """Show what was produced: by whom, from what, checked and reviewed how.
 
     All options given must hold; versions of all branches, newest first, times UTC. Columns: label,
-    id, at, agent, spec, author, run, trace, workspace, checks, sources, review, reviewers,
-    lifecycle, message, branch, number, parents, set, folder, meta, operation. A value its maker
+    id, at, agent, spec, author, artifacts, message, run, trace, workspace, checks, sources, review,
+    reviewers, lifecycle, branch, number, parents, set, folder, meta, operation. A value its maker
     claims is marked ~, a signed one +; in a CSV this is agent_trust and so on. What nobody noted is
-    unknown.
+    unknown, in a CSV empty. TIME: 2d, "7 days ago", yesterday, "last month", 2026-10, 2026-10-31.
     """
     if call.output.json and (as_csv or chosen):
         raise click.UsageError("--json shows every field: leave out --csv and --columns")
@@ -67,25 +65,28 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
             call.output.say("this store has older look-up rows: cas reindex makes this quick")
         found = audit(store, criteria, limit=limit)
         records = (audit_record(store, version) for version in found)
-        if call.output.json:
-            for record in records:
-                call.output.record(record)
-        elif as_csv:
-            for line in csv_lines(names, (cells(record, names) for record in records)):
-                call.output.line(line)
-        elif not _write_table(call.output, records, names):
-            call.output.say("no versions match")
+        count = _write(call.output, records, names, as_csv=as_csv)
+        if not count and limit != 0:
+            for sentence in unmatched(store, criteria):
+                call.output.hint(sentence)
 
 
-def _write_table(output: Output, records: Iterator[Record], names: Sequence[str]) -> int:
-    """Print aligned rows, some at a time; how many."""
+def _write(output: Output, records: Iterator[Record], names: Sequence[str], *, as_csv: bool) -> int:
+    """Print the records in the form that is asked for; how many."""
     count = 0
-    head = [[name.upper() for name in names]]
-    while batch := [shown(record, names) for record in islice(records, _AT_ONCE)]:
-        for line in aligned([*head, *batch]):
-            output.row(line, line if count == 0 and head else "")
-            head = []
-        count += len(batch)
-    if count:
-        output.say(LEGEND)
+    if output.json:
+        for record in records:
+            output.record(record)
+            count += 1
+    elif as_csv:
+        lines = csv_lines(names, (cells(record, names) for record in records))
+        count = -1  # The header.
+        for line in lines:
+            output.line(line)
+            count += 1
+    else:
+        short = output.columns() is not None
+        rows = (shown(record, names, short=short) for record in records)
+        count = write_table(output, names, rows, mark_first=True)
+        output.say(LEGEND if count else "no versions match")
     return count

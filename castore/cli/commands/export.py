@@ -58,8 +58,8 @@ command = Family(
 def catalogue(call: Invocation, name: str, format: str, output: str) -> None:
     """Write a table of the catalogue: one row for each version, artifact or other thing.
 
-    Tables: versions, artifacts, sources, checks, notes, refs, operations. What is not known is
-    null, in CSV empty. Parquet needs the extra castore[sql], and -o.
+    Tables: versions, partials, artifacts, sources, checks, notes, refs, operations. What is not
+    known is null, in CSV empty. Parquet needs the extra castore[sql], and -o.
     """
     found = table(name)
     with opened(call) as store:

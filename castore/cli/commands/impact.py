@@ -13,7 +13,7 @@ from castore.cli.verbs import verb
 @verb(
     "impact",
     examples=[
-        ("cas impact sales-data@v3", "what would be wrong if this was"),
+        ("cas impact sales-data@v3", "what would break if this was wrong"),
         ("cas impact https://example.org/in.csv", "the same of an input from elsewhere"),
         ("cas impact ./in.csv --json", "of the file with these bytes"),
     ],
@@ -22,9 +22,10 @@ from castore.cli.verbs import verb
 @bounds
 @click.pass_obj
 def command(call: Invocation, what: str, depth: int | None, limit: int, dot: bool) -> None:
-    """Show everything that was made from something, directly or not, newest first.
+    """Show what would break if something was wrong: all made from it, directly or not.
 
-    A version, one artifact of it, the URI of an input from elsewhere as it was recorded, or a file
-    or folder on disk (begins with . or /), which is known by its bytes.
+    Newest first. A version (of a branch alone its newest; cas audit --source BRANCH tells who used
+    any of its versions), one artifact of it, the URI of an input from elsewhere as it was recorded,
+    or a file or folder on disk (begins with . or /), which is known by its bytes.
     """
     trace(call, Wanted(what, depth, limit, dot), back=False)

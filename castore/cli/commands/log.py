@@ -41,8 +41,8 @@ _BARE = GraphRow((), "", "", ())
 @click.option("--artifact", default="", metavar="NAME", help="that changed this artifact")
 @click.option("--review", default="", metavar="STATE", help="approved, requested, contested…")
 @click.option("--lifecycle", default="", metavar="STATE", help="published, withdrawn, draft…")
-@click.option("--since", default="", metavar="TIME", help="at or after TIME: 2d, 2026-11-22")
-@click.option("--until", default="", metavar="TIME", help="at or before TIME")
+@click.option("--since", default="", metavar="TIME", help="at or after: 2d, yesterday, 2026-11")
+@click.option("--until", default="", metavar="TIME", help="at or before; of a period its end")
 @click.pass_obj
 def command(
     call: Invocation, /, rev: str | None, limit: int | None, brief: bool, graph: bool, **only: str
