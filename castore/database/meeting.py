@@ -50,7 +50,8 @@ def meet(
         else:
             taken = _sparsest(lists, size)
             point = lists[taken][-1] if len(lists[taken]) == size else None
-            found += _in_all(tables, rows, lists[taken], taken)
+            others = [row for number, row in enumerate(rows) if number != taken]
+            found += in_all(tables, others, lists[taken])
         if newest[_AT] < oldest or (point is not None and point[_AT] < oldest):
             point = None
         size = min(2 * size, _MOST)
@@ -62,10 +63,9 @@ def _sparsest(lists: Sequence[list[bytes]], size: int) -> int:
     return min(range(len(lists)), key=lambda n: (len(lists[n]) == size, lists[n][-1]))
 
 
-def _in_all(
-    tables: Reading, rows: Sequence[tuple[Index, Value]], tails: list[bytes], taken: int
-) -> list[bytes]:
-    for number, (index, value) in enumerate(rows):
-        if number != taken and tails:
+def in_all(tables: Reading, rows: Sequence[tuple[Index, Value]], tails: list[bytes]) -> list[bytes]:
+    """Those of `tails` (time and id), in their order, that have a row of each index."""
+    for index, value in rows:
+        if tails:
             tails = tables.with_row(index, value, tails)
     return tails

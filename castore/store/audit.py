@@ -84,11 +84,11 @@ def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iter
     if source is not None:
         tests.append(_source_test(source))
     since, until = _times(criteria, store.now())
+    version = store.database.read(Reading.indexes)
+    rows = [(test.rows, test.value) for test in tests if test.since <= version]
     if isinstance(source, Line):
-        found = source.users(since, until)
+        found = source.users(rows, since, until)
     else:
-        version = store.database.read(Reading.indexes)
-        rows = [(test.rows, test.value) for test in tests if test.since <= version]
         found = versions_under(store, rows or [(Index.TIME, b"")], since=since, until=until)
     return islice(_matching(store, found, tests), limit)
 

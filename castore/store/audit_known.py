@@ -12,6 +12,7 @@ from castore.errors import ObjectNotFound
 from castore.model.names import near_names
 from castore.model.status import identity
 from castore.store.audit import Criteria
+from castore.store.audit_source import Line, source_of
 from castore.store.context import parse_agent
 from castore.store.homes import versions_under
 from castore.store.store import Store
@@ -38,12 +39,24 @@ def unmatched(store: Store, criteria: Criteria) -> Iterator[str]:
     Whether a value is known is told by its look-up rows; names spelled nearly so are looked for in
     the SAMPLE newest versions.
     """
+    yield from _of_source(store, criteria.source)
     asked = [found for found in _asked(criteria) if not _is_known(store, found)]
     if not asked:
         return
     names = _names(store)
     for found in asked:
         yield _sentence(found, names.get(found.what, {}))
+
+
+def _of_source(store: Store, what: str) -> Iterator[str]:
+    """A sentence where an artifact of any version of a branch is one that the newest lacks."""
+    source = source_of(store, what) if what else None
+    if isinstance(source, Line) and source.artifact:
+        newest = store.version(source.tip)
+        names = [artifact.name for artifact in store.set_of(newest).artifacts]
+        if source.artifact not in names:
+            near = near_names(source.artifact, names)
+            yield f"the newest version there has no artifact {source.artifact!r}{near}"
 
 
 def _asked(criteria: Criteria) -> Iterator[_Asked]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from castore.database.indexes import Index, Value, time_bytes
+from castore.database.meeting import in_all
 from castore.database.reading import Reading
 from castore.errors import InvalidInput
 from castore.model.ids import Id, parse_id
@@ -53,8 +54,10 @@ class Line:
             return False
         return self.store.database.read(partial(self._holds, id=source.target))
 
-    def users(self, since: int, until: int | None) -> Iterator[Id]:
-        """What was made from any of them, newest first; hints, not compared.
+    def users(
+        self, rows: Sequence[tuple[Index, Value]], since: int, until: int | None
+    ) -> Iterator[Id]:
+        """What was made from any of them and has all of `rows`, newest first; hints, not compared.
 
         Every version of the branch is asked for its users, some 100,000 a second; where these are
         more than a few thousand the branch is walked again for each few thousand of them, so what
@@ -62,20 +65,22 @@ class Line:
         """
         below = _LAST * 5 if until is None else time_bytes(until + 1)
         while True:
-            found = self._newest(time_bytes(since), below)
+            found = self._newest(rows, time_bytes(since), below)
             yield from (tail[_ID] for tail in found)
             if len(found) < _ROWS:
                 return
             below = found[-1]
 
-    def _newest(self, since: bytes, below: bytes) -> list[bytes]:
+    def _newest(
+        self, rows: Sequence[tuple[Index, Value]], since: bytes, below: bytes
+    ) -> list[bytes]:
         """The newest ends of rows before `below`, each once, newest first."""
         found: set[bytes] = set()
         heap: list[bytes] = []
         id: Id | None = self.tip
         while id is not None:
             after = max(since, heap[0]) if len(heap) == _ROWS else since
-            read = partial(_of_line, id=id, after=after, below=below)
+            read = partial(_of_line, id=id, rows=rows, after=after, below=below)
             tails, id = self.store.database.read(read)
             for tail in tails - found:
                 heapq.heappush(heap, tail)
@@ -122,17 +127,38 @@ def made_from(source: Rows | Line, version: Version) -> bool:
     return any(map(source.is_it, version.manifest.sources))
 
 
-def _of_line(tables: Reading, id: Id, after: bytes, below: bytes) -> tuple[set[bytes], Id | None]:
-    """The ends of rows from `after` to `below` of versions back from `id`, and where to go on."""
+def _of_line(
+    tables: Reading, id: Id, rows: Sequence[tuple[Index, Value]], after: bytes, below: bytes
+) -> tuple[set[bytes], Id | None]:
+    """The ends of rows from `after` to `below` of versions back from `id`, and where to go on.
+
+    Of those that have all of `rows` too, the newest are kept.
+    """
     found: set[bytes] = set()
+    waiting: list[bytes] = []
+
+    def keep() -> None:
+        """Take over what waits and has all rows; there is never more than needed."""
+        nonlocal found
+        found.update(in_all(tables, rows, waiting))
+        waiting.clear()
+        if len(found) > 2 * _ROWS:
+            found = set(heapq.nlargest(_ROWS, found))
+
     until = None if below[_AT] == _LAST else int.from_bytes(below[_AT]) + 1
     here: Id | None = id
     for _ in range(_STEPS):
-        if here is None or len(found) > _ROWS:
+        if here is None:
             break
-        rows = tables.lookup(Index.SOURCE, here, until=until)
-        tails = takewhile(lambda tail: tail >= after, (time_bytes(at) + id for at, id in rows))
-        found.update(islice((tail for tail in tails if tail < below), _ROWS))
+        tails = (
+            time_bytes(at) + user for at, user in tables.lookup(Index.SOURCE, here, until=until)
+        )
+        for tail in takewhile(lambda tail: tail >= after, tails):
+            if tail < below:
+                waiting.append(tail)
+            if len(waiting) >= _ROWS:
+                keep()
         step = tables.step(here)
         here = step.parent or None if step is not None else None
+    keep()
     return found, here

@@ -216,6 +216,10 @@ def test_an_artifact_of_any_version_of_a_branch(
     assert list(store.audit(source="out:report.md")) == [whole, report]
     assert len(list(store.audit(source="out"))) == 3
     assert list(store.audit(source="out@latest:report.md")) == [whole]
+    assert list(unmatched(store, Criteria(source="out:reprt.md"))) == [
+        "the newest version there has no artifact 'reprt.md'; did you mean report.md?"
+    ]
+    assert list(unmatched(store, Criteria(source="out:report.md"))) == []
 
 
 def test_a_period_is_both_ends(busy: castore.Store) -> None:
