@@ -77,7 +77,9 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
     """
     lines = []
     while width(text) > columns:
-        end = len(clip(text, columns)) if text.isascii() else len(clip(text, columns)) - 1
+        end = columns
+        while width(text[:end]) > columns:
+            end -= 1
         space = text.rfind(" ", len(indent) + 1, end + 1)
         at = space if space > 0 else end
         lines.append(text[:at].rstrip())

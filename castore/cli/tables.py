@@ -16,6 +16,8 @@ from castore.cli.screen import columns as aligned
 
 _AT_ONCE: Final = 200
 _BETWEEN: Final = " · "
+_NARROWEST: Final = 20
+"""Columns of a terminal below which nothing is made to fit."""
 
 
 def csv_lines(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
@@ -85,7 +87,7 @@ def _write_paragraph(
             lines[-1] += _BETWEEN + pair
         else:
             lines.append("  " + pair)
-    folded = [piece for line in lines for piece in fold(line, limit, "    ")]
+    folded = [piece for line in lines for piece in fold(line, max(limit, _NARROWEST), "    ")]
     for number, line in enumerate(folded):
         output.row(line, first if mark_first and number == 0 else "")
 

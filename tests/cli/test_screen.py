@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castore.cli.screen import clean, clean_lines, clip, columns, first_line, plural, size, width
+from castore.cli.screen import (
+    clean,
+    clean_lines,
+    clip,
+    columns,
+    first_line,
+    fold,
+    plural,
+    short_ids,
+    size,
+    width,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +93,25 @@ def test_clip_fits(text: str, room: int) -> None:
 
 def test_clip_to_nothing_is_no_clip() -> None:
     assert clip("text", 0) == "text"
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs"])), st.integers(6, 90))
+def test_what_is_folded_fits_and_is_all_there(text: str, limit: int) -> None:
+    lines = fold(text, limit, "    ")
+    assert all(width(line) <= limit for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    if width(text) <= limit:
+        assert lines == [text]
+
+
+def test_lines_are_folded_at_spaces() -> None:
+    assert fold("one two three four", 11, "  ") == ["one two", "  three", "  four"]
+    assert fold("abcdefgh", 5, " ") == ["abcde", " fgh"]
+
+
+def test_ids_are_cut_wherever_they_stand() -> None:
+    id = "0123456789abcdef" * 4
+    assert short_ids(id) == id[:12]
+    assert short_ids(f'["{id}", "x"] {id}:a') == f'["{id[:12]}", "x"] {id[:12]}:a'
+    for other in (id[:-1], id + "0", "g" * 64, f"x{id}"):
+        assert short_ids(other) == other

@@ -17,6 +17,7 @@ from castore.model.names import (
     check_segment,
     check_stored_path,
     component_problem,
+    near_names,
     nested_paths,
 )
 
@@ -130,3 +131,9 @@ def test_nested_places_are_found_exactly(paths: list[str]) -> None:
     assert (found is not None) == expected
     if found is not None:
         assert found[0] == found[1] or found[1].startswith(found[0] + "/")
+
+
+def test_near_names_are_told_whatever_their_case() -> None:
+    assert near_names("REPRT", ["report", "Report", "sales"]) == "; did you mean report or Report?"
+    assert near_names("x", ["report"]) == ""
+    assert near_names("reports", [f"report{n}" for n in range(9)]).count("report") == 3

@@ -69,7 +69,7 @@ def test_children_stand_before_their_parents_though_clocks_lie(tmp_path: Path) -
         assert messages(store) == ["3", "2", "1"]
 
 
-def test_filters_combine(store: castore.Store) -> None:
+def test_filters_combine(store: castore.Store, tmp_path: Path) -> None:
     put(store, "x", "1", agent="writer@7", author="ann@example.org")
     put(store, "x", "2", agent="writer@8", author="bob")
     put(store, "x", "3", agent="critic", author="ann@example.org")
@@ -77,8 +77,14 @@ def test_filters_combine(store: castore.Store) -> None:
     assert messages(store, agent="writer@7") == ["1"]
     assert messages(store, author="Ann@example.org") == ["3", "1"]
     assert messages(store, author="ann@example.org", agent="critic") == ["3"]
-    assert messages(store, spec="x") == ["3", "2", "1"]
-    assert messages(store, spec="y") == []
+    # Without a spec none is found by its branch.
+    assert messages(store, spec="x") == []
+    spec = tmp_path / "y.spec.yaml"
+    spec.write_text("spec: y\nversion: 1\nartifacts: [{name: a, type: page, format: text}]\n")
+    (tmp_path / "a").write_text("4")
+    store.commit(spec=spec, name="x", cwd=tmp_path, message="4")
+    assert messages(store, spec="y") == messages(store, spec="y@1") == ["4"]
+    assert messages(store, spec="y@2") == []
 
 
 def test_times_filter_at_both_ends(store: castore.Store) -> None:
