@@ -121,7 +121,7 @@ def test_nothing_is_cut_off_on_a_terminal(cas: Cas, two: Path, width: int) -> No
             assert "second" in joined
             id = cas("show", "out@v2", "--json").json["id"]
             assert id[:12] in joined
-            assert id[:13] not in joined
+            assert id[:16] not in joined
 
 
 def test_what_no_version_has_is_told_with_what_is_near(cas: Cas, two: Path) -> None:
