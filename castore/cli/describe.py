@@ -12,6 +12,7 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent
 from castore.model.ids import Id, short
 from castore.model.manifest import Agent
 from castore.model.refs import HEADS, TAGS
+from castore.model.status import Status
 from castore.store.moments import format_minute
 from castore.store.removals import removal_text
 from castore.store.version import Version
@@ -27,6 +28,14 @@ def ref_names(tables: Reading) -> dict[Id, list[str]]:
     for name, id in tables.refs(TAGS):
         found.setdefault(id, []).append("tag " + name.removeprefix(TAGS))
     return found
+
+
+def review_text(status: Status) -> str:
+    """The review on a screen: of what is pending, how many approvals count and how many must."""
+    if status.review != "pending" or not status.needed:
+        return status.review
+    more = ", more is asked for" if status.counted >= status.needed else ""
+    return f"{status.counted} of {status.needed} approvals{more}"
 
 
 def moment(at: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from castore.cli.access import actor
-from castore.cli.describe import moment
+from castore.cli.describe import moment, review_text
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, first_line
 from castore.model.ids import Id, short
@@ -17,6 +17,7 @@ from castore.model.status import Status
 from castore.store.context import parse_agent
 from castore.store.notes import note_record
 from castore.store.policy import approval, policy_in_force
+from castore.store.records import approvals_record
 from castore.store.standing import status_of
 from castore.store.statements import Speaker, Stated
 from castore.store.store import Store
@@ -51,6 +52,8 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
     """Tell what was written and what the notes come to now; `done` is what happened."""
     version, output = stated.version, call.output
     status = status_of(store, version)
+    for warning in stated.warnings:
+        output.warn(clean(warning))
     judged = None
     if stated.note.subject == "review":
         judged = approval(store, version, policy_in_force(store, version))
@@ -60,9 +63,11 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
                 "id": version.id.hex(),
                 "label": version.label,
                 "review": status.review,
+                "approvals": approvals_record(status),
                 "lifecycle": status.lifecycle,
                 "approved": judged.approved if judged else None,
                 "wanting": list(judged.reasons) if judged else None,
+                "warnings": list(stated.warnings),
                 "note": note_record(stated.id, stated.note),
             }
         )
@@ -77,9 +82,8 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
 
 def status_words(status: Status) -> list[str]:
     """What the notes come to, as words: the review, the lifecycle, where it is deployed."""
-    count = len(status.approvers)
-    more = f" by {count}" if status.review == "approved" and count > 1 else ""
-    words = [f"review {status.review}{more}", status.lifecycle]
+    more = f" by {status.counted}" if status.review == "approved" and status.counted > 1 else ""
+    words = [f"review {review_text(status)}{more}", status.lifecycle]
     return words + [f"deployed to {clean(name)}" for name in status.deployments]
 
 

@@ -22,9 +22,12 @@ _NO_SPECS: Final[Mapping[Id, str]] = {}
 class Status:
     """What the notes about one version come to.
 
-    `review` is "none", "requested", "approved", "rejected" or "contested"; `validation` is
-    "unknown", "passed" or "failed"; `approvers` and `rejecters` are distinct identities;
-    `deployments` maps each environment where this version is the one deployed to itself.
+    `review` is "none", "requested", "approved", "rejected" or "contested", and where a policy was
+    asked also "pending": somebody approves and nobody rejects, but the policy wants more. Then,
+    as for "approved", `counted` of the `needed` approvals count; both are 0 where none was asked.
+    `validation` is "unknown", "passed" or "failed"; `approvers` and `rejecters` are distinct
+    identities; `deployments` maps each environment where this version is the one deployed to
+    itself.
     """
 
     review: str = "none"
@@ -33,6 +36,22 @@ class Status:
     validation: str = "unknown"
     lifecycle: str = "draft"
     deployments: Mapping[str, str] = made(default_factory=dict)
+    counted: int = 0
+    needed: int = 0
+
+    def judged(self, review: str, counted: int = 0, needed: int = 0) -> Status:
+        """The same with what a policy makes of the review."""
+        return Status(
+            review, self.approvers, self.rejecters, self.validation, self.lifecycle,
+            self.deployments, counted, needed,
+        )  # fmt: skip
+
+    def deployed_to(self, places: Mapping[str, str]) -> Status:
+        """The same with other deployments."""
+        return Status(
+            self.review, self.approvers, self.rejecters, self.validation, self.lifecycle,
+            places, self.counted, self.needed,
+        )  # fmt: skip
 
 
 def identity(name: str) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from castore.database.folded import SINCE, STATES
+from castore.database.folded import SINCE
 from castore.database.indexes import MEMBERS_SINCE, Index, Value
 from castore.database.reading import Reading
 from castore.errors import ObjectNotFound
@@ -21,10 +21,11 @@ from castore.model.status import identity
 from castore.model.values import frozen
 from castore.store.audit_source import Line, Rows, made_from, source_of
 from castore.store.context import parse_agent
+from castore.store.deployments import deployed_versions
 from castore.store.homes import Homes, versions_under
 from castore.store.moments import parse_moment, parse_period
 from castore.store.records import version_record
-from castore.store.standing import check_state, is_in_state, status_of
+from castore.store.standing import Verdicts, check_state, is_in_state, row_state, status_of
 from castore.store.store import Store
 from castore.store.version import Version, version_in
 
@@ -36,8 +37,9 @@ class Criteria:
     `agent` and `spec` are an id or `id@version`, `author` a person by e-mail or as written, `type`
     and `format` those of any of its artifacts. `source` is a version or an artifact of one by a
     selector, where a branch alone means any of its versions, a URI, or a digest or version id in
-    full. `review` and `lifecycle` are what the notes about it come to. `since` and `until` are
-    times as people type them, both included; `during` is a period such as `last month`.
+    full. `review` and `lifecycle` are what the notes about it come to. `deployed` is
+    an environment where it is deployed, or ANYWHERE. `since` and `until` are times as people type
+    them, both included; `during` is a period such as `last month`.
     """
 
     agent: str = ""
@@ -51,11 +53,14 @@ class Criteria:
     source: str = ""
     review: str = ""
     lifecycle: str = ""
+    deployed: str = ""
     since: str = ""
     until: str = ""
     during: str = ""
 
 
+ANYWHERE: Final = "*"
+"""As an environment: any of them."""
 _NEVER: Final = 1 << 30
 # Versions read in one view of the store, at most: a manifest may be big.
 _AT_ONCE: Final = 16
@@ -86,6 +91,9 @@ def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iter
     since, until = _times(criteria, store.now())
     version = store.database.read(Reading.indexes)
     rows = [(test.rows, test.value) for test in tests if test.since <= version]
+    if criteria.deployed:
+        among = _deployed(store, criteria.deployed, since, until)
+        return islice(_matching(store, iter(among), tests), limit)
     if isinstance(source, Line):
         found = source.users(rows, since, until)
     else:
@@ -99,15 +107,29 @@ def indexed(store: Store, criteria: Criteria) -> bool:
     return all(test.since <= version or test.since == _NEVER for test in _tests(store, criteria))
 
 
-def audit_record(store: Store, version: Version) -> dict[str, Any]:
+def audit_record(
+    store: Store, version: Version, verdicts: Verdicts | None = None
+) -> dict[str, Any]:
     """A version as `cas audit --json` prints it: with artifacts, and who gave a verdict on it."""
-    record = version_record(store, version, artifacts=True)
-    status = status_of(store, version)
-    verdicts = [(who, "approved") for who in status.approvers]
-    verdicts += [(who, "rejected") for who in status.rejecters]
-    record["reviewers"] = [{"by": who, "verdict": verdict} for who, verdict in verdicts]
-    record["trust"] = {**record["trust"], "reviewers": "claimed" if verdicts else None}
+    record = version_record(store, version, artifacts=True, verdicts=verdicts)
+    status = status_of(store, version, verdicts)
+    said = [(who, "approved") for who in status.approvers]
+    said += [(who, "rejected") for who in status.rejecters]
+    record["reviewers"] = [{"by": who, "verdict": verdict} for who, verdict in said]
+    record["deployments"] = list(status.deployments)
+    record["trust"] = {**record["trust"], "reviewers": "claimed" if said else None}
     return record
+
+
+def _deployed(store: Store, environment: str, since: int, until: int | None) -> list[Id]:
+    """The versions deployed to an environment, or ANYWHERE, of these times, newest first."""
+    found = {
+        version.id: version.manifest.at
+        for place, version in store.database.read(deployed_versions)
+        if environment in (place, ANYWHERE)
+    }
+    within = [id for id, at in found.items() if since <= at and (until is None or at <= until)]
+    return sorted(within, key=lambda id: (found[id], id), reverse=True)
 
 
 def _times(criteria: Criteria, now: int) -> tuple[int, int | None]:
@@ -216,12 +238,13 @@ def _of_notes(store: Store, criteria: Criteria) -> Iterator[_Test]:
     for index, state in ((Index.REVIEW, criteria.review), (Index.LIFECYCLE, criteria.lifecycle)):
         if state:
             check_state(index, state)
-            holds = partial(_is_in, store, index, state)
-            yield _Test(index, state, holds, SINCE if state in STATES[index] else _NEVER)
+            holds = partial(_is_in, store, index, state, Verdicts(store))
+            row = row_state(index, state)
+            yield _Test(index, row or state, holds, SINCE if row else _NEVER)
 
 
-def _is_in(store: Store, index: Index, state: str, version: Version) -> bool:
-    return is_in_state(store, version, index, state)
+def _is_in(store: Store, index: Index, state: str, verdicts: Verdicts, version: Version) -> bool:
+    return is_in_state(store, version, index, state, verdicts)
 
 
 def _always(_: Version) -> bool:

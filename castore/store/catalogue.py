@@ -24,7 +24,8 @@ from castore.store.moments import format_moment
 from castore.store.notes import AGENT, notes_about
 from castore.store.operations import operation_log, operation_record
 from castore.store.records import artifact_record, check_record, source_record, version_record
-from castore.store.standing import standing_ids
+from castore.store.removals import purged_ids
+from castore.store.standing import Verdicts, standing_ids
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -63,11 +64,11 @@ def _sets(store: Store) -> Iterator[Version]:
 
 
 def _version_rows(store: Store) -> Iterator[Row]:
-    homes = Homes(store)
+    homes, verdicts = Homes(store), Verdicts(store)
     for version in _versions(store):
         home = homes.of(version)
         yield {
-            **_columns(store, "versions", version),
+            **_columns(store, "versions", version, verdicts),
             "home": home,
             "label": f"{home or version.branch}@v{version.number}",
         }
@@ -78,9 +79,9 @@ def _partial_rows(store: Store) -> Iterator[Row]:
         yield {**_columns(store, "partials", version), "label": version.label}
 
 
-def _columns(store: Store, name: str, version: Version) -> Row:
+def _columns(store: Store, name: str, version: Version, verdicts: Verdicts | None = None) -> Row:
     """The columns of a table that a version's record has, as flat ones."""
-    record = version_record(store, version)
+    record = version_record(store, version, verdicts=verdicts)
     spec, agent = record["spec"], record["agent"] or {}
     results = [check["result"] for check in record["checks"]]
     flat = {
@@ -98,13 +99,14 @@ def _columns(store: Store, name: str, version: Version) -> Row:
 
 
 def _artifact_rows(store: Store) -> Iterator[Row]:
+    gone = store.database.read(purged_ids)
     for version in _versions(store):
         try:
             members = store.set_of(version).artifacts
         except ObjectNotFound:
             continue  # Forgotten.
         for member in members:
-            record = artifact_record(store, version, member)
+            record = artifact_record(store, version, member, gone)
             yield {
                 **{key: record[key] for key in TABLES["artifacts"].columns if key in record},
                 "version": version.id.hex(),

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from castore.content.reader import ObjectReader
 from castore.database.indexes import VALUE_BYTES, Index
 from castore.database.reading import Reading
+from castore.database.tables import Removal
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
 from castore.model.note import Note
+from castore.model.status import Status
 from castore.model.values import frozen
 from castore.store.moments import format_moment
-from castore.store.standing import current_note, deployment_notes
+from castore.store.policy import Approval, Approvals
+from castore.store.removals import removal_record
+from castore.store.standing import Verdicts, current_note, deployment_notes, status_of
 from castore.store.store import Store
 from castore.store.version import Version, version_in
 
 
 @frozen
 class Deployment:
-    """A version that is deployed, where, and the note that says so."""
+    """A version that is deployed, where, the note that says so, and whether it is approved.
+
+    `approval` is under the policy in force, `removal` tells who forgot the version, if somebody
+    did.
+    """
 
     environment: str
     version: Version
     id: Id
     note: Note
+    status: Status = Status()
+    approval: Approval = Approval(False)
+    removal: Removal | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The deployment as `--json` prints it."""
@@ -38,22 +50,55 @@ class Deployment:
             "at": format_moment(self.note.at),
             "text": self.note.text or None,
             "note": self.id.hex(),
+            "review": self.status.review,
+            "lifecycle": self.status.lifecycle,
+            "approved": self.approval.approved,
+            "approvers": list(self.approval.approvers),
+            "approvals": {
+                "counted": len(self.approval.approvers),
+                "needed": self.approval.needed,
+            },
+            "wanting": list(self.approval.reasons),
+            "forgotten": removal_record(self.removal) if self.removal else None,
         }
 
 
 def deployments(store: Store) -> list[Deployment]:
-    """What is deployed where, by environment and spec."""
+    """What is deployed where, by environment and spec, and who approved it."""
+    verdicts, approvals = Verdicts(store), Approvals(store)
+    return [
+        Deployment(
+            environment,
+            version,
+            id,
+            note,
+            status_of(store, version, verdicts),
+            approvals.told(version),
+            store.forgotten(version),
+        )
+        for environment, version, id, note in store.database.read(lambda t: list(_current(t)))
+    ]
 
-    def read(tables: Reading) -> list[Deployment]:
-        found = []
-        for environment, spec in sorted(_keys(tables)):
-            current = current_note(tables, environment, spec)
-            if current is not None:
-                id, note = current
-                found.append(Deployment(environment, version_in(tables, note.target), id, note))
-        return found
 
-    return store.database.read(read)
+def deployed_versions(tables: Reading) -> list[tuple[str, Version]]:
+    """Each environment, once for each spec that is deployed there, and the version that is."""
+    return [(environment, version) for environment, version, _, _ in _current(tables)]
+
+
+def deployed_places(tables: Reading) -> dict[Id, str]:
+    """Of each version that is deployed where: its environments, in words."""
+    found: dict[Id, list[str]] = {}
+    for environment, version in deployed_versions(tables):
+        found.setdefault(version.id, []).append(environment)
+    return {id: ", ".join(places) for id, places in found.items()}
+
+
+def _current(tables: Reading) -> Iterator[tuple[str, Version, Id, Note]]:
+    for environment, spec in sorted(_keys(tables)):
+        current = current_note(tables, environment, spec)
+        if current is not None:
+            id, note = current
+            yield environment, version_in(tables, note.target), id, note
 
 
 def _keys(tables: Reading) -> set[tuple[str, str]]:

@@ -18,9 +18,9 @@ from castore.errors import Conflict, InvalidInput
 from castore.model.ids import Id
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_roots import FORGET
-from castore.store.deployments import deployments
+from castore.store.deployments import deployed_places
 from castore.store.presence import require_stored
-from castore.store.retention import PINNED, Rules, judge, named_by
+from castore.store.retention import PINNED, Rules, judge, named_by, named_or_deployed
 from castore.store.selectors import resolve_version
 from castore.store.store import Store
 from castore.store.version import Version
@@ -31,8 +31,8 @@ class ForgetRequest:
     """What to forget: the versions `revs` mean, or what `rules` let go of `branches`.
 
     Without `branches` the rules are about all of them, which `everywhere` must say. A version that
-    a branch, a tag, a pin or another ref names directly is forgotten only with `force`, and only
-    where it is one of `revs`. `by` and `why` are for the record.
+    a branch, a tag, a pin or another ref names directly, or that is deployed, is forgotten only
+    with `force`, and only where it is one of `revs`. `by` and `why` are for the record.
     """
 
     revs: tuple[str, ...] = ()
@@ -92,8 +92,6 @@ def forget(store: Store, request: ForgetRequest) -> ForgetReport:
         versions = [v for v in found.values() if store.forgotten(v) is None]
         already = len(found) - len(versions)
         store.database.read(lambda tables: _refuse(tables, request, versions))
-        if not request.force:
-            _refuse_deployed(store, versions)
     else:
         judged = judge(store, request.rules, request.branches)
         versions, kept = judged.go, Counter(judged.kept.values())
@@ -127,8 +125,9 @@ def _check(request: ForgetRequest) -> None:
 
 
 def _refuse(tables: Reading, request: ForgetRequest, versions: Sequence[Version]) -> None:
-    """Raise for a version that may not go: an incomplete one, or one that something names."""
+    """Raise for a version that may not go: an incomplete one, or one that is named or deployed."""
     named = {} if request.force else named_by(tables)
+    places = {} if request.force else deployed_places(tables)
     for version in versions:
         if not version.manifest.complete:
             raise InvalidInput(
@@ -144,12 +143,6 @@ def _refuse(tables: Reading, request: ForgetRequest, versions: Sequence[Version]
                 id=version.id.hex(),
                 named_by=reason,
             )
-
-
-def _refuse_deployed(store: Store, versions: Sequence[Version]) -> None:
-    """Raise for a version that is deployed somewhere."""
-    places = {found.version.id: found.environment for found in deployments(store)}
-    for version in versions:
         if version.id in places:
             raise Conflict(
                 f"{version.label} ({version.short}) is deployed to {places[version.id]}",
@@ -169,7 +162,7 @@ def _record(
         for version in chosen:
             require_stored(tables, version)
     else:
-        named = named_by(tables)
+        named = named_or_deployed(tables)
         here = tables.present([version.id for version in chosen])
         chosen = [v for v in chosen if v.id not in named and v.id in here]
     if not chosen:

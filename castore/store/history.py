@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from castore.database.folded import STATES
 from castore.database.indexes import Index
 from castore.database.reading import Reading
 from castore.model.artifact_set import Content
 from castore.model.ids import Id
+from castore.model.status import identity
 from castore.model.values import frozen
 from castore.store.context import parse_agent
 from castore.store.moments import parse_moment
 from castore.store.notes import ids_in_state, on_line
 from castore.store.selectors import branch_names, first_parents, resolve_version, tip
-from castore.store.standing import check_state, is_in_state
+from castore.store.standing import Verdicts, check_state, is_in_state, row_state
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -29,6 +29,7 @@ _PLACED: Final = 20_000
 class Filter:
     """What a version must have: text equal, `spec` and `agent` as `id` or `id@version`.
 
+    `author` is an identity, by e-mail whatever its case, else as written: the same as for `audit`.
     `artifact` keeps versions in which this artifact differs from the first parent's; `since` and
     `until` are times as people type them; `review` and `lifecycle` are what the notes come to.
     "" does not filter.
@@ -110,7 +111,7 @@ def _in_state(store: Store, starts: Sequence[Version], only: Filter) -> Iterator
     first-parent line of `starts`.
     """
     wanted = [(Index.REVIEW, only.review), (Index.LIFECYCLE, only.lifecycle)]
-    indexed = [(index, state) for index, state in wanted if state in STATES[index]]
+    indexed = [(index, row) for index, state in wanted if (row := row_state(index, state))]
     if not indexed:
         return None
 
@@ -158,18 +159,19 @@ def _matcher(store: Store, only: Filter) -> Callable[[Version], bool]:
         if wanted:
             tests.append(lambda v: v.manifest.spec.version == wanted)
     if only.author:
-        author = only.author.casefold()
-        tests.append(lambda v: v.manifest.author.casefold() == author)
+        author = identity(only.author)
+        tests.append(lambda v: identity(v.manifest.author) == author)
     if only.since:
         since = parse_moment(only.since, store.now())
         tests.append(lambda v: v.manifest.at >= since)
     if only.until:
         until = parse_moment(only.until, store.now(), last=True)
         tests.append(lambda v: v.manifest.at <= until)
+    verdicts = Verdicts(store)
     for index, state in ((Index.REVIEW, only.review), (Index.LIFECYCLE, only.lifecycle)):
         if state:
             check_state(index, state)
-            tests.append(lambda v, i=index, s=state: is_in_state(store, v, i, s))  # type: ignore[misc]
+            tests.append(lambda v, i=index, s=state: is_in_state(store, v, i, s, verdicts))  # type: ignore[misc]
     if only.artifact:
         tests.append(lambda v: changes_artifact(store, v, only.artifact))
     return lambda version: all(test(version) for test in tests)

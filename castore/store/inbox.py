@@ -15,11 +15,12 @@ from castore.store.diff import SetDiff, diff_versions
 from castore.store.notes import ids_in_state, note_record, notes_about, on_line
 from castore.store.policy import Approval, approval, last_approved, policy_after
 from castore.store.selectors import branch_names, resolve_version, tip
-from castore.store.standing import status_of
+from castore.store.standing import Verdicts, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
-_WAITING = ("requested", "contested", "approved")
+_WAITING = ("requested", "contested", "pending")
+_ROWS = ("requested", "contested", "approved")
 _OVER = ("archived", "withdrawn")
 
 
@@ -76,7 +77,7 @@ def waiting(store: Store, rev: str = "") -> list[Waiting]:
 
 
 def _ids(tables: Reading) -> frozenset[Id]:
-    return frozenset(id for state in _WAITING for id in ids_in_state(tables, Index.REVIEW, state))
+    return frozenset(id for state in _ROWS for id in ids_in_state(tables, Index.REVIEW, state))
 
 
 def _on(store: Store, start: Version, ids: frozenset[Id]) -> Iterator[Waiting]:
@@ -84,11 +85,12 @@ def _on(store: Store, start: Version, ids: frozenset[Id]) -> Iterator[Waiting]:
     if not line:
         return
     approved = last_approved(store, start, itself=True)
+    verdicts = Verdicts(store)
     for number, id in line.items():
         if approved is not None and number <= approved.number:
             continue
         version = store.version(id, start.branch)
-        status = status_of(store, version)
+        status = status_of(store, version, verdicts)
         judged = approval(store, version, policy_after(store, version, approved))
         if status.review in _WAITING and status.lifecycle not in _OVER and not judged.approved:
             notes = standing(notes_about(store, id))

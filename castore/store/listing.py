@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -13,7 +13,8 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id
 from castore.model.names import near_names, quoted
 from castore.model.pages import TREE, Entry
-from castore.store.records import location, maker
+from castore.store.records import held_id, location, maker
+from castore.store.removals import purged_ids
 from castore.store.selectors import Resolved
 from castore.store.store import Store
 from castore.store.version import Version
@@ -23,11 +24,15 @@ _NEAR: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ListedArtifact:
-    """One artifact of a version; `made_by` is the version that made it, another one if carried."""
+    """One artifact of a version; `made_by` is the version that made it, another one if carried.
+
+    `purged` tells that its content, or something in its folder, was purged.
+    """
 
     artifact: Artifact
     title: str
     made_by: Version
+    purged: bool = False
 
     @property
     def kind(self) -> str:
@@ -39,7 +44,8 @@ class ListedArtifact:
 class ListedEntry:
     """One file or folder; `digest` is a file's BLAKE3, b"" for a folder or where unknown.
 
-    `size` is in bytes, of a folder those of all files below, -1 where unknown.
+    `size` is in bytes, of a folder those of all files below, -1 where unknown. `purged` tells that
+    its content, or something below it, was purged.
     """
 
     path: str
@@ -47,6 +53,7 @@ class ListedEntry:
     size: int
     digest: Id = b""
     executable: bool = False
+    purged: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The entry as data."""
@@ -56,15 +63,20 @@ class ListedEntry:
             "size": self.size if self.size >= 0 else None,
             "digest": self.digest.hex() or None,
             "executable": self.executable,
+            "purged": self.purged,
         }
 
 
 def list_artifacts(store: Store, version: Version) -> list[ListedArtifact]:
     """The artifacts of a version, by name; raises ObjectNotFound for a forgotten version."""
     titles = version.manifest.titles
+    gone = store.database.read(purged_ids)
     return [
         ListedArtifact(
-            artifact, titles.get(artifact.name, ""), maker(store, version, artifact.name)
+            artifact,
+            titles.get(artifact.name, ""),
+            maker(store, version, artifact.name),
+            held_id(artifact.content) in gone,
         )
         for artifact in store.set_of(version).artifacts
     ]
@@ -79,9 +91,10 @@ def list_folder(
     entries there, with paths inside the artifact. A file: itself. Raises RefNotFound for a path
     that is not there.
     """
+    gone = store.database.read(purged_ids)
     if resolved.artifact is None:
-        return _of_version(store, resolved.version, recursive=recursive)
-    return _of_artifact(store, resolved.artifact, resolved.path, recursive=recursive)
+        return _of_version(store, resolved.version, gone, recursive=recursive)
+    return _of_artifact(store, resolved.artifact, resolved.path, gone, recursive=recursive)
 
 
 def draw_tree(entries: Iterable[ListedEntry]) -> Iterator[str]:
@@ -120,32 +133,34 @@ def named_file(store: Store, found: Resolved) -> FileContent:
     return FileContent(entry.id, entry.size, entry.mode)
 
 
-def _of_version(store: Store, version: Version, *, recursive: bool) -> Iterator[ListedEntry]:
+def _of_version(
+    store: Store, version: Version, gone: Set[Id], *, recursive: bool
+) -> Iterator[ListedEntry]:
     for artifact in sorted(store.set_of(version).artifacts, key=lambda found: found.path):
-        yield _listed(artifact)
+        yield _listed(artifact, gone)
         if recursive and isinstance(artifact.content, TreeContent):
             for path, entry in walk_tree(store.reader.tree_page, artifact.content.id):
-                yield _listed_entry(f"{artifact.path}/{path.decode()}", entry)
+                yield _listed_entry(f"{artifact.path}/{path.decode()}", entry, gone)
 
 
 def _of_artifact(
-    store: Store, artifact: Artifact, path: str, *, recursive: bool
+    store: Store, artifact: Artifact, path: str, gone: Set[Id], *, recursive: bool
 ) -> Iterator[ListedEntry]:
     entry = named_entry(store, artifact, path)
     if entry is None:
-        listed = _listed(artifact)
+        listed = _listed(artifact, gone)
         yield ListedEntry(artifact.name, listed.kind, listed.size, listed.digest)
         return
     if entry.kind != TREE:
-        yield _listed_entry(path or artifact.name, entry)
+        yield _listed_entry(path or artifact.name, entry, gone)
         return
     prefix = f"{path.strip('/')}/" if path else ""
     if recursive:
         for below, found in walk_tree(store.reader.tree_page, entry.id):
-            yield _listed_entry(prefix + below.decode(), found)
+            yield _listed_entry(prefix + below.decode(), found, gone)
     else:
         for found in iter_tree(store.reader.tree_page, entry.id):
-            yield _listed_entry(prefix + found.name.decode(), found)
+            yield _listed_entry(prefix + found.name.decode(), found, gone)
 
 
 def named_entry(store: Store, artifact: Artifact, path: str) -> Entry | None:
@@ -179,17 +194,19 @@ def _kind(artifact: Artifact) -> str:
     return "external" if isinstance(artifact.content, ExternalContent) else "file"
 
 
-def _listed(artifact: Artifact) -> ListedEntry:
+def _listed(artifact: Artifact, gone: Set[Id]) -> ListedEntry:
     content = artifact.content
     digest = b"" if isinstance(content, TreeContent) else content.digest
     executable = isinstance(content, FileContent) and content.mode == 1
-    return ListedEntry(artifact.path, _kind(artifact), content.size, digest, executable)
+    purged = held_id(content) in gone
+    return ListedEntry(artifact.path, _kind(artifact), content.size, digest, executable, purged)
 
 
-def _listed_entry(path: str, entry: Entry) -> ListedEntry:
+def _listed_entry(path: str, entry: Entry, gone: Set[Id]) -> ListedEntry:
+    purged = entry.id in gone
     if entry.kind == TREE:
-        return ListedEntry(path, "folder", entry.size)
-    return ListedEntry(path, "file", entry.size, entry.id, entry.mode == 1)
+        return ListedEntry(path, "folder", entry.size, purged=purged)
+    return ListedEntry(path, "file", entry.size, entry.id, entry.mode == 1, purged)
 
 
 def _branches(folder: dict[str, Any], indent: str) -> Iterator[str]:

@@ -10,16 +10,13 @@ far. A policy file is YAML:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from castore.content.layouts import layout_size
 from castore.database.indexes import Index
 from castore.database.reading import Reading
-from castore.errors import CastoreError
-from castore.model.ids import Id, Kind
-from castore.model.limits import KIB
-from castore.model.manifest import SpecPin
+from castore.errors import CastoreError, InvalidSpec, ObjectNotFound
+from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import standing
 from castore.model.values import frozen
@@ -29,9 +26,7 @@ from castore.store.config import KnownIdentity
 from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
 from castore.store.signatures import signers
 from castore.store.store import Store
-from castore.store.version import Version
-
-_SPEC_BYTES: Final = 256 * KIB
+from castore.store.version import Version, spec_text
 
 
 @frozen
@@ -53,11 +48,12 @@ class Policy:
 
 @frozen
 class Approval:
-    """Whether a version counts as approved, why not, and whose approvals count, sorted."""
+    """Whether a version counts as approved, why not, whose approvals count, and how many must."""
 
     approved: bool
     reasons: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
+    needed: int = 1
 
 
 def strictest(one: Policy, other: Policy) -> Policy:
@@ -89,10 +85,7 @@ def policy_after(
     store: Store, version: Version, before: Version | None, file: bytes | None = None
 ) -> Policy:
     """The policy in force for a version, where the last approved one before it is known."""
-    specs = _Specs(store)
-    found = specs.policy(version)
-    if before is not None:
-        found = strictest(found, specs.policy(before))
+    found = _Specs(store).after(version, before)
     if file is not None:
         found = strictest(found, _policy(*parse_policy(file)))
     return found
@@ -113,7 +106,7 @@ def approval(store: Store, version: Version, policy: Policy) -> Approval:
     except CastoreError as error:
         wanting = (error.message,)
     reasons = (*found.reasons, *wanting)
-    return Approval(not reasons, reasons, found.approvers)
+    return Approval(not reasons, reasons, found.approvers, policy.approvals)
 
 
 def unsigned(store: Store, version: Version, policy: Policy) -> tuple[str, ...]:
@@ -177,35 +170,99 @@ def last_approved(store: Store, version: Version, *, itself: bool = False) -> Ve
     Each is judged by the policy that was in force for it, without a file. With `itself` the version
     may be the answer. History that is not stored here does not count.
     """
-    specs = _Specs(store)
-    identities = store.config().identities
-    candidates = list(_candidates(store, version, itself=itself))
-    policies = {specs.policy(found) for found in candidates}
+    return Approvals(store).last(version, version.number if itself else version.number - 1)
 
-    def approved(found: Version, policy: Policy) -> bool:
-        notes = notes_about(store, found.id)
-        judged = _judge(found, policy, notes, identities).approved
-        return judged and not (policy.signed and unsigned(store, found, policy))
 
-    # Mostly one spec's policy holds throughout: then the newest answer is found without the others.
-    for found in reversed(candidates):
-        mine = specs.policy(found)
+class Approvals:
+    """What counts as approved, for many versions: what is before them is judged once.
+
+    Knows what notes and configuration came to when it was asked first; make another to see more.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._specs = _Specs(store)
+        self._identities = store.config().identities
+        # By branch, the line that was asked about last: mostly it holds the next version too.
+        self._lines: dict[str, _Line] = {}
+
+    def policy(self, version: Version) -> Policy:
+        """The policy in force for a version, as `policy_in_force`."""
+        return self._specs.after(version, self.last(version, version.number - 1))
+
+    def approval(self, version: Version) -> Approval:
+        """Whether a version counts as approved under the policy in force for it."""
+        return approval(self._store, version, self.policy(version))
+
+    def told(self, version: Version) -> Approval:
+        """As `approval`; by a spec that cannot be read nothing is approved, and that is why."""
+        try:
+            return self.approval(version)
+        except (InvalidSpec, ObjectNotFound) as error:
+            return Approval(False, (error.message.partition("\n")[0],))
+
+    def last(self, version: Version, highest: int) -> Version | None:
+        """The newest up to number `highest`, along first parents, that counts as approved."""
+        line = self._line(version)
+        # Mostly one policy holds throughout: then the newest answer is found without the others.
+        for found in reversed(line.candidates):
+            if found.number > highest:
+                continue
+            if found.id not in line.certain:
+                line.certain[found.id] = self._certainly(found, line.policies)
+            if line.certain[found.id]:
+                return found
+            if line.certain[found.id] is None:
+                break
+        else:
+            return None
+        if not line.last:
+            line.last = self._judge(line.candidates)
+        return next(last for number, last in reversed(line.last) if number <= highest)
+
+    def _line(self, version: Version) -> _Line:
+        line = self._lines.get(version.branch)
+        if line is not None:
+            tip = line.tip
+            if self._store.database.read(lambda t: t.ancestor(tip, version.number)) == version.id:
+                return line
+        candidates = list(_candidates(self._store, version))
+        policies = frozenset(map(self._specs.policy, candidates))
+        line = self._lines[version.branch] = _Line(version.id, candidates, policies, {}, [])
+        return line
+
+    def _certainly(self, found: Version, policies: Iterable[Policy]) -> bool | None:
+        """Whether a version counts as approved whatever was before it; None if that depends."""
+        mine = self._specs.policy(found)
         possible = {mine, *(strictest(mine, other) for other in policies)}
-        answers = {approved(found, policy) for policy in possible}
-        if answers == {True}:
-            return found
-        if answers == {True, False}:
-            break
-    else:
-        return None
-    last: Version | None = None
-    for found in candidates:
-        policy = specs.policy(found)
-        if last is not None:
-            policy = strictest(policy, specs.policy(last))
-        if approved(found, policy):
-            last = found
-    return last
+        answers = {self._approved(found, policy) for policy in possible}
+        return None if len(answers) > 1 else answers.pop()
+
+    def _judge(self, candidates: Iterable[Version]) -> list[tuple[int, Version | None]]:
+        """For the number of each candidate, oldest first, the newest up to it that is approved."""
+        last: Version | None = None
+        judged: list[tuple[int, Version | None]] = [(0, None)]
+        for found in candidates:
+            if self._approved(found, self._specs.after(found, last)):
+                last = found
+            judged.append((found.number, last))
+        return judged
+
+    def _approved(self, found: Version, policy: Policy) -> bool:
+        notes = notes_about(self._store, found.id)
+        judged = _judge(found, policy, notes, self._identities).approved
+        return judged and not (policy.signed and unsigned(self._store, found, policy))
+
+
+@dataclass(slots=True)
+class _Line:
+    """The versions up to `tip` that somebody approved, oldest first, and what is known of them."""
+
+    tip: Id
+    candidates: list[Version]
+    policies: frozenset[Policy]
+    certain: dict[Id, bool | None]
+    last: list[tuple[int, Version | None]]
 
 
 class _Specs:
@@ -221,9 +278,14 @@ class _Specs:
         if not pin.source:
             return Policy()
         if pin.source not in self._known:
-            spec = parse_spec(_text(self._store, pin), pin.path or pin.id)
+            spec = parse_spec(spec_text(self._store.reader, pin.source), pin.path or pin.id)
             self._known[pin.source] = _policy(spec.review)
         return self._known[pin.source]
+
+    def after(self, version: Version, before: Version | None) -> Policy:
+        """The policy in force for a version, where the last approved one before it is known."""
+        mine = self.policy(version)
+        return mine if before is None else strictest(mine, self.policy(before))
 
 
 def _policy(review: ReviewPolicy, require: tuple[str, ...] = ()) -> Policy:
@@ -238,21 +300,12 @@ def _policy(review: ReviewPolicy, require: tuple[str, ...] = ()) -> Policy:
     )
 
 
-def _text(store: Store, pin: SpecPin) -> bytes:
-    """The bytes of a spec as committed."""
-    root = store.reader.layout_root(pin.source)
-    if root is None:
-        return store.reader.payload(pin.source, Kind.CHUNK)
-    return store.reader.read(pin.source, layout_size(root), _SPEC_BYTES)
-
-
-def _candidates(store: Store, version: Version, *, itself: bool) -> Iterator[Version]:
+def _candidates(store: Store, version: Version) -> Iterator[Version]:
     """The versions up to this one that their notes approve, with or without dismissals."""
-    highest = version.number if itself else version.number - 1
 
     def read(tables: Reading) -> dict[int, Id]:
         ids = ids_in_state(tables, Index.REVIEW, "approved")
-        return on_line(tables, ids, version.id, highest)
+        return on_line(tables, ids, version.id, version.number)
 
     for _, id in sorted(store.database.read(read).items()):
         yield store.version(id, version.branch)
@@ -280,7 +333,7 @@ def _judge(
     if len(approvers) < policy.approvals:
         reasons.append(f"{len(approvers)} of {policy.approvals} approvals")
         reasons += [f"{name} approved, which {why}" for name, why in sorted(faults.items())]
-    return Approval(not reasons, tuple(reasons), approvers)
+    return Approval(not reasons, tuple(reasons), approvers, policy.approvals)
 
 
 def _uncounted(

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from castore.database.operations import Operation
+from castore.database.reading import Reading
 from castore.database.scrub import Scrubbed
 from castore.database.tables import ObjectRow, Removal, State
 from castore.database.writing import Writing
@@ -26,16 +27,15 @@ from castore.store.purge_reach import (
     Doomed,
     LayoutScan,
     Place,
-    climb,
     doom,
     files_of,
     places,
     staged_by,
 )
+from castore.store.removals import PURGE, climb, removal_record
 from castore.store.selectors import Resolved, resolve
 from castore.store.stages import staged_sessions
 from castore.store.store import Store
-from castore.store.tombstones import PURGE
 
 ALL: Final = "all"
 OUT_OF_REACH: Final = (
@@ -46,6 +46,7 @@ OUT_OF_REACH: Final = (
     "snapshots and versions kept by file systems and buckets, and spare blocks of flash disks",
 )
 """What no purge can reach, in words."""
+_END: Final = "purge-end"
 _ATTEMPTS: Final = 8
 _LISTED: Final = 5
 _IN_ERROR: Final = 100
@@ -73,7 +74,8 @@ class PurgeReport:
 
     `places` are where versions had the content; `objects` and `bytes`, before compression, are what
     went. `record` is the entry of the log, None if nothing was left to be recorded; `blocks` were
-    written anew or dropped, `scrubbed` is what was cleared in the data file after that.
+    written anew or dropped, `scrubbed` is what was cleared in the data file after that. `already`
+    tells who purged all of it before, when that was finished: then nothing was done.
     """
 
     dry_run: bool
@@ -84,6 +86,7 @@ class PurgeReport:
     blocks: int = 0
     scrubbed: Scrubbed | None = None
     out_of_reach: tuple[str, ...] = OUT_OF_REACH
+    already: Removal | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -96,6 +99,7 @@ class PurgeReport:
             "blocks": self.blocks,
             "cleared_bytes": self.scrubbed.bytes if self.scrubbed else None,
             "out_of_reach": list(self.out_of_reach),
+            "already": removal_record(self.already) if self.already else None,
         }
 
 
@@ -103,6 +107,7 @@ class PurgeReport:
 class _Found:
     """What was found to be purged: by manifests and pages that have it, and deltas seen so far."""
 
+    files: tuple[Id, ...]
     doomed: Doomed
     places: tuple[Place, ...]
     manifests: frozenset[Id]
@@ -120,7 +125,8 @@ def purge(
 ) -> PurgeReport:
     """Make content go for ever; on return no byte of it is left in the data file.
 
-    Content that was purged before is finished, if that was interrupted. Raises InvalidInput,
+    Content that was purged before is finished, if that was interrupted; else nothing is done or
+    recorded again. Raises InvalidInput,
     RefNotFound, Conflict with every place that was not named (`places`), or for an unfinished
     session that relies on it; Locked while a reader still sees what went: purge again then.
     """
@@ -132,6 +138,9 @@ def purge(
     record = None
     for _ in range(_ATTEMPTS):
         found = _find(store, request)
+        already = None if found.doomed.objects else store.database.read(partial(_over, found=found))
+        if already is not None:
+            return PurgeReport(request.dry_run, (), 0, 0, already=already)
         if request.dry_run or not found.doomed.objects:
             break
         eraser.free_deltas(found.scan.deltas.items(), found.doomed.objects.keys())
@@ -166,7 +175,7 @@ def _finish(
     detail = {"blocks": eraser.blocks, "cleared_bytes": scrubbed.bytes}
     store.database.write(
         lambda tables: tables.append_operation(
-            "purge-end", at=store.now(), by=request.by, why=request.reason, detail=detail
+            _END, at=store.now(), by=request.by, why=request.reason, detail=detail
         ),
         urgent=True,
     )
@@ -201,8 +210,24 @@ def _find(store: Store, request: PurgeRequest) -> _Found:
         _refuse_unnamed(held, [*targets, *included])
     _refuse_staged(store, doomed)
     return _Found(
-        doomed, held, frozenset(manifests), scan, frozenset(pages), frozenset(scan.deltas)
+        tuple(files),
+        doomed,
+        held,
+        frozenset(manifests),
+        scan,
+        frozenset(pages),
+        frozenset(scan.deltas),
     )
+
+
+def _over(tables: Reading, found: _Found) -> Removal | None:
+    """The removal of files that were all purged before, None unless that came to its end."""
+    purges = [operation.sequence for operation in tables.operations_by_id(PURGE)]
+    since = tables.operations_from(max(purges, default=0) + 1)
+    if not purges or not any(operation.op == _END for operation in since):
+        return None
+    removals = (tables.purged(id) for id in found.files)
+    return max(filter(None, removals), key=lambda removal: removal.at, default=None)
 
 
 def _refuse_unnamed(held: Iterable[Place], named: Iterable[Resolved]) -> None:

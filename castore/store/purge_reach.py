@@ -18,6 +18,7 @@ from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id, Kind
 from castore.model.pages import TREE, Branching, decode_tree, layout_ids
+from castore.store.removals import climb
 from castore.store.selectors import Resolved
 from castore.store.store import Store
 from castore.store.version import Version
@@ -177,25 +178,6 @@ class LayoutScan:
 
 # How the payload of a layout page of level 0 begins.
 _LEAF: Final = b"\x82\xa5level\x00"
-
-
-def climb(tables: Reading, ids: Iterable[Id]) -> tuple[set[Id], set[Id], set[Id]]:
-    """The folder pages, sets and manifests above these contents, as far as tables tell."""
-    pages: set[Id] = set()
-    sets: set[Id] = set()
-    manifests: set[Id] = set()
-    level = list(ids)
-    while level:
-        for holder, kind in tables.containers(level.pop()):
-            if kind is Kind.TREE and holder not in pages:
-                pages.add(holder)
-                level.append(holder)
-            elif kind is Kind.SET and holder not in sets:
-                sets.add(holder)
-                level.append(holder)
-            elif kind is Kind.MANIFEST:
-                manifests.add(holder)
-    return pages, sets, manifests
 
 
 def places(store: Store, doomed: Collection[Id], manifests: Iterable[Id]) -> Iterator[Place]:

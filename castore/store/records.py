@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
-from castore.database.tables import State
 from castore.model.artifact_set import (
     Artifact,
     Content,
@@ -17,17 +17,22 @@ from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
 from castore.store.moments import format_moment
 from castore.store.notes import known_as, notes_about
-from castore.store.removals import removal_record
-from castore.store.standing import signed_by, status_of
+from castore.store.removals import purged_ids, removal_record
+from castore.store.standing import Verdicts, signed_by, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
 
-def version_record(store: Store, version: Version, *, artifacts: bool = False) -> dict[str, Any]:
-    """A version as `--json` prints it; with `artifacts`, each of its artifacts too."""
+def version_record(
+    store: Store, version: Version, *, artifacts: bool = False, verdicts: Verdicts | None = None
+) -> dict[str, Any]:
+    """A version as `--json` prints it; with `artifacts`, each of its artifacts too.
+
+    Who asks about many versions gives one `verdicts` for all of them.
+    """
     manifest = version.manifest
     notes = notes_about(store, version.id)
-    status = status_of(store, version) if notes else Status()
+    status = status_of(store, version, verdicts) if notes else Status()
     record: dict[str, Any] = {
         "id": version.id.hex(),
         "number": version.number,
@@ -50,6 +55,7 @@ def version_record(store: Store, version: Version, *, artifacts: bool = False) -
         "carried": [{"artifact": name, "version": id.hex()} for name, id in manifest.carried],
         "sources": [source_record(source) for source in manifest.sources],
         "review": status.review,
+        "approvals": approvals_record(status),
         "lifecycle": status.lifecycle,
         "trust": _trust(store, version, signed=bool(notes)),
         "meta": {key: _plain(value) for key, value in manifest.meta.items()},
@@ -62,16 +68,28 @@ def version_record(store: Store, version: Version, *, artifacts: bool = False) -
         if artifacts:
             record["artifacts"] = None
     elif artifacts:
-        members = store.set_of(version).artifacts
-        record["artifacts"] = [artifact_record(store, version, member) for member in members]
+        members, gone = store.set_of(version).artifacts, store.database.read(purged_ids)
+        record["artifacts"] = [artifact_record(store, version, member, gone) for member in members]
     return record
 
 
-def artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[str, Any]:
-    """An artifact as it stands in lists of `--json`."""
+def approvals_record(status: Status) -> dict[str, int] | None:
+    """How many approvals count and how many the policy needs; None where it was not asked."""
+    return {"counted": status.counted, "needed": status.needed} if status.needed else None
+
+
+def artifact_record(
+    store: Store, version: Version, artifact: Artifact, gone: Set[Id] | None = None
+) -> dict[str, Any]:
+    """An artifact as it stands in lists of `--json`; `gone` is what was purged, if that is known.
+
+    `purged` tells that its content, or something in its folder, was purged.
+    """
     content = artifact.content
     digest = content.digest if isinstance(content, (FileContent, ExternalContent)) else b""
-    id = content.id if isinstance(content, TreeContent) else digest
+    id = held_id(content)
+    if gone is None:
+        gone = store.database.read(purged_ids)
     return {
         "name": artifact.name,
         "type": artifact.type or None,
@@ -81,22 +99,24 @@ def artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[
         "size": content.size if content.size >= 0 else None,
         "digest": digest.hex() or None,
         "content": id.hex() or None,
-        "storage": _storage(store, content),
+        "storage": _storage(content, gone),
+        "purged": id in gone,
         "uri": location(version.manifest, artifact.name),
         "executable": isinstance(content, FileContent) and content.mode == 1,
         "made_by": made_by_record(store, version, artifact.name),
     }
 
 
-def _storage(store: Store, content: Content) -> str:
+def held_id(content: Content) -> Id:
+    """The digest of a file, b"" where it is not known, or the id of a folder."""
+    return content.id if isinstance(content, TreeContent) else content.digest
+
+
+def _storage(content: Content, gone: Set[Id]) -> str:
     """local, external, or purged; of a folder only the files in it can be purged."""
     if isinstance(content, ExternalContent):
         return "external"
-    if isinstance(content, FileContent):
-        row = store.database.read(lambda tables: tables.object_row(content.digest))
-        if row is not None and row.state is State.PURGED:
-            return "purged"
-    return "local"
+    return "purged" if isinstance(content, FileContent) and content.digest in gone else "local"
 
 
 def full_artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[str, Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from castore.database.reading import Reading
 from castore.database.tables import Removal
 from castore.errors import ObjectNotFound
+from castore.model.ids import Id, Kind
 from castore.store.moments import format_minute, format_moment
 from castore.store.version import Version
+
+PURGE: Final = "purge"
+"""The operation, and the operation id by which all of its kind are found; `files` it made go."""
 
 
 def removal_record(removal: Removal) -> dict[str, Any]:
@@ -37,3 +42,37 @@ def forgotten_error(tables: Reading, version: Version, removal: Removal) -> Obje
         id=version.id.hex(),
         forgotten=removal_record(removal),
     )
+
+
+def climb(tables: Reading, ids: Iterable[Id]) -> tuple[set[Id], set[Id], set[Id]]:
+    """The folder pages, sets and manifests above these contents, as far as tables tell."""
+    pages: set[Id] = set()
+    sets: set[Id] = set()
+    manifests: set[Id] = set()
+    level = list(ids)
+    while level:
+        for holder, kind in tables.containers(level.pop()):
+            if kind is Kind.TREE and holder not in pages:
+                pages.add(holder)
+                level.append(holder)
+            elif kind is Kind.SET and holder not in sets:
+                sets.add(holder)
+                level.append(holder)
+            elif kind is Kind.MANIFEST:
+                manifests.add(holder)
+    return pages, sets, manifests
+
+
+def purged_ids(tables: Reading) -> frozenset[Id]:
+    """The files that were ever purged, and every folder page that has one of them in it."""
+    if not tables.purges():
+        return frozenset()
+    files = list(_purged_files(tables))
+    return frozenset(files) | climb(tables, files)[0]
+
+
+def _purged_files(tables: Reading) -> Iterator[Id]:
+    """The digests of all files that were ever purged."""
+    for operation in tables.operations_by_id(PURGE):
+        if operation.op == PURGE:
+            yield from operation.detail.get("files", ())

@@ -11,9 +11,10 @@ from castore.errors import InvalidInput, RefNotFound
 from castore.model.ids import Id
 from castore.model.names import near_names
 from castore.model.refs import HEADS, LOST, PARTIALS, TAGS
+from castore.store.deployments import deployed_places
 from castore.store.history import at_home, walk
 from castore.store.selectors import branch_names, tip
-from castore.store.standing import status_of
+from castore.store.standing import Verdicts, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -24,8 +25,9 @@ PINNED: Final = "pinned"
 class Rules:
     """What stays: the newest `last` of each branch, what is not older than `within` microseconds.
 
-    Also what is approved, deployed or tagged, if so asked. The newest version of each branch and
-    whatever a tag, a pin or another ref names stays in any case, so `tagged` alone keeps no more.
+    Also what counts as approved, if so asked. The newest version of each branch, what is deployed
+    and whatever a tag, a pin or another ref names stays in any case, so `tagged` or `deployed`
+    alone keeps no more.
     """
 
     last: int = 0
@@ -62,7 +64,8 @@ def judge(store: Store, rules: Rules, branches: Sequence[str]) -> Judged:
                 f"no branch is called {name!r}{near_names(name, names)}", fix="cas branch"
             )
     chosen = list(branches) or names
-    named = store.database.read(named_by)
+    named = store.database.read(named_or_deployed)
+    verdicts = Verdicts(store)
     judged = Judged()
     seen: dict[Id, Version] = {}
     for name in chosen:
@@ -70,7 +73,7 @@ def judge(store: Store, rules: Rules, branches: Sequence[str]) -> Judged:
         for place, version in enumerate(walk(store, [newest] if newest else [])):
             if version.id in judged.kept or store.forgotten(version) is not None:
                 continue
-            reason = named.get(version.id) or _reason(store, rules, version, place)
+            reason = named.get(version.id) or _reason(store, rules, version, place, verdicts)
             if reason:
                 judged.kept[version.id] = reason
                 seen.pop(version.id, None)
@@ -100,15 +103,17 @@ def named_by(tables: Reading) -> dict[Id, str]:
     return found
 
 
-def _reason(store: Store, rules: Rules, version: Version, place: int) -> str:
+def named_or_deployed(tables: Reading) -> dict[Id, str]:
+    """As `named_by`, and of each version that is deployed where."""
+    places = deployed_places(tables)
+    return {id: f"deployed to {where}" for id, where in places.items()} | named_by(tables)
+
+
+def _reason(store: Store, rules: Rules, version: Version, place: int, verdicts: Verdicts) -> str:
     if place < rules.last:
         return f"one of the last {rules.last}"
     if rules.within is not None and version.manifest.at >= store.now() - rules.within:
         return "recent"
-    if rules.approved or rules.deployed:
-        status = status_of(store, version)
-        if rules.approved and status.review == "approved":
-            return "approved"
-        if rules.deployed and status.deployments:
-            return f"deployed to {', '.join(status.deployments)}"
+    if rules.approved and status_of(store, version, verdicts).review == "approved":
+        return "approved"
     return ""

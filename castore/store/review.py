@@ -6,21 +6,23 @@ A verdict is on the version as a whole, by its full id: whatever changes is anot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from castore.database.reading import Reading
-from castore.errors import InvalidInput, NotApproved, RefMoved, RefNotFound
+from castore.errors import InvalidInput, NotApproved, ObjectNotFound, RefMoved, RefNotFound
 from castore.model.ids import Id
 from castore.model.names import check_segment
 from castore.model.note import SUBJECTS, Note
 from castore.model.status import standing
 from castore.store.notes import find_note
-from castore.store.policy import policy_in_force
+from castore.store.policy import Approvals, policy_in_force
+from castore.store.removals import removal_text
 from castore.store.selectors import Resolved, resolve
-from castore.store.standing import REMOVED, current_note, standing_notes
+from castore.store.standing import REMOVED, current_note, standing_notes, status_of
 from castore.store.statements import Speaker, Stated, own, refuse_agent, write_note
 from castore.store.store import Store
+from castore.store.tombstones import purged_in
 from castore.store.version import Version
 
 VERDICTS: Final = {"approve": "approved", "reject": "rejected"}
@@ -81,10 +83,12 @@ def give_verdict(
     if not version.manifest.complete:
         raise InvalidInput(f"{version.label} is incomplete: only complete versions are reviewed")
     refuse_agent(speaker, store.config().identities, verb, f"cas request-review {version.id.hex()}")
-    return write_note(
+    warnings = list(_over(store, version)) if verb == "approve" else []
+    stated = write_note(
         store, version, speaker, "review", VERDICTS[verb], op=verb, text=text,
         replaces=own(speaker, "review"),
     )  # fmt: skip
+    return Stated(version, stated.id, stated.note, tuple(warnings))
 
 
 def revoke(store: Store, version: Version, speaker: Speaker, *, text: str = "") -> Stated:
@@ -178,13 +182,16 @@ def deploy(
 ) -> Stated:
     """Say that a version is deployed to an environment, or with `remove` that it is no longer.
 
-    The note takes the place of every other about this environment and spec. Raises InvalidName for
-    the environment, InvalidInput for a partial, RefNotFound if what is to be removed is not there.
+    The note takes the place of every other about this environment and spec. That the version is
+    withdrawn or not approved is a warning: what is there is there. Raises InvalidName for the
+    environment, InvalidInput for a partial, RefNotFound if what is to be removed is not there,
+    ObjectNotFound if the content of what is deployed was forgotten or purged.
     """
     check_segment(environment, "environment")
     if not version.manifest.complete:
         raise InvalidInput(f"{version.label} is incomplete: only complete versions are deployed")
     spec = version.manifest.spec.id
+    warnings = [] if remove else list(_questionable(store, version))
 
     def replaces(tables: Reading, _: Mapping[Id, Note]) -> list[Id]:
         return list(standing_notes(tables, environment, spec))
@@ -194,7 +201,7 @@ def deploy(
         if remove and (found is None or found[1].target != version.id):
             raise RefNotFound(f"{version.label} is not deployed to {environment}", fix="cas deploy")
 
-    return write_note(
+    stated = write_note(
         store,
         version,
         speaker,
@@ -206,3 +213,30 @@ def deploy(
         replaces=replaces,
         check=check,
     )
+    return Stated(version, stated.id, stated.note, tuple(warnings))
+
+
+def _over(store: Store, version: Version) -> Iterator[str]:
+    """Why an approval of a version will not let it out."""
+    if status_of(store, version).lifecycle == "withdrawn":
+        yield f"{version.label} is withdrawn: no gate lets it pass"
+    removal = store.forgotten(version)
+    if removal is not None:
+        yield f"{version.label} was forgotten on {removal_text(removal)}"
+
+
+def _questionable(store: Store, version: Version) -> Iterator[str]:
+    """Why a version should perhaps not be deployed; raises ObjectNotFound if it cannot be."""
+    members = store.set_of(version)
+    gone = store.database.read(lambda tables: purged_in(tables, members))
+    if gone:
+        raise ObjectNotFound(
+            f"{version.label} cannot be deployed: {gone[0]}",
+            fix=f"cas show {version.label}",
+            id=version.id.hex(),
+        )
+    if status_of(store, version).lifecycle == "withdrawn":
+        yield f"{version.label} is withdrawn"
+    found = Approvals(store).told(version)
+    if not found.approved:
+        yield f"{version.label} is not approved: {'; '.join(found.reasons)}"

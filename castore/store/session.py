@@ -46,7 +46,7 @@ from castore.store.publish import (
 from castore.store.refusals import moved, refusal
 from castore.store.report import CommitReport
 from castore.store.selectors import tip
-from castore.store.sources import Used, parse_sources, use
+from castore.store.sources import Used, gone_sources, parse_sources, use
 from castore.store.stages import drop_stages, encode_header, encode_staged
 from castore.store.staging import Given, digest_of, hint_of
 from castore.store.store import Store
@@ -364,7 +364,8 @@ class Session:
         written: bool = True,
     ) -> CommitReport:
         tally = self._stored
-        notices = kept_notices(self.intent, self._made, version)
+        notices = [*kept_notices(self.intent, self._made, version)]
+        notices += gone_sources(self.store, self._sources)
         return CommitReport(
             version=version,
             new_bytes=tally.new_bytes,

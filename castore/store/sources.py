@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
 
-from castore.errors import InvalidInput, RefNotFound, TypeMismatch
+from castore.errors import InvalidInput, ObjectNotFound, RefNotFound, TypeMismatch
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent
 from castore.model.ids import Id
 from castore.model.manifest import Source
@@ -18,8 +19,10 @@ from castore.model.names import quoted
 from castore.model.pages import FILE
 from castore.store.listing import named_entry, named_file
 from castore.store.pinning import Pin, digest_file, uri_path
+from castore.store.removals import removal_text
 from castore.store.selectors import Resolved, resolve
 from castore.store.store import Store
+from castore.store.tombstones import purged_in
 
 CLAIMED: Final = "claimed"
 OBSERVED: Final = "observed"
@@ -59,6 +62,25 @@ def parse_sources(
         one if isinstance(one, Source) else parse_source(store, one, folder=folder, pin=pin)
         for one in given
     )
+
+
+def gone_sources(store: Store, sources: Iterable[Source]) -> Iterator[str]:
+    """Of which sources in this store the content was forgotten or purged, in words."""
+    for source in sources:
+        if not source.target:
+            continue
+        try:
+            version = store.version(source.target)
+        except ObjectNotFound:
+            # Given as it was recorded elsewhere.
+            continue
+        removal = store.forgotten(version)
+        if removal is not None:
+            yield f"source {source.label} was forgotten on {removal_text(removal)}"
+            continue
+        members, name = store.set_of(version), source.target_artifact
+        told = store.database.read(partial(purged_in, members=members, artifact=name))
+        yield from (f"source {source.label}: {text}" for text in told)
 
 
 def from_resolved(

@@ -2,51 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from castore.content.reader import ObjectReader
 from castore.database import folded
 from castore.database.indexes import Index
 from castore.database.reading import Reading
 from castore.database.tables import PROJECT_KEY
-from castore.errors import CastoreError, InvalidInput, RefNotFound
+from castore.errors import CastoreError, InvalidInput, InvalidSpec, ObjectNotFound, RefNotFound
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import Status, deployed, standing
-from castore.store.notes import ids_in_state, notes_about, on_line
+from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, spec_text
 
 REMOVED: Final = "removed"
+PENDING: Final = "pending"
+"""The review of what somebody approves and nobody rejects, where the policy asks for more."""
 # Loaded when one is asked for: they take the parser of specs and processes, which the log does
 # without.
 _LATER: Final = {"policy": "castore.store.policy", "signatures": "castore.store.signatures"}
 
 
-def status_of(store: Store, version: Version) -> Status:
+class Verdicts:
+    """Tells of many versions whether their approvals are enough for the policy in force.
+
+    Knows what notes and configuration came to when it was asked first; make another to see more.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._asking: dict[Id, bool] = {}
+        self._before: bool | None = None
+        self._approvals: Any = None
+
+    def judged(self, version: Version, status: Status, notes: Mapping[Id, Note]) -> Status:
+        """A status that notes alone approve, as the policy in force has it.
+
+        Raises InvalidInput for a configuration that cannot be read, CorruptObject. By a spec that
+        cannot be read nothing is approved.
+        """
+        try:
+            if not self._asks(version) and self._granted(version, status, notes):
+                return status.judged("approved", len(set(map(known_as, status.approvers))), 1)
+            found = self._policies().approval(version)
+        except (InvalidSpec, ObjectNotFound):
+            return status.judged(PENDING)
+        review = "approved" if found.approved else PENDING
+        return status.judged(review, len(found.approvers), found.needed)
+
+    def forbids_to_dismiss(self, version: Version) -> bool:
+        """Whether the policy in force for a version lets no dismissal count; raises InvalidSpec."""
+        return self._asks(version) and bool(self._policies().policy(version).forbid_dismiss)
+
+    def _policies(self) -> Any:
+        if self._approvals is None:
+            self._approvals = import_module(_LATER["policy"]).Approvals(self._store)
+        return self._approvals
+
+    def _asks(self, version: Version) -> bool:
+        """Whether the spec of this version, or of any that was approved, may ask for something."""
+        if self._before is None:
+            self._before = any(map(self._spec_asks, self._approved()))
+        return self._before or self._spec_asks(version)
+
+    def _approved(self) -> Iterator[Version]:
+        ids = self._store.database.read(
+            lambda tables: list(ids_in_state(tables, Index.REVIEW, "approved"))
+        )
+        for id in ids:
+            try:
+                yield self._store.version(id)
+            except ObjectNotFound:
+                # A note may come before its version, and a collection take one.
+                continue
+
+    def _spec_asks(self, version: Version) -> bool:
+        """Whether a spec may have a `review:`: parsing it takes longer than all of a log."""
+        source = version.manifest.spec.source
+        if source and source not in self._asking:
+            text = spec_text(self._store.reader, source).lower()
+            # What does not name the key cannot have it, but for escapes and other encodings.
+            self._asking[source] = any(sign in text for sign in (b"review", b"\\", b"\0"))
+        return bool(source) and self._asking[source]
+
+    def _granted(self, version: Version, status: Status, notes: Mapping[Id, Note]) -> bool:
+        """Whether it is plain that somebody who is no agent approved all of a version."""
+        identities = self._store.config().identities
+        known = (identities.get(known_as(who)) for who in status.approvers)
+        return (
+            version.manifest.complete
+            and not any(note.meta.get(AGENT) for note in notes.values())
+            and all(one is None or one.kind == "person" for one in known)
+        )
+
+
+def status_of(store: Store, version: Version, verdicts: Verdicts | None = None) -> Status:
     """Review, validation, lifecycle and deployment of a version.
 
-    A dismissal counts unless the policy in force forbids it. Whether the policy's demands are met
-    is told by `castore.store.policy.approval`.
+    A dismissal counts unless the policy in force forbids it, and approved is what has the approvals
+    that this policy asks for; what wants more of them is pending. Who asks about many versions
+    gives one `verdicts` for all of them.
     """
     notes = notes_about(store, version.id)
     if not notes:
         return Status()
+    verdicts = verdicts or Verdicts(store)
     status, undismissed = folded.statuses(notes, version.id)
-    if status != undismissed and forbids_to_dismiss(store, version):
+    if status != undismissed and verdicts.forbids_to_dismiss(version):
         status = undismissed
+    if status.review == "approved":
+        status = verdicts.judged(version, status, notes)
     if status.deployments:
         places = {name: name for name in status.deployments if _deployed(store, version, name)}
-        return Status(
-            status.review,
-            status.approvers,
-            status.rejecters,
-            status.validation,
-            status.lifecycle,
-            places,
-        )
+        status = status.deployed_to(places)
     return status
 
 
@@ -55,7 +128,7 @@ def standing_ids(store: Store, version: Version) -> frozenset[Id]:
     notes = notes_about(store, version.id)
     allowed = standing(notes)
     strict = standing(notes, dismissals=False)
-    if allowed.keys() != strict.keys() and forbids_to_dismiss(store, version):
+    if allowed.keys() != strict.keys() and Verdicts(store).forbids_to_dismiss(version):
         allowed = strict
     gone = {
         id
@@ -89,16 +162,25 @@ def newest_in_state(store: Store, version: Version, index: Index, state: str) ->
     raise RefNotFound(f"no version of {version.branch} is {state}", fix=f"cas log {version.branch}")
 
 
-def is_in_state(store: Store, version: Version, index: Index, state: str) -> bool:
+def is_in_state(
+    store: Store, version: Version, index: Index, state: str, verdicts: Verdicts | None = None
+) -> bool:
     """Whether a version is in a state of its review or lifecycle."""
-    status = status_of(store, version)
+    status = status_of(store, version, verdicts)
     return state == (status.review if index is Index.REVIEW else status.lifecycle)
+
+
+def row_state(index: Index, state: str) -> str | None:
+    """The state by whose rows of `lookup` versions in a state are found; None if by none."""
+    if index is Index.REVIEW and state == PENDING:
+        return "approved"
+    return state if state in folded.STATES[index] else None
 
 
 def check_state(index: Index, state: str) -> str:
     """A state to filter by, as given; raises InvalidInput for one there is not."""
-    default = "none" if index is Index.REVIEW else "draft"
-    states = (default, *folded.STATES[index])
+    default = ("none", PENDING) if index is Index.REVIEW else ("draft",)
+    states = (*default, *folded.STATES[index])
     if state not in states:
         raise InvalidInput(f"{index.name.lower()} {state!r}: use one of {', '.join(states)}")
     return state
@@ -138,12 +220,6 @@ def newest_approved(store: Store, version: Version) -> Version | None:
     policy = import_module(_LATER["policy"])
     found: Version | None = policy.last_approved(store, version, itself=True)
     return found
-
-
-def forbids_to_dismiss(store: Store, version: Version) -> bool:
-    """Whether the policy in force for a version lets no dismissal count."""
-    policy = import_module(_LATER["policy"])
-    return bool(policy.policy_in_force(store, version).forbid_dismiss)
 
 
 def signed_by(store: Store, id: Id) -> frozenset[str]:

@@ -43,11 +43,12 @@ class Speaker:
 
 @frozen
 class Stated:
-    """A note that was written, and the version it is about."""
+    """A note that was written, the version it is about, and what its writer should know."""
 
     version: Version
     id: Id
     note: Note
+    warnings: tuple[str, ...] = ()
 
 
 def refuse_agent(

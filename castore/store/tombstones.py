@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
-
 from castore.database.reading import Reading
 from castore.database.tables import State
 from castore.errors import InvalidInput
 from castore.model.artifact_set import ArtifactSet, FileContent, TreeContent
 from castore.model.ids import Id, short
-from castore.store.purge_reach import climb
-from castore.store.removals import removal_record, removal_text
-
-PURGE: Final = "purge"
-"""The operation, and the operation id by which all of its kind are found; `files` it made go."""
+from castore.store.removals import purged_ids, removal_record, removal_text
 
 
 def refuse_purged(tables: Reading, members: ArtifactSet) -> None:
     """Raise InvalidInput if a file in a set, at any depth, was purged from this store."""
     if not tables.purges():
         return
-    tainted: set[Id] | None = None
+    tainted: frozenset[Id] | None = None
     for artifact in members.artifacts:
         content = artifact.content
         if isinstance(content, FileContent):
@@ -30,16 +23,25 @@ def refuse_purged(tables: Reading, members: ArtifactSet) -> None:
                 raise refusal(tables, content.digest, f"artifact {artifact.name!r}")
         elif isinstance(content, TreeContent):
             if tainted is None:
-                tainted = climb(tables, purged_files(tables))[0]
+                tainted = purged_ids(tables)
             if content.id in tainted:
                 raise refusal(tables, b"", f"something in folder {artifact.name!r}")
 
 
-def purged_files(tables: Reading) -> Iterator[Id]:
-    """The digests of all files that were ever purged."""
-    for operation in tables.operations_by_id(PURGE):
-        if operation.op == PURGE:
-            yield from operation.detail.get("files", ())
+def purged_in(tables: Reading, members: ArtifactSet, artifact: str = "") -> list[str]:
+    """What of a set, or of one artifact of it, was purged: for each such artifact in words."""
+    gone = purged_ids(tables)
+    found = []
+    for member in members.artifacts if gone else ():
+        if artifact not in ("", member.name):
+            continue
+        if isinstance(member.content, FileContent) and member.content.digest in gone:
+            removal = tables.purged(member.content.digest)
+            when = f" on {removal_text(removal)}" if removal else ""
+            found.append(f"artifact {member.name!r} was purged{when}")
+        elif isinstance(member.content, TreeContent) and member.content.id in gone:
+            found.append(f"something in folder {member.name!r} was purged")
+    return found
 
 
 def refusal(tables: Reading, id: Id, what: str) -> InvalidInput:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from castore.content.layouts import layout_size
 from castore.content.reader import ObjectReader
 from castore.database.reading import Reading
-from castore.model.ids import Id, short
+from castore.model.ids import Id, Kind, short
+from castore.model.limits import KIB
 from castore.model.manifest import Manifest
 from castore.model.values import frozen
+
+_SPEC_BYTES: Final = 256 * KIB
 
 
 @frozen
@@ -50,3 +56,11 @@ def version_in(tables: Reading, id: Id, branch: str = "") -> Version:
     """
     manifest = ObjectReader(tables.load).manifest(id)
     return Version(id, manifest, branch or manifest.branch)
+
+
+def spec_text(reader: ObjectReader, source: Id) -> bytes:
+    """The bytes of a spec as committed; raises ObjectNotFound, CorruptObject."""
+    root = reader.layout_root(source)
+    if root is None:
+        return reader.payload(source, Kind.CHUNK)
+    return reader.read(source, layout_size(root), _SPEC_BYTES)

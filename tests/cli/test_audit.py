@@ -51,7 +51,13 @@ def test_what_is_not_known_says_so(cas: Cas, two: Path) -> None:
     logged = cas("log", "out@v2", "-n", "1", "--json").json
     trust = {**logged["trust"], "reviewers": None}
     artifacts = cas("show", "out@v2", "--json").json["artifacts"]
-    assert found[0] == {**logged, "reviewers": [], "trust": trust, "artifacts": artifacts}
+    assert found[0] == {
+        **logged,
+        "reviewers": [],
+        "deployments": [],
+        "trust": trust,
+        "artifacts": artifacts,
+    }
 
 
 def test_reviews_are_told_and_asked_for(cas: Cas, two: Path) -> None:

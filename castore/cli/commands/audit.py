@@ -12,8 +12,9 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.tables import csv_lines, write_table
 from castore.cli.verbs import verb
-from castore.store.audit import Criteria, audit, audit_record, indexed
+from castore.store.audit import ANYWHERE, Criteria, audit, audit_record, indexed
 from castore.store.audit_known import unmatched
+from castore.store.standing import Verdicts
 
 
 @verb(
@@ -27,19 +28,24 @@ from castore.store.audit_known import unmatched
         ("cas audit --source sales", "who used any version of sales; sales@v3: that one"),
         ("cas audit --columns label,artifacts,message", "what was made, and why"),
         ("cas audit --run run-81 --json", "everything known, one object a line"),
+        ("cas audit --deployed production", "what is there now, and who approved it"),
     ],
 )
 @click.option("--agent", default="", metavar="A[@V]", help="made by this agent")
 @click.option("--spec", default="", metavar="S[@V]", help="made under this spec")
-@click.option("--author", default="", metavar="WHO", help="committed by this author")
+@click.option("--author", default="", metavar="WHO", help="committed by: an e-mail, or as written")
 @click.option("--run", default="", metavar="RUN", help="made in this run")
 @click.option("--trace", default="", metavar="ID", help="of this trace")
 @click.option("--workspace", default="", metavar="W", help="of this workspace")
 @click.option("--type", default="", metavar="TYPE", help="with an artifact of this type")
 @click.option("--format", default="", metavar="FORMAT", help="with an artifact of this format")
 @click.option("--source", default="", metavar="REF", help="made from any of this branch; REV, URI…")
-@click.option("--review", default="", metavar="STATE", help="approved, requested, contested…")
+@click.option("--review", default="", metavar="STATE", help="approved, pending, contested…")
 @click.option("--lifecycle", default="", metavar="STATE", help="published, withdrawn, draft…")
+@click.option(
+    "--deployed", is_flag=False, flag_value=ANYWHERE, default="", metavar="[ENV]",
+    help="deployed to ENV, or anywhere",
+)  # fmt: skip
 @click.option("--since", default="", metavar="TIME", help="at or after: 2d, yesterday, 2026-10")
 @click.option("--until", default="", metavar="TIME", help="at or before; of a period its end")
 @click.option("--during", default="", metavar="PERIOD", help="in: 'last month', 2026-10, today")
@@ -64,7 +70,8 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
         if not indexed(store, criteria):
             call.output.say("this store has older look-up rows: cas reindex makes this quick")
         found = audit(store, criteria, limit=limit)
-        records = (audit_record(store, version) for version in found)
+        verdicts = Verdicts(store)
+        records = (audit_record(store, version, verdicts) for version in found)
         count = _write(call.output, records, names, as_csv=as_csv)
         if not count and limit != 0:
             for sentence in unmatched(store, criteria):

@@ -21,6 +21,7 @@ from castore.store.branches import (
 )
 from castore.store.records import version_record
 from castore.store.selectors import resolve_version
+from castore.store.standing import Verdicts
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -66,8 +67,9 @@ def command(
 
 def _list(output: Output, store: Store, versions: list[Version], *, lost: bool) -> None:
     if output.json:
+        verdicts = Verdicts(store)
         for version in versions:
-            output.record(version_record(store, version))
+            output.record(version_record(store, version, verdicts=verdicts))
         return
     if not versions:
         output.say("no lost versions" if lost else "no branches yet")

@@ -12,7 +12,7 @@ from castore.cli.noting import note_options, print_stated, speaker
 from castore.cli.screen import clean, columns, first_line
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
-from castore.store.deployments import deployments
+from castore.store.deployments import Deployment, deployments
 from castore.store.review import deploy
 from castore.store.selectors import resolve_version
 from castore.store.store import Store
@@ -23,7 +23,7 @@ from castore.store.store import Store
     examples=[
         ("cas deploy report@approved --to production", "record that it is there now"),
         ("cas deploy report --to production --remove", "and that it is no longer"),
-        ("cas deploy", "what is where"),
+        ("cas deploy", "what is where, by whom, and who approved it"),
     ],
 )
 @click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
@@ -43,7 +43,9 @@ def command(
     """Record that REV is deployed to ENV, or list what is deployed where.
 
     castore deploys nothing itself. For each environment and spec one version is there: the last
-    that was said to be, whoever said it.
+    that was said to be, whoever said it. The list tells who said so, when, and who approved the
+    version, if that is enough for the policy in force. What is not approved, or is withdrawn, is
+    recorded with a warning; what was forgotten or purged is refused.
     """
     with opened(call) as store:
         if rev is None and not (environment or remove):
@@ -56,6 +58,18 @@ def command(
         stated = deploy(store, version, environment, who, text=message, remove=remove)
         done = f"removed from {environment}:" if remove else f"deployed to {environment}:"
         print_stated(call, store, stated, done)
+
+
+def _approval(item: Deployment) -> str:
+    """Who approved what is deployed, what is wanting, and what else speaks against it."""
+    who = ", ".join(item.approval.approvers)
+    if item.approval.approved:
+        words = [f"approved by {who}"]
+    else:
+        words = [f"not approved: {'; '.join(item.approval.reasons)}", f"by {who}" if who else ""]
+    words.append("withdrawn" if item.status.lifecycle == "withdrawn" else "")
+    words.append("forgotten" if item.removal else "")
+    return ", ".join(filter(None, words))
 
 
 def _list(call: Invocation, store: Store) -> None:
@@ -73,6 +87,7 @@ def _list(call: Invocation, store: Store) -> None:
             item.version.short,
             moment(item.note.at),
             clean(item.note.by),
+            clean(_approval(item)),
             first_line(item.note.text),
         )
         for item in found

@@ -28,7 +28,7 @@ from castore.store.retention import Rules
 @click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="newest N")
 @click.option("--keep-within", default="", metavar="AGE", help="not older than AGE: 90d")
 @click.option("--keep-approved", is_flag=True, help="approved versions")
-@click.option("--keep-deployed", is_flag=True, help="what is deployed somewhere")
+@click.option("--keep-deployed", is_flag=True, help="what is deployed, as any rule does")
 @click.option("--keep-tagged", is_flag=True, help="tagged ones, as any rule does")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="rules: of this branch")
 @click.option("--all", "everywhere", is_flag=True, help="rules: of every branch")
@@ -53,8 +53,8 @@ def command(
 
     What only they held is freed by the next cas gc; until then cas op undo has it back. Versions
     stay in cas log and in lineage, with who forgot them and why. Rules never take the newest
-    version of a branch, nor what a tag, a pin or a branch that they are not about holds. A REV that
-    a branch, tag or pin names, or that is deployed, goes only with --force.
+    version of a branch, what is deployed, nor what a tag, a pin or a branch that they are not about
+    holds. A REV that a branch, tag or pin names, or that is deployed, goes only with --force.
     """
     with opened(call) as store:
         now = store.now()

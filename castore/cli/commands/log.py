@@ -8,7 +8,7 @@ import click
 
 from castore.cli.access import full_rev, opened
 from castore.cli.completing import revisions
-from castore.cli.describe import headline, oneline, paragraph, ref_names
+from castore.cli.describe import headline, oneline, paragraph, ref_names, review_text
 from castore.cli.graph import GraphRow, draw
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -17,7 +17,7 @@ from castore.cli.verbs import verb
 from castore.model.ids import Id
 from castore.store.history import Filter, log
 from castore.store.records import version_record
-from castore.store.standing import status_of
+from castore.store.standing import Verdicts, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -37,9 +37,9 @@ _BARE = GraphRow((), "", "", ())
 @click.option("--graph", is_flag=True, help="draw how versions descend from each other")
 @click.option("--agent", default="", metavar="A[@V]", help="made by this agent")
 @click.option("--spec", default="", metavar="ID[@V]", help="made under this spec")
-@click.option("--author", default="", metavar="WHO", help="committed by this author")
+@click.option("--author", default="", metavar="WHO", help="committed by: an e-mail, or as written")
 @click.option("--artifact", default="", metavar="NAME", help="that changed this artifact")
-@click.option("--review", default="", metavar="STATE", help="approved, requested, contested…")
+@click.option("--review", default="", metavar="STATE", help="approved, pending, contested…")
 @click.option("--lifecycle", default="", metavar="STATE", help="published, withdrawn, draft…")
 @click.option("--since", default="", metavar="TIME", help="at or after: 2d, yesterday, 2026-11")
 @click.option("--until", default="", metavar="TIME", help="at or before; of a period its end")
@@ -55,8 +55,9 @@ def command(
         start = full_rev(store, rev) if rev else ""
         versions = log(store, start, limit=limit, only=Filter(**only))
         if call.output.json:
+            verdicts = Verdicts(store)
             for version in versions:
-                call.output.record(version_record(store, version))
+                call.output.record(version_record(store, version, verdicts=verdicts))
             return
         shown = _show(call.output, store, versions, brief=brief, graph=graph)
         if not shown:
@@ -70,10 +71,10 @@ def _show(
     output: Output, store: Store, versions: Iterable[Version], *, brief: bool, graph: bool
 ) -> int:
     count = 0
-    names = store.database.read(ref_names)
+    names, verdicts = store.database.read(ref_names), Verdicts(store)
     for version, row in _drawn(versions, graph):
         others = [name for name in names.get(version.id, ()) if name != version.branch]
-        others += _states(store, version)
+        others += _states(store, version, verdicts)
         for line in row.above:
             output.row(line)
         if brief:
@@ -120,8 +121,8 @@ def _drawn(versions: Iterable[Version], graph: bool) -> Iterator[tuple[Version, 
         yield waiting.pop(0), row
 
 
-def _states(store: Store, version: Version) -> list[str]:
+def _states(store: Store, version: Version, verdicts: Verdicts) -> list[str]:
     """What the notes about a version come to, where somebody wrote one."""
-    status = status_of(store, version)
-    states = [status.review, status.lifecycle, *(f"on {name}" for name in status.deployments)]
+    status = status_of(store, version, verdicts)
+    states = [review_text(status), status.lifecycle, *(f"on {name}" for name in status.deployments)]
     return [state for state in states if state not in ("none", "draft")]

@@ -15,6 +15,7 @@ from castore.cli.screen import clean, columns, size
 from castore.cli.verbs import verb
 from castore.store.listing import ListedArtifact, ListedEntry, list_artifacts, list_folder
 from castore.store.records import artifact_record
+from castore.store.removals import purged_ids
 
 _DIGITS = 12
 _SIZE = 9
@@ -40,8 +41,9 @@ def command(call: Invocation, rev: str | None, recursive: bool) -> None:
         if found.artifact is None and not recursive:
             listed = list_artifacts(store, found.version)
             if call.output.json:
+                gone = store.database.read(purged_ids)
                 for item in listed:
-                    call.output.record(artifact_record(store, found.version, item.artifact))
+                    call.output.record(artifact_record(store, found.version, item.artifact, gone))
             else:
                 _print_artifacts(call.output, listed, found.version.id)
             return
@@ -73,9 +75,12 @@ def _remarks(item: ListedArtifact, version: bytes) -> Iterator[str]:
         yield "external"
     if item.made_by.id != version:
         yield f"from {clean(item.made_by.label)}"
+    if item.purged:
+        yield "purged" if item.kind == "file" else "purged in part"
 
 
 def _line(entry: ListedEntry) -> str:
     digest = entry.digest.hex()[:_DIGITS] or "-"
     mark = "/" if entry.kind == "folder" else "*" if entry.executable else ""
-    return f"{size(entry.size):>{_SIZE}}  {digest:<{_DIGITS}}  {clean(entry.path)}{mark}"
+    gone = ("  purged" if entry.kind == "file" else "  purged in part") if entry.purged else ""
+    return f"{size(entry.size):>{_SIZE}}  {digest:<{_DIGITS}}  {clean(entry.path)}{mark}{gone}"

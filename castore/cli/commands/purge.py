@@ -11,6 +11,7 @@ from castore.cli.output import Output
 from castore.cli.screen import clean, plural, size
 from castore.cli.verbs import verb
 from castore.store.purge import ALL, PurgeReport, PurgeRequest, purge
+from castore.store.removals import removal_text
 from castore.store.store import Store
 
 _SHOWN = 20
@@ -46,7 +47,7 @@ def command(
             by=actor(call),
         )
         report = purge(store, request)
-        if not dry_run:
+        if not dry_run and report.already is None:
             report = _confirmed(call, store, request, report)
     if call.output.json:
         call.output.record(report.as_json())
@@ -66,6 +67,9 @@ def _confirmed(
 
 
 def _print(output: Output, report: PurgeReport) -> None:
+    if report.already is not None:
+        output.line(f"purged already, on {clean(removal_text(report.already))}: nothing to do")
+        return
     word = "would purge" if report.dry_run else "purged"
     for place in report.places[:_SHOWN]:
         output.row(f"{word} {clean(place.label)}")

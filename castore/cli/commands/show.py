@@ -21,7 +21,7 @@ from castore.model.ids import Id
 from castore.model.manifest import CheckResult
 from castore.model.names import quoted
 from castore.model.note import Note
-from castore.store.listing import list_artifacts
+from castore.store.listing import ListedArtifact, list_artifacts
 from castore.store.notes import known_as, note_record, notes_about
 from castore.store.records import full_artifact_record, maker, version_record
 from castore.store.removals import removal_text
@@ -102,13 +102,18 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
             clean(item.artifact.format) or "unknown",
             size(item.artifact.content.size),
             content_id(item.artifact),
-            _origin(item.made_by, version),
+            " ".join(filter(None, (_origin(item.made_by, version), _gone(item)))),
         )
         for item in listed
     ]
     for line in columns(rows, right=[3]):
         output.line(line)
     output.next(f"cas ls {version.label}" if version.number == 1 else f"cas diff {version.label}")
+
+
+def _gone(item: ListedArtifact) -> str:
+    """That an artifact, or something in its folder, was purged."""
+    return ("purged" if item.kind == "file" else "purged in part") if item.purged else ""
 
 
 def _origin(made_by: Version, version: Version) -> str:
@@ -186,7 +191,7 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         ("format", record["format"]),
         ("path", record["path"]),
         ("size", size(found.artifact.content.size)),
-        ("storage", record["storage"]),
+        ("storage", _stored(record)),
         ("uri", record["uri"]),
         ("made by", made["label"]),
         ("spec", f"{spec['id']} {spec['version']}" if spec.get("version") else "none"),
@@ -212,8 +217,14 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
     selector = full_selector(store, found)
     if record["format"] == "folder":
         output.next(f"cas ls {selector}")
-    elif record["storage"] != "external":
+    elif record["storage"] == "local":
         output.next(f"cas cat {selector}")
+
+
+def _stored(record: dict[str, Any]) -> str:
+    """Where an artifact is stored, and that something of it was purged."""
+    part = record["purged"] and record["storage"] != "purged"
+    return f"{record['storage']}, purged in part" if part else str(record["storage"])
 
 
 def _sources(record: dict[str, Any]) -> list[dict[str, Any]]:
