@@ -250,8 +250,12 @@ class Approvals:
 
     def _approved(self, found: Version, policy: Policy) -> bool:
         notes = notes_about(self._store, found.id)
-        judged = _judge(found, policy, notes, self._identities).approved
-        return judged and not (policy.signed and unsigned(self._store, found, policy))
+        if not _judge(found, policy, notes, self._identities).approved:
+            return False
+        try:
+            return not (policy.signed and unsigned(self._store, found, policy))
+        except CastoreError:
+            return False
 
 
 @dataclass(slots=True)

@@ -17,7 +17,6 @@ from castore.model.note import SUBJECTS, Note
 from castore.model.status import standing
 from castore.store.notes import find_note
 from castore.store.policy import Approvals, policy_in_force
-from castore.store.removals import removal_text
 from castore.store.selectors import Resolved, resolve
 from castore.store.standing import REMOVED, current_note, standing_notes, status_of
 from castore.store.statements import Speaker, Stated, own, refuse_agent, write_note
@@ -220,9 +219,6 @@ def _over(store: Store, version: Version) -> Iterator[str]:
     """Why an approval of a version will not let it out."""
     if status_of(store, version).lifecycle == "withdrawn":
         yield f"{version.label} is withdrawn: no gate lets it pass"
-    removal = store.forgotten(version)
-    if removal is not None:
-        yield f"{version.label} was forgotten on {removal_text(removal)}"
 
 
 def _questionable(store: Store, version: Version) -> Iterator[str]:

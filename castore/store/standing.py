@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 from castore.content.reader import ObjectReader
 from castore.database import folded
-from castore.database.indexes import Index
+from castore.database.indexes import VALUE_BYTES, Index
 from castore.database.reading import Reading
 from castore.database.tables import PROJECT_KEY
 from castore.errors import CastoreError, InvalidInput, InvalidSpec, ObjectNotFound, RefNotFound
 from castore.model.ids import Id
+from castore.model.limits import ID_BYTES
 from castore.model.note import Note
 from castore.model.status import Status, deployed, standing
+from castore.store.config import KnownIdentity
 from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
 from castore.store.store import Store
 from castore.store.version import Version, spec_text
@@ -23,6 +25,7 @@ from castore.store.version import Version, spec_text
 REMOVED: Final = "removed"
 PENDING: Final = "pending"
 """The review of what somebody approves and nobody rejects, where the policy asks for more."""
+_MOST: Final = 1 << 30
 # Loaded when one is asked for: they take the parser of specs and processes, which the log does
 # without.
 _LATER: Final = {"policy": "castore.store.policy", "signatures": "castore.store.signatures"}
@@ -38,6 +41,7 @@ class Verdicts:
         self._store = store
         self._asking: dict[Id, bool] = {}
         self._before: bool | None = None
+        self._identities: Mapping[str, KnownIdentity] | None = None
         self._approvals: Any = None
 
     def judged(self, version: Version, status: Status, notes: Mapping[Id, Note]) -> Status:
@@ -67,23 +71,12 @@ class Verdicts:
     def _asks(self, version: Version) -> bool:
         """Whether the spec of this version, or of any that was approved, may ask for something."""
         if self._before is None:
-            self._before = any(map(self._spec_asks, self._approved()))
-        return self._before or self._spec_asks(version)
+            sources = self._store.database.read(_approved_sources)
+            self._before = any(map(self._spec_asks, sources))
+        return self._before or self._spec_asks(version.manifest.spec.source)
 
-    def _approved(self) -> Iterator[Version]:
-        ids = self._store.database.read(
-            lambda tables: list(ids_in_state(tables, Index.REVIEW, "approved"))
-        )
-        for id in ids:
-            try:
-                yield self._store.version(id)
-            except ObjectNotFound:
-                # A note may come before its version, and a collection take one.
-                continue
-
-    def _spec_asks(self, version: Version) -> bool:
+    def _spec_asks(self, source: Id) -> bool:
         """Whether a spec may have a `review:`: parsing it takes longer than all of a log."""
-        source = version.manifest.spec.source
         if source and source not in self._asking:
             text = spec_text(self._store.reader, source).lower()
             # What does not name the key cannot have it, but for escapes and other encodings.
@@ -92,13 +85,41 @@ class Verdicts:
 
     def _granted(self, version: Version, status: Status, notes: Mapping[Id, Note]) -> bool:
         """Whether it is plain that somebody who is no agent approved all of a version."""
-        identities = self._store.config().identities
-        known = (identities.get(known_as(who)) for who in status.approvers)
+        if self._identities is None:
+            self._identities = self._store.config().identities
+        known = (self._identities.get(known_as(who)) for who in status.approvers)
         return (
             version.manifest.complete
             and not any(note.meta.get(AGENT) for note in notes.values())
             and all(one is None or one.kind == "person" for one in known)
         )
+
+
+def _approved_sources(tables: Reading) -> set[Id]:
+    """The specs of all versions that notes approve; few manifests are read, one for each spec.
+
+    Rows of `lookup` tell which versions share the spec of one that was read.
+    """
+    reader = ObjectReader(tables.load)
+    if tables.indexes() < folded.SINCE:
+        ids = tables.present(list(ids_in_state(tables, Index.REVIEW, "approved")))
+        return {reader.manifest(id).spec.source for id in ids}
+    approved = tables.tails(Index.REVIEW, "approved", b"", _MOST)
+    found: set[Id] = set()
+    start = bytes((Index.SPEC_VERSION,))
+    while approved and (row := next(tables.lookup_rows(start), None)):
+        key = row[0]
+        if key[0] != Index.SPEC_VERSION:
+            break
+        pin = reader.manifest(key[-ID_BYTES:]).spec
+        left = tables.with_row(Index.SPEC_VERSION, (pin.id, pin.version), approved)
+        while left:
+            source = reader.manifest(left[0][-ID_BYTES:]).spec.source
+            found.add(source)
+            alike = set(tables.with_row(Index.IN_MANIFEST, source, left)) if source else set()
+            left = [tail for tail in left[1:] if tail not in alike]
+        start = key[: 1 + VALUE_BYTES] + b"\xff" * (len(key) - VALUE_BYTES)
+    return found
 
 
 def status_of(store: Store, version: Version, verdicts: Verdicts | None = None) -> Status:

@@ -155,3 +155,95 @@ def test_what_others_wrote_reaches_the_terminal_cleaned(cas: Cas) -> None:
     for told in (cas("show", "out").out, cas("review").out, cas("op", "log").out):
         assert "\x1b" not in told
         assert "below" not in told
+
+
+@pytest.fixture
+def half(cas: Cas) -> str:
+    """A version of `r` with one of the two approvals that its spec asks for; its id."""
+    cas("init")
+    write("a.txt", "x")
+    write(
+        "r.spec.yaml",
+        'spec: r\nversion: "1"\nreview: {approvals: 2}\nartifacts:\n'
+        "- {name: a, type: document, format: text, path: a.txt}\n",
+    )
+    made = cas("commit", "--json").json
+    cas("approve", "r", "--author", "ann@example.org")
+    return str(made["id"])
+
+
+def test_approved_is_told_by_the_policy(cas: Cas, half: str) -> None:
+    def told() -> list[str]:
+        commands = (
+            ("log",), ("log", "--oneline"), ("show",), ("review",),
+            ("audit", "--columns", "label,review"), ("log", "--json"), ("show", "--json"),
+        )  # fmt: skip
+        return [cas(*command).out for command in commands]
+
+    for text in told()[:4]:
+        assert "1 of 2 approvals" in text
+        assert "(approved)" not in text
+        assert "review approved" not in text
+    assert "pending" in told()[4]
+    for text in told()[4:]:
+        assert '"review": "approved"' not in text
+    (row,) = cas("log", "--review", "pending", "--json").rows
+    assert (row["review"], row["approvals"]) == ("pending", {"counted": 1, "needed": 2})
+    assert cas("log", "--review", "approved", "--json").rows == []
+    said = cas("comment", "r", "-m", "hm", "--json").json
+    assert (said["review"], said["approvals"]) == ("pending", {"counted": 1, "needed": 2})
+    cas("approve", "r", "--author", "ben@example.org")
+    assert "(approved)" in cas("log").out
+    assert "review approved by 2" in cas("show").out
+    assert cas("log", "--review", "approved", "--json").rows[0]["id"] == half
+
+
+def test_who_approved_what_is_deployed(cas: Cas, half: str) -> None:
+    warned = cas("deploy", "r", "--to", "prod", "--author", "eva@example.org")
+    assert "warning: r@v1 is not approved: 1 of 2 approvals" in warned.err
+    record = cas("deploy", "r", "--to", "test", "--author", "eva@example.org", "--json").json
+    assert record["warnings"] == ["r@v1 is not approved: 1 of 2 approvals"]
+    line = cas("deploy").out.splitlines()[0]
+    assert line.startswith(f"prod  r@v1  {half[:12]}  ")
+    assert "eva@example.org  not approved: 1 of 2 approvals, by ann@example.org" in line
+    cas("approve", "r", "--author", "ben@example.org")
+    assert "approved by ann@example.org, ben@example.org" in cas("deploy").out
+    row = cas("deploy", "--json").rows[0]
+    assert (row["approved"], row["approvers"]) == (True, ["ann@example.org", "ben@example.org"])
+    cas("mark", "r", "withdrawn")
+    assert "withdrawn" in cas("deploy").out
+    assert "r@v1 is withdrawn" in cas("deploy", "r", "--to", "prod").err
+    assert "is withdrawn: no gate lets it pass" in cas("approve", "r").err
+
+
+def test_the_audit_of_what_is_deployed(cas: Cas, out: str) -> None:
+    assert "no versions match" in cas("audit", "--deployed").err
+    cas("deploy", "out@v1", "--to", "test")
+    cas("deploy", "out@v2", "--to", "prod")
+    assert [row["number"] for row in cas("audit", "--deployed", "--json").rows] == [2, 1]
+    (row,) = cas("audit", "--deployed", "prod", "--json").rows
+    assert (row["id"], row["deployments"]) == (out, ["prod"])
+    assert cas("audit", "--deployed", "live", "--json").rows == []
+
+
+def test_what_is_gone_is_told(cas: Cas, out: str) -> None:
+    cas("forget", "out@v1", "-m", "old")
+    refused = cas("deploy", "out@v1", "--to", "prod", code=3)
+    assert "out@v1" in refused.err
+    assert "was forgotten on" in refused.err
+    warned = cas("commit", "--name", "made", "--source", "out@v1", "out").err
+    assert "source out@v1 was forgotten on" in warned
+    cas("purge", "out:a.txt", "--reason", "asked to", "--include", "all", "--yes")
+    assert (
+        "cannot be deployed: artifact 'a.txt' was purged"
+        in cas("deploy", "out", "--to", "prod", code=3).err
+    )
+    assert cas("ls", "out").out.rstrip().endswith("purged")
+    assert "purged" in cas("show", "out").out
+    assert cas("show", "out:a.txt", "--json").json["storage"] == "purged"
+    again = cas("purge", "out:a.txt", "--reason", "again")
+    assert again.out.startswith("purged already, on ")
+    assert "by alice@example.org" in again.out
+    assert "asked to" in again.out
+    said = cas("purge", "out:a.txt", "--reason", "again", "--json").json
+    assert said["already"]["by"] == "alice@example.org"

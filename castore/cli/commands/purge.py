@@ -36,7 +36,7 @@ def command(
 
     History stays and verifies, with who purged it and why. Every other place that has the same
     bytes, or a part of them, must be named too, or included. Asks first, at a terminal; elsewhere
-    --yes is needed. Cut short, it is finished by the same command.
+    --yes is needed. Cut short, it is finished by the same command; what is purged already is told.
     """
     with opened(call) as store:
         request = PurgeRequest(
