@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from castore.database.indexes import Index
 from castore.database.reading import Reading
-from castore.errors import CastoreError, InvalidSpec, ObjectNotFound
+from castore.errors import CastoreError, CorruptObject
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import standing
@@ -195,10 +195,12 @@ class Approvals:
         return approval(self._store, version, self.policy(version))
 
     def told(self, version: Version) -> Approval:
-        """As `approval`; by a spec that cannot be read nothing is approved, and that is why."""
+        """As `approval`; where no policy can be found nothing is approved, and that is why."""
         try:
             return self.approval(version)
-        except (InvalidSpec, ObjectNotFound) as error:
+        except CorruptObject:
+            raise
+        except CastoreError as error:
             return Approval(False, (error.message.partition("\n")[0],))
 
     def last(self, version: Version, highest: int) -> Version | None:
@@ -250,12 +252,8 @@ class Approvals:
 
     def _approved(self, found: Version, policy: Policy) -> bool:
         notes = notes_about(self._store, found.id)
-        if not _judge(found, policy, notes, self._identities).approved:
-            return False
-        try:
-            return not (policy.signed and unsigned(self._store, found, policy))
-        except CastoreError:
-            return False
+        judged = _judge(found, policy, notes, self._identities).approved
+        return judged and not (policy.signed and unsigned(self._store, found, policy))
 
 
 @dataclass(slots=True)

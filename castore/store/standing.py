@@ -12,7 +12,7 @@ from castore.database import folded
 from castore.database.indexes import VALUE_BYTES, Index
 from castore.database.reading import Reading
 from castore.database.tables import PROJECT_KEY
-from castore.errors import CastoreError, InvalidInput, InvalidSpec, ObjectNotFound, RefNotFound
+from castore.errors import CastoreError, CorruptObject, InvalidInput, RefNotFound
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
 from castore.model.note import Note
@@ -47,14 +47,19 @@ class Verdicts:
     def judged(self, version: Version, status: Status, notes: Mapping[Id, Note]) -> Status:
         """A status that notes alone approve, as the policy in force has it.
 
-        Raises InvalidInput for a configuration that cannot be read, CorruptObject. By a spec that
-        cannot be read nothing is approved.
+        Raises InvalidInput for a configuration that cannot be read, CorruptObject. Where no policy
+        can be found, for a spec that cannot be read or signatures that cannot be verified, nothing
+        is approved.
         """
+        if self._identities is None:
+            self._identities = self._store.config().identities
         try:
-            if not self._asks(version) and self._granted(version, status, notes):
+            if not self._asks(version) and _granted(version, status, notes, self._identities):
                 return status.judged("approved", len(set(map(known_as, status.approvers))), 1)
             found = self._policies().approval(version)
-        except (InvalidSpec, ObjectNotFound):
+        except CorruptObject:
+            raise
+        except CastoreError:
             return status.judged(PENDING)
         review = "approved" if found.approved else PENDING
         return status.judged(review, len(found.approvers), found.needed)
@@ -83,16 +88,20 @@ class Verdicts:
             self._asking[source] = any(sign in text for sign in (b"review", b"\\", b"\0"))
         return bool(source) and self._asking[source]
 
-    def _granted(self, version: Version, status: Status, notes: Mapping[Id, Note]) -> bool:
-        """Whether it is plain that somebody who is no agent approved all of a version."""
-        if self._identities is None:
-            self._identities = self._store.config().identities
-        known = (self._identities.get(known_as(who)) for who in status.approvers)
-        return (
-            version.manifest.complete
-            and not any(note.meta.get(AGENT) for note in notes.values())
-            and all(one is None or one.kind == "person" for one in known)
-        )
+
+def _granted(
+    version: Version,
+    status: Status,
+    notes: Mapping[Id, Note],
+    identities: Mapping[str, KnownIdentity],
+) -> bool:
+    """Whether it is plain that somebody who is no agent approved all of a version."""
+    known = (identities.get(known_as(who)) for who in status.approvers)
+    return (
+        version.manifest.complete
+        and not any(note.meta.get(AGENT) for note in notes.values())
+        and all(one is None or one.kind == "person" for one in known)
+    )
 
 
 def _approved_sources(tables: Reading) -> set[Id]:

@@ -241,12 +241,14 @@ def test_without_the_program_the_policy_in_force_is_not_guessed(
     approve(store, ANN, keys[ANN])
     store.sign(first.id.hex(), by=ANN, key=keys[ANN])
     second = under(store, tmp_path / "w", text="y")
+    say(store, second, ANN)
     monkeypatch.setenv("PATH", str(tmp_path))
     _verifies.cache_clear()
     with pytest.raises(errors.CastoreError, match="cannot be verified"):
         policy_in_force(store, second)
     found = approval(store, first, policy_in_force(store, first))
     assert "cannot be verified" in found.reasons[-1]
+    assert [store.status_of(version).review for version in (first, second)] == ["pending"] * 2
 
 
 def test_signing_again_changes_nothing(
