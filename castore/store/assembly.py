@@ -9,13 +9,12 @@ from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
 from castore.errors import InvalidInput
 from castore.model.artifact_set import Artifact, ArtifactSet, make_set
-from castore.model.fields import MetaValue
 from castore.model.ids import Id
 from castore.model.manifest import PARTIAL, Manifest, Source, SpecPin
 from castore.spec.declaration import Declared
 from castore.store.conformance import Conformance, conform, guessed_faults
-from castore.store.context import Context
 from castore.store.intent import Intent, Resumed
+from castore.store.said import check_bound, said, said_sources
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -56,11 +55,8 @@ def assemble(
     artifacts: dict[str, Artifact] = {}
     carried: dict[str, Id] = {}
     if intent.only:
-        if parent is None:
-            raise InvalidInput(
-                f"--only needs a version to carry the rest from; {intent.branch} has none",
-                fix="commit all artifacts once, without --only",
-            )
+        check_only(intent, parent)
+        assert parent is not None
         artifacts, carried = _carried(store, intent, parent)
     if intent.resumed is not None:
         artifacts.update(_resumed(intent, intent.resumed))
@@ -71,6 +67,15 @@ def assemble(
     if earlier is not None and earlier.members == members:
         return Assembly(members, carried, earlier.conformance)
     return Assembly(members, carried, _conform(reader, intent, staged, artifacts))
+
+
+def check_only(intent: Intent, parent: Version | None) -> None:
+    """Refuse `only` where there is no version to carry the rest from; raises InvalidInput."""
+    if intent.only and parent is None:
+        raise InvalidInput(
+            f"--only needs a version to carry the rest from; {intent.branch} has none",
+            fix="commit all artifacts once, without --only",
+        )
 
 
 def pin_spec(store: Store, ingestor: Ingestor, intent: Intent) -> SpecPin:
@@ -90,11 +95,19 @@ def draft_manifest(
     assembly: Assembly,
     pin: SpecPin,
     message: str,
+    *,
+    partial: bool = False,
 ) -> Manifest:
-    """The manifest of an assembly, before it stands on a parent."""
-    context, message, meta = _said(intent, message)
+    """The manifest of an assembly, before it stands on a parent.
+
+    Raises InvalidInput for a source of an artifact that is neither in the set nor missing; one that
+    is kept incomplete on purpose may still get it.
+    """
+    context, message, meta = said(intent, message)
     names = {artifact.name for artifact in assembly.members.artifacts}
     resumed = intent.resumed
+    if not partial:
+        check_bound(staged.sources, names.union(assembly.conformance.missing))
     titles = {**_resumed_titles(intent), **staged.titles}
     locations = {**(resumed.locations if resumed else {}), **staged.locations}
     return Manifest(
@@ -110,7 +123,7 @@ def draft_manifest(
         operation=context.operation,
         folder=intent.folder,
         message=message,
-        sources=_sources(intent, staged.sources, names),
+        sources=said_sources(intent, staged.sources, names),
         checks=assembly.conformance.checks,
         carried=tuple(assembly.carried.items()),
         missing=assembly.conformance.missing,
@@ -119,21 +132,6 @@ def draft_manifest(
         locations=tuple((n, uri, "") for n, uri in locations.items() if n in names),
         meta=meta,
     )
-
-
-def _said(intent: Intent, message: str) -> tuple[Context, str, dict[str, MetaValue]]:
-    """Who made it, the message and the meta: as given now, else as a refused attempt had them."""
-    context = intent.context
-    said = intent.resumed.said if intent.resumed else None
-    if said is None:
-        return context, message, dict(intent.meta)
-    again = replace(
-        context,
-        agent=context.agent if context.agent.id else said.agent,
-        trace=context.trace or said.trace,
-        workspace=context.workspace or said.workspace,
-    )
-    return again, message or said.message, {**said.meta, **intent.meta}
 
 
 def on_top_of(draft: Manifest, parent: Version | None) -> Manifest:
@@ -200,18 +198,6 @@ def _resumed_titles(intent: Intent) -> dict[str, str]:
     return {**intent.resumed.titles, **{d.name: d.title for d in declared if d.title}}
 
 
-def _sources(intent: Intent, given: Sequence[Source], names: set[str]) -> tuple[Source, ...]:
-    """The sources given, and those of an earlier attempt that were not given again."""
-    again = {(source.artifact, source.selector) for source in given}
-    earlier = [
-        source
-        for source in (intent.resumed.sources if intent.resumed else ())
-        if (source.artifact, source.selector) not in again
-        and (not source.artifact or source.artifact in names)
-    ]
-    return (*earlier, *_bound(given, names))
-
-
 def _conform(
     reader: ObjectReader, intent: Intent, staged: Made, artifacts: Mapping[str, Artifact]
 ) -> Conformance:
@@ -223,13 +209,3 @@ def _conform(
         for warning in guessed_faults(reader, artifact)
     ]
     return Conformance(warnings=tuple(warnings))
-
-
-def _bound(sources: Sequence[Source], names: set[str]) -> tuple[Source, ...]:
-    for source in sources:
-        if source.artifact and source.artifact not in names:
-            raise InvalidInput(
-                f"source {source.artifact}={source.selector}: the set has no artifact "
-                f"{source.artifact!r}"
-            )
-    return tuple(sources)

@@ -11,6 +11,7 @@ from castore.errors import InvalidInput
 from castore.model.artifact_set import ExternalContent
 from castore.model.fields import MetaValue
 from castore.model.manifest import Source
+from castore.store.assembly import check_only
 from castore.store.context import Context
 from castore.store.gather import (
     Gathered,
@@ -27,6 +28,7 @@ from castore.store.pinning import digest_file, uri_path
 from castore.store.preview import Preview, preview_inputs
 from castore.store.publish import replayed
 from castore.store.report import CommitReport
+from castore.store.said import check_bound
 from castore.store.selectors import resolve_version, tip
 from castore.store.session import AnyTip, Session
 from castore.store.sources import parse_sources
@@ -87,7 +89,8 @@ def commit(
             session.warn(f"{unused.name} was not used: to commit under it add --spec {unused.name}")
         for notice in plan.gathered.warnings:
             session.warn(notice)
-        for found in plan.gathered.inputs:
+        # Addresses first: what is wrong with them is known before content is stored.
+        for found in sorted(plan.gathered.inputs, key=lambda found: not found.uri):
             _add(session, found, request)
         session.commit(
             request.message,
@@ -128,8 +131,29 @@ def _plan(store: Store, request: CommitRequest, spec: SpecFile | None) -> _Plan:
         arguments=request.paths,
         resumed=resumed,
         spec_given=_spec_given(request, spec),
+        message=request.message,
     )
+    _check_before(store, request, intent, gathered)
     return _Plan(intent, gathered)
+
+
+def _check_before(store: Store, request: CommitRequest, intent: Intent, gathered: Gathered) -> None:
+    """Refuse what can be known to be refused before anything is stored."""
+    parent = tip(store, intent.branch) if intent.only else None
+    check_only(intent, parent)
+    if request.stdin is None:
+        for found in gathered.inputs:
+            if found.stdin:
+                raise InvalidInput(f"{found.name}=-: there is no standard input")
+    if request.partial:
+        return
+    names = {found.name for found in gathered.inputs}
+    names.update(intent.resumed.artifacts if intent.resumed else ())
+    names.update(one.name for one in (store.set_of(parent).artifacts if parent else ()))
+    if intent.spec is not None:
+        names.update(one.name for one in intent.spec.spec.artifacts if one.required)
+    sources = [one for one in intent.sources if isinstance(one, Source)]
+    check_bound(sources, names)
 
 
 def _folder(store: Store, request: CommitRequest, gathered: Gathered) -> str:
@@ -184,9 +208,7 @@ def _gather(
 
 
 def _add(session: Session, found: Input, request: CommitRequest) -> None:
-    if found.stdin:
-        if request.stdin is None:
-            raise InvalidInput(f"{found.name}=-: there is no standard input")
+    if found.stdin and request.stdin is not None:
         session.add(found.name, request.stdin)
     elif found.uri:
         session.add_external(found.name, found.uri, _pinned(found.uri))

@@ -25,7 +25,8 @@ class Resumed:
 
     `ref` is the partial ref and its value, None when only stages of killed commits were found;
     `sessions` are those stages; `locations` are the URIs of external artifacts; `said` is the
-    sealed manifest, whose agent, trace, workspace, message and meta hold unless given anew.
+    newest attempt's own words (a sealed manifest, or those of a stage), whose agent, trace,
+    workspace, message and meta hold unless given anew; `parents` are those of the sealed one.
     """
 
     artifacts: Mapping[str, Artifact]
@@ -35,6 +36,7 @@ class Resumed:
     ref: tuple[str, Id] | None
     sessions: tuple[bytes, ...]
     said: Manifest | None = None
+    parents: tuple[Id, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Intent:
 
     `only` are the artifacts to make while the rest is carried from the parent (empty: all are
     made); `folder`, `arguments` (PATHs) and `spec_given`, both as typed, are what `status` and
-    `partial list` show.
+    `partial list` show. `message` is what a commit without one of its own says.
     """
 
     branch: str
@@ -56,6 +58,7 @@ class Intent:
     arguments: tuple[str, ...] = ()
     resumed: Resumed | None = None
     spec_given: str = ""
+    message: str = ""
 
 
 def kept_notices(intent: Intent, made: Collection[str], version: Version) -> list[str]:
@@ -69,7 +72,7 @@ def kept_notices(intent: Intent, made: Collection[str], version: Version) -> lis
         return []
     run = intent.context.run
     notices = [f"kept from run {run} as stored: {', '.join(kept)}"]
-    if resumed.said is not None and resumed.said.parents != version.manifest.parents:
+    if resumed.parents is not None and resumed.parents != version.manifest.parents:
         notices.append(
             f"{intent.branch} moved since run {run} was refused: what is kept is older than "
             "the version before; compare with cas diff"

@@ -1,4 +1,4 @@
-"""Partials: incomplete sets, sealed after a refusal or left by a killed commit, and going on."""
+"""Partials: incomplete sets, sealed after a refusal or left by another end, and going on."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from castore.database.writing import Writing
 from castore.errors import Ambiguous, RefNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
-from castore.model.manifest import Manifest, Source
+from castore.model.manifest import Manifest, decode_manifest
 from castore.model.names import quoted
 from castore.model.refs import PARTIALS, partial_ref, split_partial
 from castore.store.intent import UNKNOWN_RUN, Resumed, ran_command
 from castore.store.moments import format_moment
-from castore.store.stages import StagedSession, staged_sessions
+from castore.store.said import later
+from castore.store.stages import INTERRUPTED, StagedSession, staged_sessions
 from castore.store.store import Store
 from castore.store.version import Version
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """One incomplete set: `sealed` by a refusal, or `killed`: the stage of a dead process.
+    """One incomplete set: `sealed` for its faults against the spec or on purpose, or a stage.
 
-    `version` is the sealed manifest, None for a killed one; `command` goes on with it.
+    A stage is what a commit left that `failed` by another error (`reason`), was `interrupted`, or
+    was `killed`: its process died. `version` is the sealed manifest, None for a stage; `command`
+    goes on with it.
     """
 
     run: str
@@ -38,6 +41,7 @@ class Partial:
     failed: tuple[str, ...]
     command: str
     version: Version | None = None
+    reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The partial as `--json` prints it."""
@@ -45,6 +49,7 @@ class Partial:
             "run": self.run,
             "branch": self.branch,
             "kind": self.kind,
+            "reason": self.reason or None,
             "at": format_moment(self.at),
             "author": self.author or None,
             "artifacts": list(self.artifacts),
@@ -61,12 +66,12 @@ def list_partials(store: Store, *, cwd: Path | None = None) -> list[Partial]:
     The commands that go on with refused ones are to be typed in `cwd`, or else in `store.root`.
     """
     sealed = [_sealed(store, ref, id, cwd) for ref, id in _refs(store)]
-    killed = [
-        _killed(stage)
+    left = [
+        _left(stage)
         for stage in staged_sessions(store)
         if stage.header.branch and not stage.header.alive
     ]
-    return sorted(sealed + killed, key=lambda partial: -partial.at)
+    return sorted(sealed + left, key=lambda partial: -partial.at)
 
 
 def find_partials(
@@ -94,41 +99,46 @@ def find_partials(
 def resume(store: Store, run: str, branch: str) -> Resumed:
     """What is good of the incomplete sets of this run and branch; raises RefNotFound.
 
-    Artifacts of a killed commit count when their content is stored; they are newer than those
-    of a sealed set and win. What that attempt carried is not kept: it is carried from today's tip
-    with the same `only`, and made without.
+    Artifacts of a stage count when their content is stored; they are newer than those of a sealed
+    set and win. Of what attempts said of themselves the newest holds. What the sealed one carried
+    is not kept: it is carried from today's tip with the same `only`, and made without.
     """
     find_partials(store, run, branch)
     artifacts: dict[str, Artifact] = {}
     titles: dict[str, str] = {}
     locations: dict[str, str] = {}
-    sources: tuple[Source, ...] = ()
-    said: Manifest | None = None
+    said: list[Manifest] = []
+    parents: tuple[Id, ...] | None = None
     ref = partial_ref(run, branch)
     id = store.database.read(lambda tables: tables.ref(ref))
     if id:
         version = store.version(id)
-        said = version.manifest
+        said.append(version.manifest)
+        parents = version.manifest.parents
         carried = {name for name, _ in version.manifest.carried}
         left_out = carried | set(version.manifest.failed)
         artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in left_out}
         titles = dict(version.manifest.titles)
         locations = {name: uri for name, uri, _ in version.manifest.locations}
-        sources = version.manifest.sources
     sessions = []
     for stage in staged_sessions(store):
         if (stage.header.run, stage.header.branch) == (run, branch) and not stage.header.alive:
             sessions.append(stage.id)
-            stored = _stored(store, stage)
-            artifacts.update(stored)
+            artifacts.update(_stored(store, stage))
+            if stage.header.said:
+                said.append(decode_manifest(stage.header.said))
+    newest: Manifest | None = None
+    for one in sorted(said, key=lambda manifest: manifest.at):
+        newest = later(newest, one)
     return Resumed(
         artifacts=artifacts,
         titles=titles,
         locations=locations,
-        sources=sources,
+        sources=newest.sources if newest else (),
         ref=(ref, id) if id else None,
         sessions=tuple(sessions),
-        said=said,
+        said=newest,
+        parents=parents,
     )
 
 
@@ -195,18 +205,19 @@ def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
     )
 
 
-def _killed(stage: StagedSession) -> Partial:
+def _left(stage: StagedSession) -> Partial:
     header = stage.header
     return Partial(
         run=header.run or UNKNOWN_RUN,
         branch=header.branch,
-        kind="killed",
+        kind=header.ended or ("killed" if header.pid else INTERRUPTED),
         at=header.at,
         author=header.author,
         artifacts=tuple(sorted(stage.artifacts)),
         missing=(),
         failed=(),
         command=header.command,
+        reason=header.why,
     )
 
 

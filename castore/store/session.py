@@ -45,9 +45,10 @@ from castore.store.publish import (
 )
 from castore.store.refusals import moved, refusal
 from castore.store.report import CommitReport
+from castore.store.said import encode_said
 from castore.store.selectors import tip
 from castore.store.sources import Used, gone_sources, parse_sources, use
-from castore.store.stages import drop_stages, encode_header, encode_staged
+from castore.store.stages import drop_stages, encode_header, encode_left, encode_staged
 from castore.store.staging import Given, digest_of, hint_of
 from castore.store.store import Store
 from castore.store.supply import Supply
@@ -92,7 +93,11 @@ class Session:
         self._done = False
         self._left = False
         self._assembly: Assembly | None = None
-        header = encode_header(intent, store.now(), os.getpid())
+        self._message = ""
+        now = store.now()
+        # Refuses what no version could say, before anything is stored.
+        self._said = encode_said(intent, self._sources, now)
+        header = encode_header(intent, now, os.getpid(), self._said)
         spec = intent.spec.spec.id if intent.spec else ""
         before = Predecessor(store, intent.branch, spec)
         self._supply = Supply(store, before, self._id, header, progress=progress, links=links)
@@ -114,7 +119,7 @@ class Session:
         self._left = True
         try:
             if not self._done and (self._made or self._sink.staged):
-                self._sink.replace_header(encode_header(self.intent, self.store.now(), 0))
+                self._sink.replace_header(self._left_header(error))
                 self._supply.make_durable()
                 if error is not None:
                     error.add_note(resume_command(self.intent, self.intent.context.run))
@@ -124,6 +129,15 @@ class Session:
                 raise
         finally:
             self._ingestor.close()
+
+    def _left_header(self, error: BaseException | None) -> bytes:
+        now = self.store.now()
+        try:
+            said = encode_said(self.intent, self._sources, now, self._message)
+        except InvalidInput:
+            # What no version could say, such as the message of a refused commit.
+            said = self._said
+        return encode_left(self.intent, now, said, error)
 
     def add(
         self,
@@ -241,6 +255,7 @@ class Session:
         """
         with self._lock:
             self._check_open()
+            self._message = message
             earlier = replayed(self.store, self.intent.branch, self.intent.context.operation)
             if earlier is not None:
                 self._done = True
@@ -289,7 +304,9 @@ class Session:
             and parent.set_id == assembly.members.id
             and self.store.forgotten(parent) is None
         )
-        draft = draft_manifest(self.store, self.intent, staged, assembly, pin, message)
+        draft = draft_manifest(
+            self.store, self.intent, staged, assembly, pin, message, partial=partial
+        )
         publication = self._publication(draft, assembly, batch)
         if partial or not conformance.complete:
             version = seal_partial(

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from castore.database.writing import Writing
-from castore.errors import CorruptObject
+from castore.errors import CastoreError, CorruptObject
 from castore.model.artifact_set import Artifact, ArtifactSet, decode_set, encode_set
 from castore.model.encoding import decode, encode
 from castore.model.fields import Fields
+from castore.model.limits import MANIFEST_BYTES
 from castore.store.intent import UNKNOWN_RUN, Intent, resume_command
 from castore.store.store import Store
 
-_HEADER_BYTES: Final = 64 << 10
-_KEYS: Final = ("at", "author", "boot", "branch", "command", "pid", "run", "started")
+FAILED: Final = "failed"
+INTERRUPTED: Final = "interrupted"
+_HEADER_BYTES: Final = MANIFEST_BYTES + (64 << 10)
+_KEYS: Final = (
+    "at", "author", "boot", "branch", "command", "ended", "pid", "run", "said", "started", "why",
+)  # fmt: skip
+# What headers of before this had no word for.
+_NEW_KEYS: Final = ("ended", "said", "why")
+_WHY_BYTES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class StageHeader:
     """Whose stage it is: run and branch, the process that fills it, the command to go on with.
 
-    Without a branch it is content that a worker staged, for whichever session takes it.
+    Without a branch it is content that a worker staged, for whichever session takes it. `said` is
+    what the session said of itself (`store/said.py`). `ended` is how it was left, `failed` by the
+    error that `why` tells or `interrupted`; "" for one that never was, such as a killed one.
     """
 
     run: str
@@ -35,6 +45,9 @@ class StageHeader:
     pid: int
     boot: str
     started: str
+    said: bytes = b""
+    ended: str = ""
+    why: str = ""
 
     @property
     def alive(self) -> bool:
@@ -51,39 +64,52 @@ class StagedSession:
     artifacts: dict[str, Artifact]
 
 
-def encode_header(intent: Intent, at: int, pid: int) -> bytes:
-    """The stage header of a session of process `pid`, 0 for one that was given up."""
-    run = intent.context.run or UNKNOWN_RUN
-    command = resume_command(intent, run)
-    return _header(at, pid, run, intent.branch, intent.context.author, command)
+def encode_header(intent: Intent, at: int, pid: int, said: bytes = b"") -> bytes:
+    """The stage header of a session that process `pid` fills."""
+    return _encode(_header(intent, at, pid, said))
+
+
+def encode_left(intent: Intent, at: int, said: bytes, error: BaseException | None) -> bytes:
+    """The stage header of a session that was left without a version, by an error or so."""
+    failed = isinstance(error, Exception)
+    why = f"{error}" if isinstance(error, CastoreError) else f"{type(error).__name__}: {error}"
+    data = why.encode("utf-8", "backslashreplace")[:_WHY_BYTES]
+    return _encode(
+        replace(
+            _header(intent, at, 0, said),
+            ended=FAILED if failed else INTERRUPTED,
+            why=data.decode("utf-8", "ignore") if failed else "",
+        )
+    )
 
 
 def worker_header(at: int, pid: int) -> bytes:
     """The header of content that process `pid` stages for a session elsewhere: of no branch."""
-    return _header(at, pid)
+    return _encode(StageHeader("", "", "", "", at, pid, _boot(), _started(pid)))
 
 
-def _header(
-    at: int, pid: int, run: str = "", branch: str = "", author: str = "", command: str = ""
-) -> bytes:
-    return encode(
-        {
-            "at": at,
-            "author": author,
-            "boot": _boot(),
-            "branch": branch,
-            "command": command,
-            "pid": pid,
-            "run": run,
-            "started": _started(pid) if pid else "",
-        }
-    )
+def _header(intent: Intent, at: int, pid: int, said: bytes) -> StageHeader:
+    run = intent.context.run or UNKNOWN_RUN
+    command = resume_command(intent, run)
+    started = _started(pid) if pid else ""
+    author = intent.context.author
+    return StageHeader(run, intent.branch, author, command, at, pid, _boot(), started, said)
+
+
+def _encode(header: StageHeader) -> bytes:
+    return encode({key: getattr(header, key) for key in _KEYS})
 
 
 def decode_header(payload: bytes) -> StageHeader:
     """The header encoded by `payload`; raises CorruptObject."""
     what = "stage header"
-    fields = Fields(decode(payload, limit=_HEADER_BYTES, what=what), what, _KEYS)
+    found = decode(payload, limit=_HEADER_BYTES, what=what)
+    if isinstance(found, dict) and found.keys().isdisjoint(_NEW_KEYS):
+        found = {**found, "ended": "", "said": b"", "why": ""}
+    fields = Fields(found, what, _KEYS)
+    said = fields.raw("said")
+    if type(said) is not bytes:
+        raise fields.fail("said", "not bytes")
     return StageHeader(
         run=fields.text("run"),
         branch=fields.text("branch"),
@@ -93,6 +119,9 @@ def decode_header(payload: bytes) -> StageHeader:
         pid=fields.integer("pid", 0),
         boot=fields.text("boot"),
         started=fields.text("started"),
+        said=said,
+        ended=fields.choice("ended", ("", FAILED, INTERRUPTED)),
+        why=fields.text("why"),
     )
 
 

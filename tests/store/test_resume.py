@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 import castore
 from castore import errors
 from castore.model.artifact_set import ExternalContent
+from castore.model.encoding import encode
 from castore.store import assembly
 from castore.store.commit import CommitRequest, commit
 from castore.store.conformance import conform
 from castore.store.partials import list_partials
 from castore.store.selectors import tip
 from castore.store.session import Session
+from castore.store.stages import _encode, decode_header, staged_sessions
 from castore.store.supply import Supply
 
 SPEC = """\
@@ -77,7 +81,9 @@ def test_a_session_left_by_an_error_can_be_resumed_in_the_same_process(
     store: castore.Store,
 ) -> None:
     broken(store.session("weekly", run="r1"))
-    assert [(found.kind, found.artifacts) for found in list_partials(store)] == [("killed", ("a",))]
+    assert [(found.kind, found.artifacts, found.reason) for found in list_partials(store)] == [
+        ("failed", ("a",), "RuntimeError: the pipeline broke")
+    ]
     with store.session("weekly", resume="r1") as session:
         version = session.commit()
     assert [a.name for a in store.set_of(version).artifacts] == ["a"]
@@ -249,3 +255,88 @@ def test_a_resumed_set_keeps_who_made_it_and_what_was_said(
     assert (manifest.trace, manifest.workspace, manifest.author) == ("t1", "w", "bob")
     assert manifest.message == "first words"
     assert dict(manifest.meta) == {"k": 3, "l": 2}
+
+
+def test_a_source_of_no_artifact_is_refused_before_anything_is_stored(
+    store: castore.Store, spec: Path
+) -> None:
+    for options in (
+        {"spec": spec, "sources": ("nothing=https://example.org/in",)},
+        {"name": "plain", "paths": ("a.txt",), "sources": ("b.txt=https://example.org/in",)},
+    ):
+        paths = options.pop("paths", ())
+        with pytest.raises(errors.InvalidInput, match="the set has no artifact"):
+            store.commit(*paths, cwd=spec.parent, **options)  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidInput, match="--only needs a version"):
+        store.commit("a.txt", cwd=spec.parent, name="plain", only=("a.txt",))
+    with pytest.raises(errors.InvalidInput, match="message"):
+        store.commit(spec=spec, cwd=spec.parent, message="x" * 100_000)
+    assert list_partials(store) == []
+    assert not store.database.read(lambda tables: tables.present([blake3(b"a1").digest()]))
+
+
+def test_what_a_failed_commit_said_holds_when_it_is_gone_on_with(
+    store: castore.Store, spec: Path
+) -> None:
+    store.commit("a.txt", cwd=spec.parent, name="input")
+    (spec.parent / "late").mkdir()
+    (spec.parent / "late" / "a").write_text("a")
+    (spec.parent / "late" / "link").symlink_to("a")
+    said = castore.Context(agent=castore.Agent("writer", "7"), run="r1", trace="t1", workspace="w")
+    request = {
+        "context": said, "message": "as meant", "meta": {"k": "v"}, "sources": ("a.txt=input",),
+        "name": "plain", "cwd": spec.parent,
+    }  # fmt: skip
+    with pytest.raises(errors.InvalidInput, match="symbolic link"):
+        store.commit("a.txt", "late", **request)
+    [left] = list_partials(store)
+    assert (left.kind, left.run, left.artifacts) == ("failed", "r1", ("a.txt",))
+    assert "symbolic link" in left.reason
+    (spec.parent / "late" / "link").unlink()
+    report = store.commit(
+        "a.txt", "late", cwd=spec.parent, name="plain", resume="r1", sources=("https://x.org/s",)
+    )
+    manifest = report.version.manifest
+    assert manifest.agent == castore.Agent("writer", "7")
+    assert (manifest.run, manifest.trace, manifest.workspace) == ("r1", "t1", "w")
+    assert (manifest.message, manifest.meta) == ("as meant", {"k": "v"})
+    selectors = {(source.artifact, source.selector) for source in manifest.sources}
+    assert selectors == {("a.txt", "input"), ("", "https://x.org/s")}
+    assert not [warning for warning in report.warnings if "moved" in warning]
+    assert list_partials(store) == []
+
+
+def test_a_session_that_was_interrupted_is_called_so(store: castore.Store) -> None:
+    with store.session("weekly", run="r1") as session:
+        session.write("a", "a1")
+    with pytest.raises(KeyboardInterrupt), store.session("weekly", run="r2") as session:
+        session.write("a", "a1")
+        raise KeyboardInterrupt
+    with store.session("weekly", run="r3") as killed:
+        killed.write("a", "a1")
+        killed._supply.make_durable()
+        stage = staged_sessions(store)[-1]
+        dead = replace(stage.header, pid=2**22 + 1)
+        store.database.write(lambda tables: tables.put_stage(stage.id, _encode(dead)))
+        found = {one.run: (one.kind, one.reason) for one in list_partials(store)}
+    assert found == {"r1": ("interrupted", ""), "r2": ("interrupted", ""), "r3": ("killed", "")}
+
+
+def test_a_stage_header_of_before_can_be_read() -> None:
+    keys = {"author": "a", "boot": "b", "branch": "x", "command": "c", "run": "r", "started": "s"}
+    header = decode_header(encode({**keys, "at": 1, "pid": 0}))
+    assert (header.run, header.said, header.ended, header.why) == ("r", b"", "", "")
+
+
+def test_sources_of_what_is_missing_stay_with_the_incomplete_set(
+    store: castore.Store, spec: Path
+) -> None:
+    (spec.parent / "b.json").unlink()
+    with pytest.raises(errors.IncompleteSet):
+        store.commit(
+            spec=spec, cwd=spec.parent, context=castore.Context(run="r1"),
+            sources=("b=https://example.org/in",),
+        )  # fmt: skip
+    (spec.parent / "b.json").write_text("{}")
+    version = store.commit(spec=spec, cwd=spec.parent, resume="r1").version
+    assert [source.artifact for source in version.manifest.sources] == ["b"]

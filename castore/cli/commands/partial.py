@@ -17,7 +17,7 @@ from castore.store.partials import Partial, discard_partials, find_partials, lis
 command = Family(
     "partial",
     help=(
-        "Look after incomplete sets.\n\nA commit that its spec refuses, or that was killed, loses "
+        "Look after incomplete sets.\n\nA commit that is refused, interrupted or killed loses "
         "nothing: what is good is kept, and `cas commit --resume RUN` goes on with it."
     ),
     examples=[
@@ -123,6 +123,8 @@ def _summary(output: Output, partial: Partial) -> None:
     counts = [f"{len(partial.artifacts)} good"]
     counts += [f"{len(names)} {word}" for word, names in _bad(partial) if names]
     output.line(f"  {', '.join(counts)}")
+    if partial.reason:
+        output.line(f"  {clean(partial.reason)}")
     output.line(f"  go on: {clean(partial.command)}")
 
 
