@@ -15,15 +15,17 @@ from castore.model.artifact_set import ExternalContent
 from castore.model.manifest import Manifest, Source
 from castore.store.exports import (
     URN,
+    Maker,
     complete,
     externals_of,
     files_of,
+    makers_of,
     sha256,
     source_uri,
     version_uri,
 )
 from castore.store.moments import format_moment
-from castore.store.records import check_record, version_record
+from castore.store.records import check_record, maker_record, version_record
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -36,7 +38,8 @@ def statement(store: Store, version: Version) -> Iterator[str]:
     """The statement as pieces of JSON text, one subject at a time.
 
     Subjects are all files of the version, and external artifacts whose digest is known; a file has
-    its SHA-256, for which it is read in full, beside its BLAKE3. Raises IncompleteSet, InvalidInput
+    its SHA-256, for which it is read in full, beside its BLAKE3. What is carried names who made it,
+    and that is a dependency with its own sources. Raises IncompleteSet, InvalidInput
     for a version without any, ObjectNotFound for a forgotten one, CorruptObject.
     """
     predicate = _predicate(store, complete(version))
@@ -51,6 +54,11 @@ def statement(store: Store, version: Version) -> Iterator[str]:
 
 
 def _subjects(store: Store, version: Version) -> Iterator[dict[str, Any]]:
+    made = {
+        artifact.name: {"annotations": {"madeBy": version_uri(maker.id)}}
+        for maker in makers_of(store, version)
+        for artifact in maker.artifacts
+    }
     for file in files_of(store, version):
         yield {
             "name": file.path,
@@ -58,10 +66,12 @@ def _subjects(store: Store, version: Version) -> Iterator[dict[str, Any]]:
                 "blake3": file.digest.hex(),
                 "sha256": sha256(store, file.digest, file.size),
             },
+            **made.get(file.artifact.name, {}),
         }
     for artifact in externals_of(store, version):
         if isinstance(artifact.content, ExternalContent) and artifact.content.digest:
-            yield {"name": artifact.path, "digest": {"blake3": artifact.content.digest.hex()}}
+            digest = {"blake3": artifact.content.digest.hex()}
+            yield {"name": artifact.path, "digest": digest, **made.get(artifact.name, {})}
 
 
 def _predicate(store: Store, version: Version) -> dict[str, Any]:
@@ -79,7 +89,11 @@ def _predicate(store: Store, version: Version) -> dict[str, Any]:
             "internalParameters": {
                 key: record[key] for key in ("run", "trace", "workspace", "operation", "author")
             },
-            "resolvedDependencies": [*_spec(manifest), *map(_source, manifest.sources)],
+            "resolvedDependencies": [
+                *_spec(manifest),
+                *map(_source, manifest.sources),
+                *(found for maker in makers_of(store, version) for found in _maker(maker)),
+            ],
         },
         "runDetails": {
             "builder": {"id": f"{URN}agent:{agent}"},
@@ -112,6 +126,22 @@ def _spec(manifest: Manifest) -> Iterator[dict[str, Any]]:
     for name, digest in (*named, *spec.files):
         found = digest.hex()
         yield {"name": name, "uri": f"{URN}content:{found}", "digest": {"blake3": found}}
+
+
+def _maker(maker: Maker) -> Iterator[dict[str, Any]]:
+    """An earlier version whose artifacts are carried, as it tells of itself; then their sources."""
+    uri, version = version_uri(maker.id), maker.version
+    names = [artifact.name for artifact in maker.artifacts]
+    annotations: dict[str, Any] = {"carried": names}
+    if version is not None:
+        annotations |= {**maker_record(version), "author": version.manifest.author or None}
+        annotations["finishedOn"] = format_moment(version.manifest.at)
+    name = version.label if version else maker.id.hex()
+    yield {"name": name, "uri": uri, "annotations": annotations}
+    for source in maker.sources:
+        found = _source(source)
+        found["annotations"] |= {"carried": names, "madeBy": uri}
+        yield found
 
 
 def _source(source: Source) -> dict[str, Any]:

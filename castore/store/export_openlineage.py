@@ -7,12 +7,14 @@ event has the time of the commit too, so that whoever pairs events finds both.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from castore.model.artifact_set import Artifact
+from castore.model.ids import Id
 from castore.model.manifest import Source
-from castore.store.exports import URN, complete
+from castore.store.exports import URN, complete, makers_of
 from castore.store.moments import format_moment
 from castore.store.records import version_record
 from castore.store.store import Store
@@ -40,32 +42,52 @@ def events(store: Store, version: Version) -> list[dict[str, Any]]:
     """The START and the COMPLETE event of a version's making; ids are the same every time.
 
     Data sets are artifacts, in a namespace named after the project; sources that are no versions
-    have the namespace of their URI. Raises IncompleteSet, ObjectNotFound for a forgotten version.
+    have the namespace of their URI. Before them stand those of the earlier versions that made what
+    this one carries, about that alone; to this one it is an input. Raises IncompleteSet,
+    ObjectNotFound for a forgotten version.
     """
-    manifest = complete(version).manifest
-    namespace = f"castore://{uuid.UUID(bytes=store.database.project)}"
+    complete(version)
+    project = uuid.UUID(bytes=store.database.project)
+    makers = makers_of(store, version)
+    found: list[dict[str, Any]] = []
+    inputs = [_input(_namespace(project), source) for source in version.manifest.sources]
+    for maker in makers:
+        branch = maker.version.branch if maker.version else version.branch
+        inputs += [
+            _dataset(_namespace(project), f"{branch}/{artifact.name}", maker.id)
+            for artifact in maker.artifacts
+        ]
+        if maker.version is not None:
+            used = [_input(_namespace(project), source) for source in maker.sources]
+            found += _making(store, project, maker.version, used, maker.artifacts)
+    members = store.set_of(version).artifacts
+    return [*found, *_making(store, project, version, inputs, members)]
+
+
+def _making(
+    store: Store,
+    project: uuid.UUID,
+    version: Version,
+    inputs: list[dict[str, Any]],
+    artifacts: Sequence[Artifact],
+) -> list[dict[str, Any]]:
+    """The two events of the making of some artifacts of a version."""
     record = version_record(store, version)
     run = {
-        "runId": str(uuid.uuid5(uuid.UUID(bytes=store.database.project), version.id.hex())),
+        "runId": str(uuid.uuid5(project, version.id.hex())),
         "facets": {"castore": _facet("castore", **{key: record[key] for key in _TOLD})},
     }
+    set_type = _facet("jobType", processingType="BATCH", integration="CASTORE", jobType="SET")
     job = {
-        "namespace": namespace,
+        "namespace": _namespace(project),
         "name": version.branch,
-        "facets": {
-            "jobType": _facet(
-                "jobType", processingType="BATCH", integration="CASTORE", jobType="SET"
-            )
-        },
+        "facets": {"jobType": set_type},
     }
-    inputs = [_input(namespace, source) for source in manifest.sources]
-    outputs = [
-        _output(namespace, version, artifact) for artifact in store.set_of(version).artifacts
-    ]
+    outputs = [_output(_namespace(project), version, artifact) for artifact in artifacts]
     return [
         {
             "eventType": kind,
-            "eventTime": format_moment(manifest.at),
+            "eventTime": format_moment(version.manifest.at),
             "producer": PRODUCER,
             "schemaURL": _EVENT,
             "run": run,
@@ -77,6 +99,15 @@ def events(store: Store, version: Version) -> list[dict[str, Any]]:
     ]
 
 
+def _namespace(project: uuid.UUID) -> str:
+    return f"castore://{project}"
+
+
+def _dataset(namespace: str, name: str, version: Id) -> dict[str, Any]:
+    facets = {"version": _facet("version", datasetVersion=version.hex())}
+    return {"namespace": namespace, "name": name, "facets": facets}
+
+
 def _facet(name: str, **values: Any) -> dict[str, Any]:
     return {"_producer": PRODUCER, "_schemaURL": _SPEC + _FACETS[name], **values}
 
@@ -84,10 +115,9 @@ def _facet(name: str, **values: Any) -> dict[str, Any]:
 def _input(namespace: str, source: Source) -> dict[str, Any]:
     facets: dict[str, Any] = {}
     if source.target:
-        facets["version"] = _facet("version", datasetVersion=source.target.hex())
         branch = source.label.partition("@")[0] or source.target.hex()
         name = f"{branch}/{source.target_artifact}" if source.target_artifact else branch
-        return {"namespace": namespace, "name": name, "facets": facets}
+        return _dataset(namespace, name, source.target)
     if source.digest:
         facets["version"] = _facet("version", datasetVersion=source.digest.hex())
     parts = urlsplit(source.uri)
@@ -101,9 +131,7 @@ def _input(namespace: str, source: Source) -> dict[str, Any]:
 def _output(namespace: str, version: Version, artifact: Artifact) -> dict[str, Any]:
     size = artifact.content.size
     return {
-        "namespace": namespace,
-        "name": f"{version.branch}/{artifact.name}",
-        "facets": {"version": _facet("version", datasetVersion=version.id.hex())},
+        **_dataset(namespace, f"{version.branch}/{artifact.name}", version.id),
         "outputFacets": {"outputStatistics": _facet("outputStatistics", size=size)}
         if size >= 0
         else {},

@@ -11,19 +11,23 @@ import mimetypes
 import os
 import shutil
 import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from castore.errors import InvalidInput, WouldOverwrite
-from castore.model.artifact_set import Artifact, TreeContent
+from castore.model.artifact_set import Artifact, ExternalContent, TreeContent
 from castore.model.ids import Id
+from castore.model.manifest import Source
 from castore.store.checkout import checkout
 from castore.store.exports import (
     URN,
+    Maker,
     complete,
     externals_of,
     files_of,
+    makers_of,
     sha256,
     source_uri,
     version_uri,
@@ -42,24 +46,24 @@ _RIGHTS: Final = "The manifest names no licence: ask whoever made this version."
 def crate(store: Store, version: Version) -> dict[str, Any]:
     """The metadata of a version: what `ro-crate-metadata.json` holds.
 
-    Every file is listed, by its place, with SHA-256, for which it is read in full, and BLAKE3.
+    Every file is listed, by its place, with SHA-256, for which it is read in full, and BLAKE3. What
+    is carried is the result of an action of its own: who made it in which version, from what.
     Raises IncompleteSet, ObjectNotFound for a forgotten version, CorruptObject.
     """
     manifest = complete(version).manifest
     folders = [found for found in store.set_of(version).artifacts if _is_folder(found)]
     parts = [*map(_folder(version), folders), *_files(store, version), *_externals(store, version)]
     inside = {part["@id"] for part in parts}
-    sources = {
-        uri: {
-            "@id": uri,
-            "@type": "CreativeWork",
-            "name": source.label or source.selector or uri,
-            **({"identifier": source.digest.hex()} if source.digest else {}),
-        }
-        for source in manifest.sources
-        if (uri := source_uri(source)) and uri not in inside
-    }
+    makers = makers_of(store, version)
+    every = [*manifest.sources, *(source for maker in makers for source in maker.sources)]
+    sources = _sources(every, inside)
     people = _people(version)
+    others = {
+        entity["@id"]: entity
+        for made in [version, *(maker.version for maker in makers if maker.version)]
+        for entity in _people(made).values()
+    }
+    earlier = [_earlier(maker, maker.version) for maker in makers if maker.version]
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -70,7 +74,9 @@ def crate(store: Store, version: Version) -> dict[str, Any]:
         "identifier": version_uri(version.id),
         "version": str(version.number),
         "hasPart": [{"@id": part["@id"]} for part in parts],
-        "mentions": {"@id": "#making"},
+        "mentions": [{"@id": "#making"}, *({"@id": action["@id"]} for action in earlier)]
+        if earlier
+        else {"@id": "#making"},
         **({"isBasedOn": [{"@id": uri} for uri in sources]} if sources else {}),
         **({"author": {"@id": people["author"]["@id"]}} if "author" in people else {}),
     }
@@ -80,8 +86,9 @@ def crate(store: Store, version: Version) -> dict[str, Any]:
         "conformsTo": {"@id": _PROFILE},
         "about": {"@id": "./"},
     }
-    making = _making(version, list(sources), people)
-    graph = [descriptor, root, *parts, making, *people.values(), *sources.values()]
+    own = [uri for uri in _uris(manifest.sources) if uri in sources]
+    making = {**_making(version, own), "@id": "#making", "result": {"@id": "./"}}
+    graph = [descriptor, root, *parts, making, *earlier, *others.values(), *sources.values()]
     return {"@context": _CONTEXT, "@graph": graph}
 
 
@@ -180,18 +187,48 @@ def _people(version: Version) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _making(
-    version: Version, sources: list[str], people: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    manifest = version.manifest
+def _sources(sources: Sequence[Source], inside: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What was used, by its URI, less what is part of the crate itself."""
+    return {
+        uri: {
+            "@id": uri,
+            "@type": "CreativeWork",
+            "name": source.label or source.selector or uri,
+            **({"identifier": source.digest.hex()} if source.digest else {}),
+        }
+        for source in sources
+        if (uri := source_uri(source)) and uri not in inside
+    }
+
+
+def _uris(sources: Sequence[Source]) -> list[str]:
+    return list(dict.fromkeys(uri for source in sources if (uri := source_uri(source))))
+
+
+def _earlier(maker: Maker, version: Version) -> dict[str, Any]:
+    """The making of what is carried, in the version that made it."""
+    results = []
+    for artifact in maker.artifacts:
+        place = quote(artifact.path) + ("/" if _is_folder(artifact) else "")
+        if isinstance(artifact.content, ExternalContent):
+            place = location(version.manifest, artifact.name) or ""
+        results += [{"@id": place}] if place else []
+    return {
+        **_making(version, _uris(maker.sources)),
+        "@id": f"#making-{version.id.hex()}",
+        "identifier": version_uri(version.id),
+        "result": results,
+    }
+
+
+def _making(version: Version, sources: Sequence[str]) -> dict[str, Any]:
+    manifest, people = version.manifest, _people(version)
     run = f"run {manifest.run}" if manifest.run else "a run nobody named"
     return {
-        "@id": "#making",
         "@type": "CreateAction",
         "name": f"{version.label}, {run}",
         "endTime": format_moment(manifest.at),
         "object": [{"@id": uri} for uri in sources],
-        "result": {"@id": "./"},
         **({"agent": {"@id": people["author"]["@id"]}} if "author" in people else {}),
         **({"instrument": {"@id": people["agent"]["@id"]}} if "agent" in people else {}),
     }

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from castore.content.trees import walk_tree
-from castore.errors import IncompleteSet
+from castore.errors import IncompleteSet, ObjectNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.model.manifest import Source
@@ -27,6 +27,45 @@ class ExportedFile(NamedTuple):
     artifact: Artifact
     digest: Id
     size: int
+
+
+class Maker(NamedTuple):
+    """An earlier version that made what a version carries, and the sources of that.
+
+    `version` is None where it is not stored here.
+    """
+
+    id: Id
+    version: Version | None
+    artifacts: tuple[Artifact, ...]
+    sources: tuple[Source, ...]
+
+
+def makers_of(store: Store, version: Version) -> list[Maker]:
+    """The makers of the artifacts that a version carries, the earliest first."""
+    carried: dict[Id, list[str]] = {}
+    for name, id in version.manifest.carried:
+        carried.setdefault(id, []).append(name)
+    members = store.set_of(version).artifacts if carried else ()
+    found = []
+    for id, names in carried.items():
+        try:
+            made = store.version(id)
+        except ObjectNotFound:
+            made = None
+        found.append(
+            Maker(
+                id,
+                made,
+                tuple(member for member in members if member.name in names),
+                tuple(
+                    source
+                    for source in (made.manifest.sources if made else ())
+                    if source.artifact in ("", *names)
+                ),
+            )
+        )
+    return sorted(found, key=lambda one: (one.version.manifest.at if one.version else 0, one.id))
 
 
 def complete(version: Version) -> Version:

@@ -46,6 +46,20 @@ def version(store: castore.Store, tmp_path: Path) -> castore.Version:
     ).version
 
 
+@pytest.fixture
+def carrying(store: castore.Store, version: castore.Version, tmp_path: Path) -> castore.Version:
+    """The next version, by somebody else, which makes the summary and carries the rest."""
+    (tmp_path / "docs" / "summary.md").write_text("# Summary, again\n")
+    context = castore.Context(agent=castore.Agent("editor", "1"), run="run-2", author="bob")
+    return store.commit(
+        spec=tmp_path / "w.spec.yaml",
+        cwd=tmp_path,
+        only=("summary",),
+        context=context,
+        sources=("https://example.org/notes",),
+    ).version
+
+
 def hashes(path: Path) -> dict[str, str]:
     data = path.read_bytes()
     return {"blake3": blake3(data).hexdigest(), "sha256": hashlib.sha256(data).hexdigest()}
@@ -78,7 +92,33 @@ def test_intoto(store: castore.Store, version: castore.Version, tmp_path: Path) 
     }
 
 
-def test_openlineage(store: castore.Store, version: castore.Version) -> None:
+def test_intoto_of_what_is_carried(
+    store: castore.Store, version: castore.Version, carrying: castore.Version
+) -> None:
+    provenance = pytest.importorskip("in_toto_attestation.predicates.provenance.v1.provenance_pb2")
+    from google.protobuf.json_format import ParseDict
+    from in_toto_attestation.v1 import statement_pb2
+    from in_toto_attestation.v1.statement import Statement
+
+    told = json.loads(store.statement(carrying.id.hex()))
+    Statement.copy_from_pb(ParseDict(told, statement_pb2.Statement())).validate()
+    ParseDict(told["predicate"], provenance.Provenance())
+    maker = version_uri(version.id)
+    made = {found["name"]: found.get("annotations") for found in told["subject"]}
+    assert made["docs/summary.md"] is None
+    assert made["pages/deep/big.bin"] == {"madeBy": maker}
+    depends = told["predicate"]["buildDefinition"]["resolvedDependencies"]
+    [earlier] = [found["annotations"] for found in depends if found["uri"] == maker]
+    assert earlier["agent"] == {"id": "writer", "version": "7"}
+    assert (earlier["run"], earlier["author"]) == ("run-1", "Ann <ann@example.org>")
+    assert earlier["carried"] == ["far", "pages"]
+    used = {found["uri"]: found["annotations"].get("madeBy") for found in depends[1:]}
+    assert used["https://example.org/notes"] is None
+    assert used["https://example.org/raw.csv"] == maker
+
+
+def read_events(told: list[dict[str, Any]]) -> None:
+    """Read events with the library of OpenLineage, which must find all that they say."""
     base = pytest.importorskip("openlineage.client.generated.base")
     from openlineage.client.generated import (
         dataset_version_dataset,
@@ -109,8 +149,6 @@ def test_openlineage(store: castore.Store, version: castore.Version) -> None:
         keys = {key: all_of(value[key]) for key in value if key.endswith("acets")}
         return kind(value["namespace"], value["name"], **keys)
 
-    told = store.openlineage("weekly")
-    assert [event["eventType"] for event in told] == ["START", "COMPLETE"]
     for event in told:
         made = base.RunEvent(
             eventType=base.EventType[event["eventType"]],
@@ -125,12 +163,39 @@ def test_openlineage(store: castore.Store, version: castore.Version) -> None:
         )
         again = json.loads(Serde.to_json(made))
         assert known(again) == known(event)
+
+
+def test_openlineage(store: castore.Store, version: castore.Version) -> None:
+    told = store.openlineage("weekly")
+    read_events(told)
+    assert [event["eventType"] for event in told] == ["START", "COMPLETE"]
     outputs = {found["name"] for found in told[1]["outputs"]}
     assert outputs == {"weekly/summary", "weekly/pages", "weekly/far"}
     inputs = {(found["namespace"], found["name"]) for found in told[0]["inputs"]}
     assert ("https://example.org", "/raw.csv") in inputs
     assert ("sales/summary.md") in {name for _, name in inputs}
     assert told == store.openlineage(version.id.hex())
+
+
+def test_openlineage_of_what_is_carried(
+    store: castore.Store, version: castore.Version, carrying: castore.Version
+) -> None:
+    [alone, _] = store.openlineage(version.id.hex())
+    told = store.openlineage(carrying.id.hex())
+    read_events(told)
+    _, earlier, _, own = told
+    assert [event["eventType"] for event in told] == ["START", "COMPLETE"] * 2
+    assert earlier["run"] == alone["run"]
+    assert earlier["run"]["facets"]["castore"]["agent"] == {"id": "writer", "version": "7"}
+    assert {found["name"] for found in earlier["outputs"]} == {"weekly/pages", "weekly/far"}
+    assert earlier["inputs"] == alone["inputs"]
+    assert own["run"]["facets"]["castore"]["agent"] == {"id": "editor", "version": "1"}
+    inputs = {
+        found["name"]: found["facets"].get("version", {}).get("datasetVersion")
+        for found in own["inputs"]
+    }
+    maker = version.id.hex()
+    assert inputs == {"/notes": None, "weekly/far": maker, "weekly/pages": maker}
 
 
 def known(value: Any) -> Any:
@@ -173,6 +238,27 @@ def test_ro_crate(store: castore.Store, version: castore.Version, tmp_path: Path
     with pytest.raises(errors.WouldOverwrite):
         store.ro_crate("weekly", folder)
     assert not list(tmp_path.glob(".castore-crate-*"))
+
+
+def test_ro_crate_of_what_is_carried(
+    store: castore.Store, version: castore.Version, carrying: castore.Version, tmp_path: Path
+) -> None:
+    rocrate = pytest.importorskip("rocrate.rocrate")
+    metadata = store.ro_crate(carrying.id.hex(), tmp_path / "crate")
+    crate = rocrate.ROCrate(tmp_path / "crate")
+    own = crate.dereference("#making")
+    assert own["instrument"]["name"] == "editor"
+    assert [used.id for used in own["object"]] == ["https://example.org/notes"]
+    earlier = crate.dereference(f"#making-{version.id.hex()}")
+    assert earlier.type == "CreateAction"
+    assert earlier["instrument"]["name"] == "writer"
+    assert earlier["agent"]["name"] == "Ann <ann@example.org>"
+    assert {made.id for made in earlier["result"]} == {"pages/", "https://example.org/far.csv"}
+    assert "https://example.org/raw.csv" in {used.id for used in earlier["object"]}
+    assert {action.id for action in crate.root_dataset["mentions"]} == {own.id, earlier.id}
+    every = {entity["@id"] for entity in metadata["@graph"]}
+    assert len(every) == len(metadata["@graph"])
+    assert named(metadata["@graph"]) <= every | {"https://w3id.org/ro/crate/1.1"}
 
 
 def named(value: Any) -> set[str]:
