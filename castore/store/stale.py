@@ -14,6 +14,7 @@ from castore.model.names import quoted
 from castore.model.values import frozen
 from castore.store.newer import REJECTED, SOURCE, UNKNOWN, WITHDRAWN, Sources
 from castore.store.records import source_record
+from castore.store.refresh import COMMANDS, Place, Refreshing
 from castore.store.selectors import branch_names, resolve, tip
 from castore.store.specs import SpecFile, read_spec
 from castore.store.store import Store
@@ -31,7 +32,7 @@ class Stale:
     """One reason why one artifact is not as it would be made today; "" stands for the whole set.
 
     `old` and `new` are spec versions, or the labels of the versions a source was and would be now,
-    "" where there is none. `refresh` is the command once the artifact was made again.
+    "" where there is none. `refresh` is the command that makes it anew, or commits what was.
     """
 
     artifact: str
@@ -61,7 +62,7 @@ class Freshness:
 
     `compared` names the spec file, or the version whose spec stands for it where that file is not
     here (`absent`); "" for a version without a spec. `unchecked` are sources that lie elsewhere.
-    `refresh` is the one command for all that was found.
+    `refresh` is the line to type for all that was found.
     """
 
     version: Version
@@ -224,20 +225,20 @@ class Today:
                     name, change.reason, change.old, change.new, change.detail, refresh, source
                 )
 
-    def spec_words(self, version: Version) -> list[str]:
-        """The words of `cas commit` that say which spec or folder and which branch."""
+    def place(self, version: Version) -> Place:
+        """Where a version is made anew, as it is typed in the working folder."""
         manifest = version.manifest
         path, folder, branch = manifest.spec.path, manifest.folder, manifest.branch
-        words: list[str] = []
         if self._spec is not None or path:
-            place = self._spec.path if self._spec is not None else self._store.root / path
-            words += ["--spec", self._typed(place)]
-            named = manifest.spec.id
-        else:
-            place = Path(os.path.normpath(self._store.root / folder))
-            words.append(self._typed(place) if folder else "PATH")
-            named = place.name if folder else ""
-        return words if named == branch else [*words, "--name", branch]
+            file = self._spec or self._file(path)
+            where = self._spec.path if self._spec is not None else self._store.root / path
+            ours = isinstance(file, SpecFile) and file.spec.id == manifest.spec.id
+            names = frozenset(one.name for one in file.spec.artifacts) if ours else None
+            spec = ("--spec", self._typed(where))
+            return Place(spec, "", branch, manifest.spec.id, names, self._cwd)
+        where = Path(os.path.normpath(self._store.root / folder))
+        typed = self._typed(where) if folder else ""
+        return Place((), typed, branch, where.name if folder else "", None, self._cwd)
 
 
 class _Members:
@@ -246,11 +247,11 @@ class _Members:
     def __init__(self, today: Today, version: Version) -> None:
         self.version = version
         carried = dict(version.manifest.carried)
-        self._words = today.spec_words(version)
         self.made: dict[str, Version | None] = {
             name: today.maker(carried[name]) if name in carried else version
             for name in today.names(version)
         }
+        self._refreshing = Refreshing(version, self.made, today.place(version))
 
     def mixed(self) -> Iterator[Stale]:
         """The artifacts made under another spec version than the rest of the set."""
@@ -274,26 +275,16 @@ class _Members:
                         yield name, source, made
 
     def refresh_all(self, found: Sequence[Stale]) -> str:
-        """One command for all of it; "" where none of it ends by a commit."""
+        """The commands for all of it; "" where none of it ends by a commit."""
         names: dict[str, None] = {}
         for one in found:
-            if one.refresh.startswith("cas commit"):
+            if one.refresh.startswith(COMMANDS):
                 names.update(dict.fromkeys([one.artifact] if one.artifact else self._own()))
         return self.refresh(list(names)) if names else next((one.refresh for one in found), "")
 
     def refresh(self, names: Sequence[str]) -> str:
-        """The command that commits these artifacts anew, or all that this version made."""
-        names = names or self._own()
-        words = ["cas commit", *map(quoted, self._words)]
-        if len(names) < len(self.made):
-            words += [f"--only {quoted(name)}" for name in names]
-        typed: dict[str, None] = {}
-        own = any(name in names for name in self._own())
-        for name, source, _ in self.sources():
-            if name in names or (own and not name):
-                bound = f"{source.artifact}=" if source.artifact else ""
-                typed[f"--source {quoted(bound + source.selector)}"] = None
-        return " ".join([*words, *typed])
+        """The command that makes these artifacts anew, or all that this version made."""
+        return self._refreshing.command(names or self._own())
 
     def _own(self) -> list[str]:
         return [name for name, made in self.made.items() if made and made.id == self.version.id]

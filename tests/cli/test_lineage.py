@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,8 @@ def test_code_and_tests_no_longer_match(cas: Cas, api: None) -> None:
     assert result.out.splitlines()[1:] == [
         "  spec   code, tests: made under spec 1.0, api.spec.yaml has 1.1",
         "  mixed  code, tests: made under spec 1.0, its set under 1.1",
-        "  refresh: cas commit --spec api.spec.yaml --only code --only tests --source raw",
+        "  refresh: cas commit --spec api.spec.yaml --only code --only tests --source raw"
+        " --agent coder@7",
     ]
     assert cas("stale", "--exit-code", code=1).out == result.out
     rows = cas("stale", "api", "--json").rows
@@ -233,3 +236,95 @@ def test_what_was_cut_off_is_not_called_nothing(cas: Cas, api: None) -> None:
         for bound in (("-n", "1"), ("--depth", "0")):
             assert cas(*words, *bound).out.splitlines()[-1] == "nothing is near enough to be shown"
     assert cas("impact", "api").out.splitlines()[-1] == "nothing was made from it"
+
+
+RUN_SPEC = """\
+spec: week
+version: "1"
+base: out
+artifacts:
+  - {name: report, type: document, format: text, path: report.txt}
+  - {name: by hand, type: document, format: text, path: hand.txt}
+"""
+COUNT = """\
+import json, os
+sources = {row["artifact"]: row["path"] for row in json.load(open(os.environ["CAS_SOURCES"]))}
+open(os.environ["CAS_OUT"] + "/report.txt", "w").write(open(sources["report"] + "/in.csv").read())
+open(os.environ["CAS_OUT"] + "/hand.txt", "w").write("a ' quote")
+"""
+
+
+@pytest.fixture
+def week(cas: Cas) -> None:
+    """A set that a command made, each artifact from a source of its own, of which one is newer."""
+    cas("init")
+    write("raw/in.csv", "1\n")
+    cas("commit", "-q", "raw")
+    write("note's/n.txt", "1\n")
+    write("week.spec.yaml", RUN_SPEC)
+    write("count it.py", COUNT)
+    cas(
+        "run", "-q", "--source", "report=raw", "--source", "by hand=file:note's/n.txt",
+        "--checkout-sources", "--agent", "coder@7", "--", sys.executable, "count it.py",
+    )  # fmt: skip
+    write("raw/in.csv", "2\n")
+    cas("commit", "-q", "raw")
+
+
+def follow(cas: Cas, label: str) -> str:
+    """Type the line that `cas stale` tells of a version; it must be fresh then."""
+    lines = cas("stale", label).out.splitlines()
+    command = lines[-1].removeprefix("  refresh: ")
+    for part in command.split(" && "):
+        words = shlex.split(part)
+        assert words[0] == "cas"
+        cas(words[1], "-q", *words[2:])
+    assert cas("stale", label).err == "nothing is stale\n"
+    return command
+
+
+def test_what_a_command_made_is_refreshed_by_the_line_that_is_told(cas: Cas, week: None) -> None:
+    command = follow(cas, "week")
+    assert command == (
+        "cas run --spec week.spec.yaml --source report=raw "
+        "--source 'by hand=file:note'\"'\"'s/n.txt' --agent coder@7 "
+        f"--checkout-sources -- {shlex.quote(sys.executable)} 'count it.py'"
+    )
+    assert cas("cat", "week:report").out == "2\n"
+    shown = cas("show", "week", "--json").json
+    assert shown["agent"] == {"id": "coder", "version": "7"}
+    write("note's/n.txt", "changed\n")
+    assert follow(cas, "week") == command
+    write("week.spec.yaml", RUN_SPEC.replace('"1"', '"2"'))
+    follow(cas, "week")
+
+
+def test_what_several_made_is_refreshed_by_several_commands(cas: Cas, week: None) -> None:
+    write("out/hand.txt", "by hand\n")
+    cas("commit", "-q", "--only", "by hand", "--source", "by hand=raw", "--agent", "ed@1")
+    write("raw/in.csv", "3\n")
+    cas("commit", "-q", "raw")
+    write("out/hand.txt", "by hand again\n")
+    assert follow(cas, "week").count(" && ") == 1
+    shown = cas("show", "week:report", "--json").json
+    assert shown["made_by"]["agent"] == {"id": "coder", "version": "7"}
+    assert cas("show", "week:by hand", "--json").json["made_by"]["agent"]["id"] == "ed"
+    assert cas("cat", "week:by hand").out == "by hand again\n"
+
+
+def test_a_command_without_a_spec_is_refreshed(cas: Cas, week: None) -> None:
+    script = 'cp "$(dirname "$CAS_SOURCES")"/sources/0/in.csv "$CAS_OUT/x"'
+    cas("run", "-q", "--name", "loose", "--source", "raw", "--checkout-sources", "sh", "-c", script)
+    write("raw/in.csv", "9\n")
+    cas("commit", "-q", "raw")
+    assert follow(cas, "loose").startswith(
+        "cas run --name loose --source raw --checkout-sources --"
+    )
+    assert cas("cat", "loose:x").out == "9\n"
+
+
+def test_what_the_spec_no_longer_has_is_not_asked_for(cas: Cas, api: None) -> None:
+    write("api.spec.yaml", API.format("2.0").replace("  - {name: tests", "  # - {name: tests"))
+    command = follow(cas, "api")
+    assert "tests" not in command
+    assert command.count(" && ") == 1
