@@ -8,10 +8,12 @@ from collections.abc import Callable
 from castore.cli.invocation import Invocation
 from castore.cli.output import is_terminal
 from castore.cli.screen import clean
+from castore.errors import CastoreError
 from castore.model.ids import Id
+from castore.store.context import Context
 from castore.store.notes import known_as
 from castore.store.signatures import signatures
-from castore.store.signing import SigningKey, said_signed, signing_key
+from castore.store.signing import SigningKey, said_signed, sign, signing_key
 from castore.store.statements import Speaker, Stated
 from castore.store.store import Store
 from castore.store.version import Version
@@ -34,6 +36,21 @@ def said(
     stated = said_signed(store, say, who, key_to_sign(store), over=over)
     tell_signed(call, store, stated.id, who.by)
     return stated
+
+
+def sign_stored(
+    call: Invocation, store: Store, version: Version, context: Context, key: SigningKey
+) -> None:
+    """Sign a version that was just committed, as who committed it; says so where that fails."""
+    try:
+        sign(store, version, Speaker(context.author, context.agent), key)
+    except CastoreError as error:
+        raise CastoreError(
+            f"{version.label} is stored, but not signed: {error}",
+            fix=f"cas sign {version.id.hex()}",
+            id=version.id.hex(),
+        ) from error
+    tell_signed(call, store, version.id, context.author)
 
 
 def tell_signed(call: Invocation, store: Store, id: Id, by: str) -> None:

@@ -36,10 +36,37 @@ REQUIREMENTS: Final = ("complete", "approved", "valid", "fresh", "signed")
 """What a policy file may require of a version."""
 _POLICY_FORM: Final = "write\nreview: {approvals: 2, not_author: true}"
 _SYNONYMS: Final = {
-    "id": "spec or name", "kind": "type", "file": "path", "url": "uri", "filename": "path",
-    "optional": "required: false", "outputs": "artifacts", "files": "artifacts",
-    "maxsize": "max_size", "minsize": "min_size", "json_schema": "schema", "reviewer": "reviewers",
-}  # fmt: skip
+    "artifacts": ("contents", "files", "items", "members", "outputs", "products", "results"),
+    "base": ("dir", "directory", "folder", "root", "workdir"),
+    "checks": ("check", "constraints", "rules", "tests", "validate", "validation", "validators"),
+    "description": ("about", "comment", "desc", "summary"),
+    "encoding": ("charset", "codec"),
+    "format": ("content_type", "extension", "mime", "mime_type", "mimetype", "media_type"),
+    "max_size": ("limit", "max", "max_bytes", "maxsize", "size", "size_max"),
+    "min_size": ("min", "min_bytes", "minsize", "size_min"),
+    "name": ("id", "key"),
+    "non_empty": ("empty", "nonempty", "not_empty"),
+    "path": ("file", "filename", "glob", "location", "pattern", "place", "target"),
+    "require": ("demand", "gate", "needs", "requires", "requirements"),
+    "required: false": ("optional",),
+    "required": ("mandatory", "must", "needed"),
+    "review": ("approval", "policies", "policy"),
+    "schema": ("json_schema", "jsonschema"),
+    "spec": ("id", "identifier"),
+    "storage": ("external", "stored"),
+    "store": ("database", "repo", "repository"),
+    "title": ("caption", "heading", "label"),
+    "type": ("category", "class", "kind"),
+    "uri": ("address", "href", "link", "source", "url"),
+    "version": ("spec_version", "ver"),
+    "approvals": ("approvers", "count", "min_approvals", "required_approvals"),
+    "forbid_dismiss": ("dismiss", "no_dismiss"),
+    "humans_only": ("human", "humans", "no_agents", "people_only", "persons_only"),
+    "not_author": ("author", "no_self_review", "self_review"),
+    "reviewers": ("by", "people", "users", "who"),
+    "signed": ("sign", "signature", "signatures"),
+}
+"""What people write for a key that a place may have; the first that it has is meant."""
 
 VERSION: Final = re.compile(r"[^\s@~:/\\]+\Z")
 TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -149,9 +176,10 @@ def _key_fix(key: str, known: Sequence[str]) -> str:
     ):
         if word in keys:
             return f"`{word}:` {place}"
-    if word in _SYNONYMS:
-        return f"write {_SYNONYMS[word]}"
-    guess = near(key, known)
+    for meant, others in _SYNONYMS.items():
+        if word in others and meant.partition(":")[0] in known:
+            return f"write {meant}"
+    guess = near(word, known)
     return f"write {guess}" if guess else f"remove it; known are {' '.join(known)}"
 
 

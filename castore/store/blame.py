@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from castore.content.trees import look_up
-from castore.errors import ObjectNotFound, RefNotFound
+from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
 from castore.model.artifact_set import Artifact, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.model.values import frozen
@@ -83,7 +83,13 @@ def blame(
     path = as_path(what)
     if path is not None:
         return _on_disk(store, path, progress)
-    resolved = resolve(store, str(what))
+    try:
+        resolved = resolve(store, str(what))
+    except (RefNotFound, InvalidInput):
+        # A name of nothing that is stored, but of something that lies here.
+        if not os.path.lexists(what):
+            raise
+        return _on_disk(store, Path(what), progress)
     if resolved.artifact is not None:
         names = {resolved.artifact.name: resolved.path.strip("/")}
         if _state(store, resolved.artifact, resolved.path) is None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from castore.errors import InvalidInput
 from castore.model.manifest import Agent
-from castore.model.names import check_segment
+from castore.model.names import check_segment, quoted
 from castore.model.values import frozen
 
 _TRACEPARENT: Final = r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}"
@@ -55,12 +55,17 @@ class Context:
 
 
 def parse_agent(text: str) -> Agent:
-    """The agent written as `name` or `name@version`; raises InvalidInput for an empty name."""
+    """The agent written as `name` or `name@version`, neither empty; raises InvalidInput."""
     if not text:
         return Agent()
-    name, _, version = text.partition("@")
-    if not name:
-        raise InvalidInput(f"agent {text!r}: use NAME or NAME@VERSION")
+    name, sign, version = text.partition("@")
+    if not name or "@" in version or (sign and not version) or not text.isprintable():
+        parts = ["".join(c for c in part if c.isprintable()) for part in text.split("@")]
+        near = "@".join([part for part in parts if part][:2])
+        raise InvalidInput(
+            f"agent {text!r}: write NAME or NAME@VERSION, with one @ at the most",
+            fix=f"--agent {quoted(near or 'NAME@VERSION')}, or CAS_AGENT",
+        )
     return Agent(name, version)
 
 

@@ -168,8 +168,11 @@ def _exact(store: Store, text: str) -> Version:
     """The version that a branch, tag or full id means."""
     try:
         resolved = resolve(store, text, prefixes=False)
-    except InvalidInput as error:
-        if not error.fix and re.match(r"[0-9a-f]{6,63}(?![0-9a-f])", text):
+    except (RefNotFound, InvalidInput) as error:
+        if os.path.lexists(text):
+            # Never judged by what it may mean: `out` is a branch, `./out` a folder.
+            error.fix = f"cas gate {quoted(f'./{text}')}"
+        elif not error.fix and re.match(r"[0-9a-f]{6,63}(?![0-9a-f])", text):
             meant = resolve(store, text).version
             error.fix = f"cas gate {meant.id.hex()}"
         raise

@@ -16,6 +16,7 @@ from castore.store.version import Version
 
 UNKNOWN_RUN = "unknown"
 RAN = "run.command"
+OUTPUT = "run.output"
 CUT = " …"
 
 

@@ -189,7 +189,13 @@ def _begin(store: Store, what: Begin) -> Node:
             if row is None and not store.database.read(partial(_is_named, id)):
                 raise RefNotFound(f"no version, content or source is {what}", fix="cas log")
             return Node(what, digest=id)
-    resolved = resolve(store, what)
+    try:
+        resolved = resolve(store, what)
+    except (RefNotFound, InvalidInput):
+        # A name of nothing that is stored, but of something that lies here.
+        if not os.path.lexists(what):
+            raise
+        return _on_disk(store, Path(what))
     version, artifact = resolved.version, resolved.artifact
     if artifact is None:
         return Node(version.id.hex(), version)

@@ -14,7 +14,7 @@ from castore.model.ids import Id
 from castore.model.manifest import Manifest, decode_manifest
 from castore.model.names import quoted
 from castore.model.refs import PARTIALS, partial_ref, split_partial
-from castore.store.intent import UNKNOWN_RUN, Resumed, ran_command
+from castore.store.intent import OUTPUT, UNKNOWN_RUN, Resumed, ran_command
 from castore.store.moments import format_moment
 from castore.store.said import later
 from castore.store.stages import INTERRUPTED, StagedSession, staged_sessions
@@ -190,7 +190,8 @@ def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
     made = sorted({*names, *manifest.missing, *manifest.failed} - carried)
     only = "".join(f" --only {quoted(one)}" for one in made) if carried else ""
     ran = ran_command(manifest.meta)
-    again = f"cas run{spec}{name}{only} --resume {run} -- {ran}"
+    quiet = " --no-output" if manifest.meta.get(OUTPUT) is False else ""
+    again = f"cas run{spec}{name}{only}{quiet} --resume {run} -- {ran}"
     return Partial(
         run=run,
         branch=branch,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from castore.model.manifest import Agent, Source
 from castore.model.names import quoted
 from castore.model.values import frozen
-from castore.store.intent import RAN, ran_command
+from castore.store.intent import OUTPUT, RAN, ran_command
 from castore.store.pinning import uri_path
 from castore.store.sources import OBSERVED
 from castore.store.version import Version
@@ -36,9 +36,13 @@ class Place:
 
 
 class _Way(NamedTuple):
-    """How artifacts were made: by which command of `cas run`, by whom, from what as a set."""
+    """How artifacts were made: by which command of `cas run`, by whom, from what as a set.
+
+    `quiet` is a command whose output was not kept.
+    """
 
     ran: str
+    quiet: bool
     agent: Agent
     sources: tuple[str, ...]
 
@@ -77,7 +81,8 @@ class Refreshing:
     def _way(self, maker: Version) -> _Way:
         manifest = maker.manifest
         wide = (self._typed(source) for source in manifest.sources if not source.artifact)
-        return _Way(_ran(maker), manifest.agent, tuple(dict.fromkeys(wide)))
+        quiet = manifest.meta.get(OUTPUT) is False
+        return _Way(_ran(maker), quiet, manifest.agent, tuple(dict.fromkeys(wide)))
 
     def _one(self, way: _Way, names: Collection[str]) -> str:
         place, wanted = self._place, set(names)
@@ -101,6 +106,7 @@ class Refreshing:
         if way.ran:
             if any(one.target and one.evidence == OBSERVED for one in sources):
                 words.append("--checkout-sources")
+            words += ["--no-output"] if way.quiet else []
             words += ["--", way.ran]
         return " ".join(words)
 

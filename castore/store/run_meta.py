@@ -9,7 +9,7 @@ from typing import Final
 from castore.model.encoding import encode
 from castore.model.fields import MetaValue
 from castore.model.limits import META_BYTES
-from castore.store.intent import CUT, RAN
+from castore.store.intent import CUT, OUTPUT, RAN
 from castore.store.processes import Ended
 
 ENVIRONMENT: Final = (
@@ -33,7 +33,7 @@ def run_meta(
         RAN: _cut(shlex.join(command), _COMMAND),
         "run.exit": ended.code,
         "run.milliseconds": round(1000 * ended.seconds),
-        "run.output": as_text(ended.tail),
+        OUTPUT: as_text(ended.tail),
         "run.environment": shlex.join(kept),
         **git,
     }
@@ -43,11 +43,11 @@ def fitted(run: Mapping[str, MetaValue], others: Mapping[str, MetaValue]) -> dic
     """The facts of a run as far as they fit beside other meta; the output gives way first."""
     facts = dict(run)
     over = _size({**facts, **others}) - META_BYTES
-    output = facts.get("run.output", "")
+    output = facts.get(OUTPUT, "")
     if over > 0 and isinstance(output, (str, bytes)):
         data = output.encode() if isinstance(output, str) else output
-        facts["run.output"] = as_text(data[over:])
-    for key in ("run.output", "run.environment", RAN, *facts):
+        facts[OUTPUT] = as_text(data[over:])
+    for key in (OUTPUT, "run.environment", RAN, *facts):
         if _size({**facts, **others}) > META_BYTES:
             facts.pop(key, None)
     return facts

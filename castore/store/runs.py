@@ -27,7 +27,7 @@ from castore.store.processes import Child, Ended, Streams, find_command, run_chi
 from castore.store.publish import replayed
 from castore.store.records import source_record
 from castore.store.report import CommitReport
-from castore.store.run_meta import fitted, git_facts, run_meta
+from castore.store.run_meta import OUTPUT, fitted, git_facts, run_meta
 from castore.store.selectors import first_parents, tip
 from castore.store.sources import OBSERVED, parse_source
 from castore.store.specs import SpecFile, only_spec, read_spec
@@ -47,6 +47,7 @@ class RunRequest:
     empty. `env` is the whole environment of the command, less the variables that the run adds;
     its TMPDIR is where folders are made. `out` is the folder for the outputs, absent or empty; it
     stays. Without it a temporary one is made, which stays only where not everything was committed.
+    Without `keep_output` nothing that the command prints is kept: `run.output` in meta is False.
     """
 
     command: tuple[str, ...]
@@ -54,6 +55,7 @@ class RunRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     out: Path | None = None
     checkout_sources: bool = False
+    keep_output: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ class Run:
             earlier = resume(self.store, asked.resume, self.branch).said
             said = {**(earlier.meta if earlier else {}), **said}
         facts = run_meta(self.request.command, self.env, ended, self._git)
+        if not self.request.keep_output:
+            facts[OUTPUT] = False
         room = {key: value for key, value in said.items() if key not in facts}
         return replace(
             asked,
@@ -258,6 +262,7 @@ class Run:
         if not isinstance(asked.spec, SpecFile) or asked.spec.spec.id != self.branch:
             words += ["--name", self.branch]
         words += [f"--only {quoted(name)}" for name in asked.only]
+        words += [] if self.request.keep_output else ["--no-output"]
         return " ".join([*words, "--resume", self.name, "--", *map(quoted, self.request.command)])
 
 

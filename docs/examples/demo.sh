@@ -94,7 +94,7 @@ run 0 'python report.py out --by-area --size 960x480'
 run 0 'cas commit --only plot -m "A larger plot" --agent reporter@3'
 expect 'clocks@v3'
 run 0 'cas show'
-expect 'agent      reporter 3' 'carried from v2, spec 1.1'
+expect 'agent      reporter@3' 'carried from v2, spec 1.1'
 
 tell "5. A RUN FAILS. The disk is full, here: no file may grow beyond 4 KB. The report dies while it" \
     "writes figures.json. The commit is refused with every fault, and what is good is kept."

@@ -280,3 +280,19 @@ def test_a_message_cannot_forge_the_screen(cas: Cas) -> None:
         assert "\r" not in result.out
         assert "evil \\x1b[2J" in result.out
     assert cas("log", "--json").json["message"].startswith("evil \x1b[2J")
+
+
+def test_an_agent_is_shown_as_it_is_typed_and_a_wrong_one_is_told(cas: Cas) -> None:
+    cas("init")
+    write("one/a.txt", "a")
+    cas("commit", "-q", "--agent", "writer@7", "one")
+    assert "agent      writer@7\n" in cas("show", "one").out
+    assert "writer@7\n" in cas("show", "one:a.txt").out
+    for words in (
+        ("commit", "one"), ("log",), ("audit",), ("comment", "one", "-m", "x"),
+        ("run", "--name", "x", "true"),
+    ):  # fmt: skip
+        for wrong, right in (("bad@@", "bad"), ("a@b@c", "a@b"), ("@7", "7"), ("a@", "a")):
+            error = cas(words[0], "--agent", wrong, "--json", *words[1:], code=2).error
+            assert repr(wrong) in error["message"]
+            assert error["fix"].startswith(f"--agent {right},")

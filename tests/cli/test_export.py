@@ -61,3 +61,12 @@ def test_sql(cas: Cas, two: Path) -> None:
 def test_what_cannot_be_told_to_the_end_is_not_begun(cas: Cas, two: Path) -> None:
     cas("purge", "out:summary.md", "--reason", "a name", "--include", "all", "--yes")
     assert cas("export", "intoto", "out", code=3).out == ""
+
+
+def test_json_makes_the_catalogue_lines_of_json(cas: Cas, two: Path) -> None:
+    lines = cas("export", "catalogue", "--format", "jsonl").out
+    assert cas("export", "catalogue", "--json").out == lines
+    assert cas("export", "catalogue", "--json", "--format", "jsonl").out == lines
+    cas("export", "catalogue", "--json", "--format", "csv", code=2)
+    assert cas("export", "catalogue", "--json", "-o", "v.csv").json == {"written": "v.csv"}
+    assert Path("v.csv").read_text() == cas("export", "catalogue").out

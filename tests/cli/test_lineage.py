@@ -147,7 +147,10 @@ def test_files_on_disk(cas: Cas, api: None) -> None:
     write("new", "never stored")
     for command in ("lineage", "impact", "blame"):
         assert cas(command, "./new", code=3).out == ""
-    assert cas("lineage", "new", code=3).err.startswith("error: no branch")
+    assert cas("lineage", "new", code=3).err.startswith(
+        "error: no version holds the bytes of 'new'"
+    )
+    assert cas("lineage", "never", code=3).err.startswith("error: no branch")
 
 
 def test_a_graph_for_graphviz(cas: Cas, api: None) -> None:
@@ -328,3 +331,18 @@ def test_what_the_spec_no_longer_has_is_not_asked_for(cas: Cas, api: None) -> No
     command = follow(cas, "api")
     assert "tests" not in command
     assert command.count(" && ") == 1
+
+
+def test_a_file_without_a_dot_before_it_is_meant_where_no_branch_is(cas: Cas, api: None) -> None:
+    for verb in ("lineage", "impact", "blame"):
+        assert cas(verb, "raw/in.csv").out.replace("./raw", "raw") == (
+            cas(verb, "./raw/in.csv").out.replace("./raw", "raw")
+        )
+    write("my file", "1,2\n")
+    assert "raw@v1" in cas("lineage", "my file").out
+    # A branch comes first.
+    assert "raw@v1" in cas("lineage", "raw").out
+    cas("lineage", "raw/none.csv", code=3)
+    error = cas("gate", "raw/in.csv", "--json", code=3).error
+    assert error["fix"] == "cas gate ./raw/in.csv"
+    assert "cas gate './my file'" in cas("gate", "my file", code=3).err

@@ -423,3 +423,18 @@ def test_what_is_run_in_this_cas(cas: Cas) -> None:
     """Where the streams have no descriptors, as in tests of other programs."""
     assert cas("run", "-q", "sh", "-c", MADE + "echo out").out == "out\n"
     assert json.loads(cas("run", "--json", "sh", "-c", MADE).out)["number"] == 2
+
+
+def test_what_a_command_prints_is_not_kept_if_so_wished(cas: Cas) -> None:
+    cas("init")
+    half = ("sh", "-c", 'echo secret; echo x > "$CAS_OUT/x"; exit 3')
+    done = cas("run", "--name", "quiet", "--run", "r1", "--no-output", "--", *half, code=3)
+    assert "cas run --name quiet --no-output --resume r1 -- " in done.err
+    [left] = cas("partial", "list", "--json").rows
+    assert left["command"].startswith("cas run --name quiet --no-output --resume r1 -- sh -c ")
+    assert cas("show", left["id"], "--json").json["meta"]["run.output"] is False
+    whole = ("sh", "-c", 'echo secret; echo x > "$CAS_OUT/x"')
+    cas("run", "--name", "quiet", "--no-output", "--", *whole)
+    assert cas("show", "quiet", "--json").json["meta"]["run.output"] is False
+    assert "in meta" in " ".join(cas("run", "--help").out.split())
+    assert "--no-output" in cas("run", "--help").out

@@ -118,3 +118,15 @@ def test_a_passphrase_is_never_asked_for_without_a_terminal(
     assert cas("show", "out", "--json").json["notes"] == []
     result = process("reject", "out", "--sign", "--json", code=1)
     assert "rejected is noted, but not signed" in result.error["message"]
+
+
+def test_a_run_is_signed(cas: Cas, keys: dict[str, Path]) -> None:
+    script = 'echo x > "$CAS_OUT/x"'
+    made = cas("run", "--sign", "--json", "--name", "made", "--", "sh", "-c", script).json
+    assert made["trust"]["author"] == "signed"
+    cas("run", "--sign", "--name", "none", "--", "sh", "-c", f"{script}; exit 3", code=3)
+    assert len(cas("verify-signatures", "--json").rows) == 1
+    CONFIG.write_text("")
+    refused = cas("run", "--sign", "--name", "late", "--", "sh", "-c", "touch ran", code=2)
+    assert "signing.key is not set" in refused.err
+    assert not Path("ran").exists()

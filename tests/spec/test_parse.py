@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from castore.errors import InvalidSpec
 from castore.spec.declaration import Checks, Declared, ReviewPolicy
 from castore.spec.parse import parse_spec
 from tests.spec.samples import HEAD, ONE, faults, places
@@ -400,3 +401,31 @@ def test_too_many_artifacts() -> None:
     rows = "".join(f"- {{name: a{i}, type: x, format: csv}}\n" for i in range(4097))
     (fault,) = faults(f"{HEAD}artifacts:\n{rows}")
     assert "at most 4096" in fault["message"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fix"),
+    [
+        ("artifacts:", "policy: {}\nartifacts:", "write review"),
+        ("artifacts:", "Policies: {}\nartifacts:", "write review"),
+        ("artifacts:", "folder: x\nartifacts:", "write base"),
+        ("type: x", "type: x, id: a", "write name"),
+        ("type: x", "type: x, location: a", "write path"),
+        ("type: x", "type: x, optional: true", "write required: false"),
+        ("type: x", "type: x, checks: {max-bytes: 3}", "write max_size"),
+        ("type: x", "type: x, checks: {nonempty: true}", "write non_empty"),
+        ("artifacts:", "review: {approvers: 3}\nartifacts:", "write approvals"),
+        ("artifacts:", "review: {no-self-review: true}\nartifacts:", "write not_author"),
+        ("artifacts:", "review: {people-only: true}\nartifacts:", "write humans_only"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_one_that_is_meant(
+    before: str, after: str, fix: str
+) -> None:
+    text = "spec: a\nversion: 1\nartifacts:\n  - {name: n, format: text, type: x}\n"
+    parse_spec(text.encode())
+    with pytest.raises(InvalidSpec) as refused:
+        parse_spec(text.replace(before, after, 1).encode())
+    assert [fault["fix"] for fault in refused.value.faults if "unknown" in fault["message"]] == [
+        fix
+    ]

@@ -28,14 +28,11 @@ from castore.cli.output import Output
 from castore.cli.paths import files
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, size
-from castore.cli.signing import key_to_sign, tell_signed
+from castore.cli.signing import key_to_sign, sign_stored
 from castore.cli.verbs import verb
-from castore.errors import CastoreError
 from castore.store.commit import CommitRequest, commit, preview
 from castore.store.preview import Preview
 from castore.store.report import CommitReport
-from castore.store.signing import SigningKey, sign
-from castore.store.statements import Speaker
 from castore.store.store import Store
 
 
@@ -87,7 +84,7 @@ def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
         with Progress(call.output, "storing") as progress:
             report = commit(store, request, progress=progress.advance)
         if key is not None:
-            _sign(call, store, request, report, key)
+            sign_stored(call, store, report.version, request.context, key)
         _print_report(call.output, store, report)
     return 0
 
@@ -112,21 +109,6 @@ def _request(
         links=given["links"],
         stdin=_stdin(paths),
     )
-
-
-def _sign(
-    call: Invocation, store: Store, request: CommitRequest, report: CommitReport, key: SigningKey
-) -> None:
-    version, context = report.version, request.context
-    try:
-        sign(store, version, Speaker(context.author, context.agent), key)
-    except CastoreError as error:
-        raise CastoreError(
-            f"{version.label} is stored, but not signed: {error}",
-            fix=f"cas sign {version.id.hex()}",
-            id=version.id.hex(),
-        ) from error
-    tell_signed(call, store, version.id, context.author)
 
 
 def _stdin(paths: Sequence[str]) -> BinaryIO | None:

@@ -51,16 +51,21 @@ command = Family(
 )
 @click.option("--table", "name", default="versions", metavar="TABLE", help="which (versions)")
 @click.option(
-    "--format", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", help="(csv)"
+    "--format", type=click.Choice(["csv", "jsonl", "parquet"]), help="(csv; with --json jsonl)"
 )
 @click.option("-o", "--output", default="", metavar="FILE", help="a new file", shell_complete=files)
 @click.pass_obj
-def catalogue(call: Invocation, name: str, format: str, output: str) -> None:
+def catalogue(call: Invocation, name: str, format: str | None, output: str) -> None:
     """Write a table of the catalogue: one row for each version, artifact or other thing.
 
     Tables: versions, partials, artifacts, sources, checks, notes, refs, operations. What is not
-    known is null, in CSV empty. Parquet needs the extra castore[sql], and -o.
+    known is null, in CSV empty. Parquet needs the extra castore[sql], and -o. With --json the rows
+    are lines of JSON on stdout; with -o the file is as --format says, and JSON tells what was
+    written.
     """
+    if call.output.json and not output and format == "csv":
+        raise click.UsageError("--json and --format csv: leave one out, or name a file with -o")
+    format = format or ("jsonl" if call.output.json and not output else "csv")
     found = table(name)
     with opened(call) as store:
         if format == "parquet":

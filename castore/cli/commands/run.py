@@ -21,13 +21,14 @@ from castore.cli.committing import (
     sources_of,
 )
 from castore.cli.invocation import Invocation
-from castore.cli.options import LINKS, spec_option
+from castore.cli.options import LINKS, sign_option, spec_option
 from castore.cli.output import Output
 from castore.cli.passing import passing_streams
 from castore.cli.paths import files, folders
 from castore.cli.progress import Progress
 from castore.cli.screen import clean
 from castore.cli.signals import HandingOn
+from castore.cli.signing import key_to_sign, sign_stored
 from castore.cli.verbs import verb
 from castore.errors import CastoreError
 from castore.store.commit import CommitRequest
@@ -64,6 +65,8 @@ from castore.store.store import Store
 )
 @click.option("--if-changed", is_flag=True, help="commit nothing when the set is identical")
 @click.option("--links", type=click.Choice(LINKS), default="refuse", help="as in commit")
+@click.option("--no-output", is_flag=True, help="keep nothing of what the command prints")
+@sign_option("sign the version, by signing.key")
 @click.pass_obj
 def command(call: Invocation, /, arguments: tuple[str, ...], **given: Any) -> int:
     """Run a command and commit what it put into the folder $CAS_OUT.
@@ -71,14 +74,21 @@ def command(call: Invocation, /, arguments: tuple[str, ...], **given: Any) -> in
     The folder is new and empty and stands for the spec's base. $CAS_SOURCES is a JSON file of the
     sources. What the command commits itself joins the run. If it fails, what is there is kept as a
     partial, and the exit code is the command's.
+
+    The command line and the last 8 KiB that it prints are kept in meta, as they are, for as long as
+    the version: secrets too. Print none, or give --no-output.
     """
     with opened(call, given["spec"]) as store:
-        run = begin(store, _request(call, store, arguments, given))
+        request = _request(call, store, arguments, given)
+        key = key_to_sign(store) if given["sign"] else None
+        run = begin(store, request)
         if isinstance(run, Run):
             with run:
                 report = _run(call.output, run)
         else:
             report = run
+        if key is not None and report.version and not report.code:
+            sign_stored(call, store, report.version, request.commit.context, key)
         _print(call.output, store, arguments, report)
     return report.code
 
@@ -109,6 +119,7 @@ def _request(
         env=dict(call.environ),
         out=Path(given["folder"]) if given["folder"] else None,
         checkout_sources=given["checkout_sources"],
+        keep_output=not given["no_output"],
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 from castore.cli.access import full_selector, opened, resolve_here
 from castore.cli.completing import revisions
-from castore.cli.describe import content_id
+from castore.cli.describe import agent_text, content_id
 from castore.cli.invocation import Invocation
 from castore.cli.noting import note_line, status_words
 from castore.cli.options import spec_option
@@ -133,7 +133,7 @@ def _facts(store: Store, version: Version, record: dict[str, Any]) -> list[tuple
     facts = [
         ("at", str(record["at"])),
         ("author", manifest.author),
-        ("agent", " ".join(filter(None, (manifest.agent.id, manifest.agent.version)))),
+        ("agent", agent_text(manifest.agent)),
         ("spec", spec if manifest.spec.version else "none"),
         ("run", manifest.run),
         ("trace", manifest.trace),
@@ -181,10 +181,11 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         return
     label = clean(f"{found.version.label}:{found.artifact.name}")
     head = f"{output.style(label, 'yellow')}  {content_id(found.artifact)}"
-    origin = _origin(maker(store, found.version, found.artifact.name), found.version)
+    by = maker(store, found.version, found.artifact.name)
+    origin = _origin(by, found.version)
     output.line(f"{head}  {origin}".rstrip())
     made = record["made_by"]
-    agent, spec = made["agent"] or {}, made["spec"] or {}
+    spec = made["spec"] or {}
     facts = [
         ("title", record["title"]),
         ("type", record["type"]),
@@ -195,7 +196,7 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
         ("uri", record["uri"]),
         ("made by", made["label"]),
         ("spec", f"{spec['id']} {spec['version']}" if spec.get("version") else "none"),
-        ("agent", " ".join(filter(None, (agent.get("id"), agent.get("version"))))),
+        ("agent", agent_text(by.manifest.agent)),
         ("run", made["run"]),
         ("author", record["record"]["createdByUserId"]),
     ]
