@@ -22,12 +22,13 @@ from castore.store.checkout import checkout
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, default_run
 from castore.store.gather import check_declared
+from castore.store.intent import OUTPUT
 from castore.store.partials import find_partials, resume
 from castore.store.processes import Child, Ended, Streams, find_command, run_child
 from castore.store.publish import replayed
 from castore.store.records import source_record
 from castore.store.report import CommitReport
-from castore.store.run_meta import OUTPUT, fitted, git_facts, run_meta
+from castore.store.run_meta import fitted, git_facts, run_meta
 from castore.store.selectors import first_parents, tip
 from castore.store.sources import OBSERVED, parse_source
 from castore.store.specs import SpecFile, only_spec, read_spec

@@ -232,8 +232,9 @@ class Today:
         if self._spec is not None or path:
             file = self._spec or self._file(path)
             where = self._spec.path if self._spec is not None else self._store.root / path
-            ours = isinstance(file, SpecFile) and file.spec.id == manifest.spec.id
-            names = frozenset(one.name for one in file.spec.artifacts) if ours else None
+            names = None
+            if isinstance(file, SpecFile) and file.spec.id == manifest.spec.id:
+                names = frozenset(one.name for one in file.spec.artifacts)
             spec = ("--spec", self._typed(where))
             return Place(spec, "", branch, manifest.spec.id, names, self._cwd)
         where = Path(os.path.normpath(self._store.root / folder))
