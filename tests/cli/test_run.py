@@ -438,3 +438,20 @@ def test_what_a_command_prints_is_not_kept_if_so_wished(cas: Cas) -> None:
     assert cas("show", "quiet", "--json").json["meta"]["run.output"] is False
     assert "in meta" in " ".join(cas("run", "--help").out.split())
     assert "--no-output" in cas("run", "--help").out
+
+
+def test_a_failed_run_is_kept_without_the_artifact_that_a_source_is_for(cas: Cas) -> None:
+    cas("init")
+    cas("run", "-q", "--name", "in", "sh", "-c", "echo 1 > $CAS_OUT/x")
+    script = "echo 1 > $CAS_OUT/a; test -n '' && echo 2 > $CAS_OUT/b"
+    cas(
+        "run", "--name", "two", "--run", "r1", "--source", "b=in", "--agent", "w@1", "--",
+        "sh", "-c", script, code=1,
+    )  # fmt: skip
+    [left] = cas("partial", "list", "--json").rows
+    assert (left["kind"], left["artifacts"]) == ("sealed", ["a"])
+    script = "echo 2 > $CAS_OUT/b"
+    cas("run", "-q", "--name", "two", "--resume", "r1", "sh", "-c", script)
+    shown = cas("show", "two", "--json").json
+    assert shown["agent"] == {"id": "w", "version": "1"}
+    assert [(row["artifact"], row["selector"]) for row in shown["sources"]] == [("b", "in")]
