@@ -75,8 +75,8 @@ def command(call: Invocation, /, arguments: tuple[str, ...], **given: Any) -> in
     sources. What the command commits itself joins the run. If it fails, what is there is kept as a
     partial, and the exit code is the command's.
 
-    The command line and the last 8 KiB that it prints are kept in meta, as they are, for as long as
-    the version: secrets too. Print none, or give --no-output.
+    With --no-output nothing that it prints is kept; else the last 8 KiB are, in meta, for as long
+    as the version, and so is a secret among them. The command line is always kept.
     """
     with opened(call, given["spec"]) as store:
         request = _request(call, store, arguments, given)
