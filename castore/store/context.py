@@ -59,9 +59,8 @@ def parse_agent(text: str) -> Agent:
     if not text:
         return Agent()
     name, sign, version = text.partition("@")
-    if not name or "@" in version or (sign and not version) or not text.isprintable():
-        parts = ["".join(c for c in part if c.isprintable()) for part in text.split("@")]
-        near = "@".join([part for part in parts if part][:2])
+    if not name or "@" in version or (sign and not version):
+        near = "@".join([part for part in text.split("@") if part][:2])
         raise InvalidInput(
             f"agent {text!r}: write NAME or NAME@VERSION, with one @ at the most",
             fix=f"--agent {quoted(near or 'NAME@VERSION')}, or CAS_AGENT",

@@ -118,7 +118,7 @@ def test_show(cas: Cas, two: Path) -> None:
     assert result.out.splitlines()[0].startswith("out@v2  ")
     assert "    second" in result.out.splitlines()
     words = {line.split("  ")[0].strip(): line for line in result.out.splitlines()}
-    assert words["agent"].endswith("writer 7")
+    assert words["agent"].endswith("writer@7")
     assert words["trace"].endswith("unknown")
     assert "3 artifacts" in result.out
     assert result.err == "next: cas diff out@v2\n"
