@@ -30,6 +30,7 @@ from castore.store.partials import Partial
 from castore.store.pins import Pin
 from castore.store.purge import PurgeReport
 from castore.store.reindex import ReindexReport
+from castore.store.repack import RepackReport
 from castore.store.report import CommitReport
 from castore.store.retention import Rules
 from castore.store.runs import RunReport
@@ -247,6 +248,16 @@ class AsyncStore(AsyncReviewing):
         return await self.run(
             Store.gc, grace=grace, expire_partials=expire_partials, dry_run=dry_run, by=by
         )
+
+    async def repack(
+        self,
+        *,
+        dry_run: bool = False,
+        by: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> RepackReport:
+        """Store as deltas what was stored plainly; `progress` is called in a thread."""
+        return await self.run(Store.repack, dry_run=dry_run, by=by, progress=progress)
 
     async def forget(
         self,

@@ -68,6 +68,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "why": Entry("operate", "castore.cli.commands.why", ""),
     "forget": Entry("operate", "castore.cli.commands.forget", "let go, free, erase"),
     "gc": Entry("operate", "castore.cli.commands.gc", ""),
+    "repack": Entry("operate", "castore.cli.commands.repack", ""),
     "sql": Entry("share", "castore.cli.commands.sql", "ask for, write tables"),
     "export": Entry("share", "castore.cli.commands.export", ""),
     "purge": Entry("operate", "castore.cli.commands.purge", ""),

@@ -42,6 +42,7 @@ from castore.model.limits import (
 _HEADER: Final = Struct("<BBBBIHH8s")
 _MEMBER: Final = Struct("<32sBI")
 _CHUNK: Final = Struct("<BBBBIHH8s32sBI")
+_DEPTH_AT: Final = 3
 _CHECK_AT: Final = 12
 _CHECK_BYTES: Final = 8
 _FORMAT: Final = bytes((FORMAT,))
@@ -170,6 +171,11 @@ def decode_block(data: bytes, where: str) -> Block:
     if problem:
         raise CorruptObject(f"{where}: {problem}", where=where)
     return block
+
+
+def block_depth(data: bytes) -> int:
+    """The depth that the header of a stored block tells, unchecked."""
+    return data[_DEPTH_AT]
 
 
 def _check(header: bytes, table: bytes, frame: bytes | memoryview) -> bytes:

@@ -240,7 +240,7 @@ class _Chain:
         spans: list[_Span] = []
         size = 0
         for id in block.bases:
-            span = self._base_bytes(id)
+            span = self._base_bytes(id, block.depth)
             size += span.end - span.start
             if size > DICTIONARY_BYTES:
                 raise CorruptObject(
@@ -253,21 +253,26 @@ class _Chain:
         self._count(size + block.raw_size, where)
         return decompress(block.frame, block.raw_size, _joined(spans), where=where)
 
-    def _base_bytes(self, id: Id) -> _Span:
+    def _base_bytes(self, id: Id, above: int) -> _Span:
         self._waiting[id] -= 1
         held = self._held.get(id)
         if held is None:
-            return self._plain_bytes(id)
+            return self._plain_bytes(id, above)
         if not self._waiting[id]:
             del self._held[id]
             self._held_bytes -= held.end - held.start
         return held
 
-    def _plain_bytes(self, id: Id) -> _Span:
-        """The bytes of a base that lies in no delta."""
+    def _plain_bytes(self, id: Id, above: int) -> _Span:
+        """The bytes of a base that lay in no delta when it was found.
+
+        Repacking may have made a delta of it since, less deep than the one it is needed for.
+        """
         number, slot, block, where = self._look(id, self._load(id))
-        if block.codec is Codec.DELTA:
-            raise CorruptObject(f"{where}: base {id.hex()} moved while it was read", where=where)
+        if block.depth >= above:
+            raise CorruptObject(
+                f"{where}: base {id.hex()} is not shallower than its delta", where=where
+            )
         plain = self._plain.get(number)
         if plain is not None:
             span = _Span(plain.raw, plain.starts[slot], plain.starts[slot + 1])

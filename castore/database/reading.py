@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 from typing import Final
 
+from castore.content.blocks import block_depth
 from castore.content.deltas import StoredObject
 from castore.database import indexes, tables
 from castore.database.ancestry import Step
@@ -120,6 +121,12 @@ class Reading(LookupView):
         """Sizes and bases of a block, without touching the block."""
         value = self._get(self._tables.blockinfo, tables.number_key(number))
         return None if value is None else tables.read_block_info(value, number)
+
+    def block_depth(self, number: int) -> int:
+        """How many deltas deep a block lies: 0 without bases, and for what is not there."""
+        info = self.block_info(number)
+        data = self.block(number) if info is not None and info.bases else None
+        return block_depth(data) if data else 0
 
     def block_infos(self, start: int = 0) -> Iterator[tuple[int, BlockInfo]]:
         """Sizes and bases of every block from number `start` on, in order."""

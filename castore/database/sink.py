@@ -6,9 +6,10 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from castore.content.blocks import block_depth
 from castore.content.sink import Batch
 from castore.database.environment import Database
-from castore.database.reading import Reading
+from castore.database.reading import Reading, State
 from castore.database.writing import Writing
 from castore.errors import Conflict
 from castore.model.ids import Id
@@ -101,7 +102,7 @@ class StageSink:
         return self._database.read(lambda tables: tables.present(ids))
 
     def write(self, batch: Batch) -> set[Id]:
-        """Make a batch durable; what it needs that vanished, and then nothing was written.
+        """Make a batch durable; what it needs that is `unmet`, and then nothing was written.
 
         Raises Conflict if the session was discarded meanwhile, StoreFull.
         """
@@ -109,7 +110,7 @@ class StageSink:
         relied = batch.needs()
 
         def transact(tables: Writing) -> set[Id]:
-            vanished = relied - tables.present(relied)
+            vanished = unmet(tables, batch)
             if vanished:
                 return vanished
             self._begin(tables)
@@ -177,3 +178,20 @@ class StageSink:
         self._entries = {}
         if self._cache is not None:
             self._cache.written()
+
+
+def unmet(tables: Reading, batch: Batch) -> set[Id]:
+    """What a batch needs that is not stored, or was moved: a base now as deep as its delta."""
+    needs = batch.needs()
+    absent = needs - tables.present(needs)
+    depths: dict[int, int] = {}
+    for block in batch.blocks:
+        for base in block.bases:
+            row = tables.object_row(base)
+            if row is None or row.state is not State.STORED:
+                continue
+            if row.block not in depths:
+                depths[row.block] = tables.block_depth(row.block)
+            if depths[row.block] >= block_depth(block.head):
+                absent.add(base)
+    return absent

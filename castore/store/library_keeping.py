@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from castore.store import pins
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.forget import ForgetReport, ForgetRequest, forget
 from castore.store.purge import PurgeReport, PurgeRequest, purge
+from castore.store.repack import RepackReport, repack
 from castore.store.retention import Rules
 from castore.store.selectors import resolve
 from castore.store.store import Store
@@ -33,6 +34,19 @@ class KeepingStore(Store):
         """
         request = CollectRequest(grace, expire_partials, dry_run=dry_run, by=by)
         return collect(self, request)
+
+    def repack(
+        self,
+        *,
+        dry_run: bool = False,
+        by: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> RepackReport:
+        """Store as deltas of the version before what was stored plainly; ids stay.
+
+        See `castore.store.repack`. Raises CorruptObject, StoreFull.
+        """
+        return repack(self, dry_run=dry_run, by=by, progress=progress)
 
     def forget(
         self,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from castore.content.blocks import Block, Codec, Member, encode_block
 from castore.content.sink import Batch, EncodedBlock
 from castore.database.reading import Reading
+from castore.database.sink import unmet
 from castore.database.writing import Writing
 from castore.errors import Conflict, CorruptObject
 from castore.model.artifact_set import (
@@ -209,8 +210,7 @@ def _put(
             f"session {publication.sessions[0].hex()} was discarded while it was being written",
             fix="start again",
         )
-    needs = batch.needs()
-    if needs - tables.present(needs):
+    if unmet(tables, batch):
         raise Vanished
     encoded, indexed = blocks
     tables.put_blocks([*batch.blocks, *encoded], [*batch.indexed, *indexed])
