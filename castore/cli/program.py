@@ -83,7 +83,7 @@ SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
     "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
-    "verify-signatures", "partial", "completion",
+    "verify-signatures", "partial", "repack", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {

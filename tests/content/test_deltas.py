@@ -290,3 +290,28 @@ def test_history_is_never_compressed(kind: Kind) -> None:
     member = Member(content_id(b""), kind, 0)
     with pytest.raises(InvalidInput, match="under codec"):
         encode_block(Block(Codec.ZSTD, True, 0, 0, (), (member,), compress(b"")))
+
+
+@pytest.mark.parametrize(("depth", "readable"), [(4, True), (5, False)])
+def test_a_base_that_was_plain_when_it_was_found_may_be_a_delta(depth: int, readable: bool) -> None:
+    """Repacking moved it between two look-ups: less deep than what rests on it, or it is damage."""
+    store = MemorySink()
+    bottom, moved, top = (noise(40 * KIB) + b"edit" * edit for edit in range(3))
+    put_plain(store, bottom, moved)
+    store.put(delta([moved], [top], depth=5))
+    looked: list[Id] = []
+
+    def load(id: Id) -> deltas.StoredObject:
+        looked.append(id)
+        if looked.count(content_id(moved)) == 2:
+            del store.rows[content_id(moved)]
+            store.put(delta([bottom], [moved], depth=depth))
+        return store.load(id)
+
+    reader = ObjectReader(load)
+    if readable:
+        assert reader.payload(content_id(top), Kind.CHUNK) == top
+    else:
+        with pytest.raises(CorruptObject, match="not shallower"):
+            reader.payload(content_id(top), Kind.CHUNK)
+    assert looked.count(content_id(moved)) >= 2
