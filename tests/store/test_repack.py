@@ -18,16 +18,20 @@ import castore
 from castore import aio
 from castore.content import delta_encoder
 from castore.content.encoder import encode_solid
+from castore.content.sink import EncodedBlock
+from castore.database.reading import Reading, State
 from castore.errors import CorruptObject
-from castore.model.ids import content_id
+from castore.model.ids import Kind, content_id
 from castore.store import repack as repacking
 from castore.store.repack import RepackReport
-from castore.store.repack_pending import Pending
+from castore.store.repack_pending import Pending, Unit
+from castore.store.repack_relations import Relations
 from castore.store.repack_write import RepackWriter
 from tests.database.material import dump
 from tests.store.gcscene import (
     after_each_write,
     closed,
+    delta,
     drop,
     put,
     stored_bytes,
@@ -156,6 +160,44 @@ def test_what_moved_meanwhile_is_passed(tmp_path: Path, monkeypatch: pytest.Monk
         assert done.passed > 0
         unchanged(store, 5)
         whole(store)
+
+
+def unit(store: castore.Store, old: list[bytes], *blocks: EncodedBlock) -> Unit:
+    """What puts these blocks in the place of those that some content lies in."""
+
+    def read(tables: Reading) -> tuple[list[int], int]:
+        rows = [tables.object_row(content_id(data)) for data in old]
+        numbers = sorted({row.block for row in rows if row is not None})
+        return numbers, sum(len(tables.block(number) or b"") for number in numbers)
+
+    numbers, size = store.database.read(read)
+    return Unit(tuple(numbers), blocks, size)
+
+
+def test_a_unit_is_written_only_where_it_still_fits(tmp_path: Path) -> None:
+    a, b, c, d, e = (text(version, 40) for version in range(5))
+    with castore.init(tmp_path) as store:
+        for data in (a, b, c):
+            put(store, encode_solid([(content_id(data), data)])[0])
+        put(store, encode_solid([(content_id(data), data) for data in (d, e)])[0])
+        relations = Relations()
+        units = [
+            unit(store, [b], delta([a], [b])),
+            # Of a time when b was plain, and as it is now.
+            unit(store, [c], delta([b], [c])),
+            unit(store, [c], delta([b], [c], depth=2)),
+            # What is below a delta may not go as deep.
+            unit(store, [a], delta([d], [a])),
+            unit(store, [d, e], delta([a], [d, e])),
+        ]
+        writer = RepackWriter(store.database, relations)
+        store.database.write(lambda t: t.set_state(content_id(e), Kind.CHUNK, State.PURGED))
+        assert writer.write(units) == [units[0], units[2]]
+        closed(store)
+        put(store, *encode_solid([(content_id(x), x) for x in (c, b"something new")]))
+        again = unit(store, [c], *encode_solid([(content_id(c), c)]))
+        assert writer.write([again]) == []
+        closed(store)
 
 
 @pytest.mark.parametrize("trusting", [False, True])
