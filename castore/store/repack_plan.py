@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -27,13 +28,13 @@ from castore.database.tables import State
 from castore.errors import CastoreError
 from castore.model.artifact_set import Content, FileContent, TreeContent
 from castore.model.ids import Id, Kind, content_id
-from castore.model.limits import BLOCK_BASES
+from castore.model.limits import DELTA_DEPTH
 from castore.model.manifest import Manifest
 from castore.model.pages import FILE, Part
 from castore.store.diff_trees import diff_folders
 from castore.store.predecessor import Predecessor
 from castore.store.repack_pending import Pending, Unit
-from castore.store.repack_relations import Relations
+from castore.store.repack_relations import Relations, under
 from castore.store.store import Store
 
 # Of one file, as matching knows them: 4 GiB.
@@ -340,31 +341,22 @@ class Planner:
     def _sound(self, unit: Unit) -> bool:
         """Whether each delta lies above what it rests on, and below what rests on it."""
         depths = unit.depths()
-        old = {number: [] for number in unit.old}  # type: dict[int, list[Id]]
         for block in unit.blocks:
             for base in block.bases:
                 if base in depths or self._depth(base) >= block_depth(block.data):
                     return False
-        for number in old:
-            if not self._database.read(lambda tables, n=number: self._under(tables, n, depths)):  # type: ignore[misc]
-                return False
         pending = ((self._pending.least_above(id), depth) for id, depth in depths.items())
-        return all(least is None or depth < least for least, depth in pending)
-
-    def _under(self, tables: Reading, number: int, depths: dict[Id, int]) -> bool:
-        for above in self._relations.above(number):
-            data = tables.block(above)
-            if data is not None:
-                block = decode_block(data, block_place(above))
-                if any(depths.get(base, -1) >= block.depth for base in block.bases):
-                    return False
-        return True
+        if any(least is not None and depth >= least for least, depth in pending):
+            return False
+        above = {number for old in unit.old for number in self._relations.above(old)}
+        return self._database.read(partial(under, above=above, depths=depths))
 
     def _depth(self, id: Id) -> int:
+        """How deep an object lies; too deep to rest on where it cannot be found."""
         try:
             return block_depth(self._pending.load(id).block)
         except UNFIT:
-            return BLOCK_BASES
+            return DELTA_DEPTH + 1
 
     def _prove(self, encoded: EncodedBlock) -> None:
         """Read a block as readers will, by way of all it rests on; raises CorruptObject."""

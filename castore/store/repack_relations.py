@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -59,3 +60,14 @@ class Relations:
             if id in block.bases:
                 least = block.depth if least is None else min(least, block.depth)
         return least
+
+
+def under(tables: Reading, above: Iterable[int], depths: Mapping[Id, int]) -> bool:
+    """Whether objects that are to lie so deep stay below the deltas in these blocks."""
+    for number in above:
+        data = tables.block(number)
+        if data is not None:
+            block = decode_block(data, block_place(number))
+            if any(depths.get(base, -1) >= block.depth for base in block.bases):
+                return False
+    return True

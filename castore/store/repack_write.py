@@ -18,7 +18,7 @@ from castore.model.ids import Id
 from castore.store.collect_census import slots_here
 from castore.store.collect_pace import Pace
 from castore.store.repack_pending import Unit
-from castore.store.repack_relations import Relations
+from castore.store.repack_relations import Relations, under
 
 
 @dataclass(slots=True)
@@ -95,14 +95,7 @@ class RepackWriter:
         for new in unit.blocks:
             if not all(_below(tables, base, block_depth(new.data)) for base in new.bases):
                 return False
-        depths = unit.depths()
-        for number in self._above(unit, done):
-            data = tables.block(number)
-            if data is not None:
-                above = decode_block(data, block_place(number))
-                if any(depths.get(base, -1) >= above.depth for base in above.bases):
-                    return False
-        return True
+        return under(tables, self._above(unit, done), unit.depths())
 
     def _above(self, unit: Unit, done: _Slice) -> set[int]:
         """The blocks that have bases in the old ones."""
