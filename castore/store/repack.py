@@ -87,8 +87,9 @@ def repack(
     goes. A dry run encodes everything too and tells the same bytes, if nothing else changes the
     store and `exact` is said. Memory: 16 bytes for each base block of a delta, some 10 MiB of
     blocks, and for a dry run 32 MiB of deltas. Transactions keep the pace of a collection.
-    `progress` is told the bytes of files that were compared. Raises CorruptObject if what was
-    encoded cannot be read back: nothing of it was written; StoreFull.
+    `progress` is told the bytes of files that were compared. What cannot be read stays as it is.
+    Raises CorruptObject if what was encoded cannot be read back, of which nothing is written, and
+    for a delta whose header is damaged; StoreFull.
     """
     return _Repack(store, dry_run, by, progress, clock, sleep).run()
 

@@ -20,6 +20,8 @@ from castore.content import delta_encoder
 from castore.content.encoder import encode_solid
 from castore.content.sink import EncodedBlock
 from castore.database.reading import Reading, State
+from castore.database.tables import number_key
+from castore.database.writing import Writing
 from castore.errors import CorruptObject
 from castore.model.ids import Kind, content_id
 from castore.store import repack as repacking
@@ -227,6 +229,33 @@ def test_what_cannot_be_read_back_is_not_written(
         monkeypatch.undo()
         assert dump(store.database) == rows
         unchanged(store, 3)
+
+
+def test_what_is_damaged_stays_as_it_is(tmp_path: Path) -> None:
+    with castore.init(tmp_path) as store:
+        with without_deltas():
+            history(store, tmp_path, 3)
+            for version in range(3):
+                with store.session("one") as session:
+                    session.write("one", text(version, 300))
+                    session.commit()
+        lost = content_id(text(1, 300))
+
+        def damage(tables: Writing) -> None:
+            row = tables.object_row(lost)
+            assert row is not None
+            data = tables.block(row.block) or b""
+            key = number_key(row.block)
+            tables.replace_rows("blocks", [(key, data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])])
+
+        store.database.write(damage)
+        assert store.repack().deltas > 0
+        unchanged(store, 3)
+        assert store.read_bytes("one@v1:one") == text(0, 300)
+        assert store.read_bytes("one@v3:one") == text(2, 300)
+        with pytest.raises(CorruptObject):
+            store.read_bytes("one@v2:one")
+        assert {finding.object for finding in store.fsck(full=True).findings} == {lost}
 
 
 def test_second_copies_stay_where_they_are(tmp_path: Path) -> None:
