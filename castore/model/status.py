@@ -69,8 +69,8 @@ def standing(
 
     A note replaces one of its own writer about the same target and subject; a deployment replaces
     whatever stood for its environment and spec; a comment whose meta has `dismiss` true replaces
-    any note about its target, unless `dismissals` is False (a policy that forbids it). `specs`
-    gives the spec id of a version where the notes are about several specs.
+    any note about its target but a deployment, unless `dismissals` is False (a policy that forbids
+    it). `specs` gives the spec id of a version where the notes are about several specs.
     """
     replaced = {
         old
@@ -156,6 +156,7 @@ def _replaces_own(note: Note, old: Note, specs: Mapping[Id, str]) -> bool:
 def _dismisses(note: Note, old_id: Id, old: Note) -> bool:
     return (
         note.subject == "comment"
+        and old.subject != "deployment"
         and note.meta.get("dismiss") is True
         and note.target in (old.target, old_id)
     )

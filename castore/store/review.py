@@ -118,12 +118,17 @@ def dismiss(store: Store, note: str, speaker: Speaker, *, text: str = "") -> Sta
     """Let a note of anybody count no longer, unless the policy in force forbids that.
 
     `note` is its id, or a prefix that no other note has. Raises NotApproved, InvalidInput for a
-    note that does not stand, NotFound.
+    note that does not stand, and for a deployment, which only another one ends, NotFound.
     """
     id, old = find_note(store, note)
     if old.target_kind != "manifest":
         raise InvalidInput(f"note {id.hex()[:12]} is about another note: it counts for nothing")
     version = store.version(old.target)
+    if old.subject == "deployment":
+        raise InvalidInput(
+            f"note {id.hex()[:12]} tells what is deployed to {old.value}: that is not dismissed",
+            fix=f"cas deploy {version.id.hex()} --to {old.value} --remove",
+        )
     verb = f"dismiss a note of {old.by}"
     refuse_agent(speaker, store.config().identities, verb, f"cas comment {version.id.hex()}")
     if policy_in_force(store, version).forbid_dismiss:

@@ -17,6 +17,8 @@ from castore.errors import (
 )
 from castore.model.ids import Id, Kind
 from castore.model.refs import HEADS, TAGS
+from tests.properties.contents import alive, dead
+from tests.properties.sayings import Sayings
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Model:
 
     `versions` holds the files of everything stored, of incomplete sets as well, whose ids are in
     `sealed`; `parents` also knows those that were collected. `forgotten` leads from a version to
-    the operation that forgot it, `emptied` holds those whose content was collected since.
+    the operation that forgot it, `emptied` holds those whose content was collected since. What has
+    bytes in common with one of `purged` is read and stored no more. `said` is what notes say.
     """
 
     versions: dict[Id, dict[str, bytes]] = field(default_factory=dict)
@@ -45,10 +48,26 @@ class Model:
     log: list[Operation] = field(default_factory=list)
     forgotten: dict[Id, int] = field(default_factory=dict)
     emptied: set[Id] = field(default_factory=set)
+    purged: list[bytes] = field(default_factory=list)
+    said: Sayings = field(default_factory=Sayings)
 
-    def add(self, id: Id, parent: Id | None, content: dict[str, bytes]) -> None:
-        """A version that was made."""
+    def add(self, id: Id, parent: Id | None, content: dict[str, bytes], spec: str) -> None:
+        """A version that was made under the spec of this id."""
         self.versions[id], self.parents[id] = content, parent
+        self.said.specs[id] = spec
+
+    def keep(self, ids: set[Id]) -> None:
+        """Only these versions are stored any more, and what was said about them."""
+        self.versions = {id: data for id, data in self.versions.items() if id in ids}
+        self.said.keep(ids)
+
+    def dead(self, data: bytes) -> bool:
+        """Whether nobody reads or stores this content any more."""
+        return dead(self.purged, data)
+
+    def content(self, id: Id) -> dict[str, bytes | None]:
+        """The files of a version as they are read: None for one that was purged."""
+        return alive(self.purged, self.versions[id])
 
     def apply(self, operation: Operation) -> None:
         """What an entry of the log did, which begins where the entry before it ended."""
@@ -77,12 +96,20 @@ class Model:
         return under(self.refs, prefix)
 
     def complete(self) -> list[Id]:
-        """Every stored version that is no incomplete set and not forgotten."""
-        return sorted(self.versions.keys() - self.sealed - self.forgotten.keys())
+        """Every stored version that is no incomplete set and not forgotten, oldest first.
+
+        Ids differ from run to run, so that nothing that is drawn may go by their order.
+        """
+        return [id for id in self.versions if id not in self.sealed and id not in self.forgotten]
 
     def forgettable(self) -> list[Id]:
-        """Those that nothing names."""
-        return sorted(set(self.complete()) - set(self.refs.values()) - self.pins)
+        """Those that nothing names, and that are nowhere deployed."""
+        named = {*self.refs.values(), *self.pins, *self.said.deployed().values()}
+        return [id for id in self.complete() if id not in named]
+
+    def pinned(self) -> list[Id]:
+        """Those that are pinned, oldest first."""
+        return [id for id in self.parents if id in self.pins]
 
     def chain(self, id: Id | None) -> list[Id]:
         """A version and its ancestors."""
@@ -91,6 +118,10 @@ class Model:
             found.append(id)
             id = self.parents[id]
         return found
+
+    def lines(self) -> dict[str, list[Id]]:
+        """Each branch and its versions, newest first."""
+        return {branch: self.chain(id) for branch, id in self.under(HEADS).items()}
 
     def reached(self) -> set[Id]:
         """The versions that refs and pins lead to."""
@@ -152,6 +183,13 @@ def stored(store: castore.Store) -> set[Id]:
     )
 
 
+def notes(store: castore.Store) -> set[Id]:
+    """Every note in the store."""
+    return store.database.read(
+        lambda tables: {id for id, row in tables.object_rows() if row.kind is Kind.NOTE}
+    )
+
+
 def emptied(store: castore.Store, model: Model) -> set[Id]:
     """The forgotten versions that are stored without their sets."""
     ids = stored(store) & model.forgotten.keys()
@@ -160,11 +198,21 @@ def emptied(store: castore.Store, model: Model) -> set[Id]:
     return {id for id, held in sets.items() if held not in here}
 
 
-def content_of(store: castore.Store, version: castore.Version) -> dict[str, bytes]:
-    """The files of a version, read back."""
+def content_of(store: castore.Store, version: castore.Version) -> dict[str, bytes | None]:
+    """The files of a version, read back; None for one that was purged."""
     rev = version.id.hex()
     names = [member.name for member in store.set_of(version).artifacts]
-    return {name: store.read_bytes(f"{rev}:{name}") for name in names}
+    return {name: read_back(store, f"{rev}:{name}") for name in names}
+
+
+def read_back(store: castore.Store, selector: str) -> bytes | None:
+    """A file, or None if it was purged."""
+    try:
+        return store.read_bytes(selector)
+    except ObjectNotFound as error:
+        if error.attributes.get("state") != "purged":
+            raise
+        return None
 
 
 def agrees(store: castore.Store, model: Model, moment: Moment, ids: Iterable[Id] = ()) -> None:
@@ -184,4 +232,4 @@ def agrees(store: castore.Store, model: Model, moment: Moment, ids: Iterable[Id]
         for past, number in chain:
             assert store.resolve(f"{branch}@v{number}").version.id == past
     for id in {*heads.values(), *ids}:
-        assert content_of(store, store.version(id)) == model.versions[id]
+        assert content_of(store, store.version(id)) == model.content(id)

@@ -147,6 +147,18 @@ def test_a_dismissal_takes_a_note_of_another_away(store: castore.Store, work: Pa
         store.dismiss(version.id.hex(), by=ANN)
 
 
+def test_a_deployment_is_not_dismissed(store: castore.Store, work: Path) -> None:
+    """What is deployed has one answer: a dismissal by whoever wrote it elsewhere changes none."""
+    version = under(store, work)
+    said = store.deploy("report", "production", by=BEN)
+    with pytest.raises(errors.InvalidInput, match="deployed to production") as caught:
+        store.dismiss(said.id.hex(), by=ANN)
+    assert caught.value.fix == f"cas deploy {version.id.hex()} --to production --remove"
+    say(store, version, ANN, "", subject="comment", meta={"dismiss": True}, replaces=(said.id,))
+    assert list(store.status_of(version).deployments) == ["production"]
+    assert [item.version.id for item in store.deployments()] == [version.id]
+
+
 def test_a_policy_that_forbids_to_dismiss_is_kept(store: castore.Store, work: Path) -> None:
     version = under(store, work, "{forbid_dismiss: true}")
     verdict = store.reject("report", by=BEN)
