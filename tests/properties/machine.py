@@ -17,6 +17,7 @@ from castore.database.operations import RefMove
 from castore.errors import InvalidInput
 from castore.model.ids import Id
 from castore.model.refs import HEADS, PARTIALS
+from castore.store.partials import list_partials
 from castore.store.verify import fsck
 from tests.properties.contents import needle
 from tests.properties.model import Model
@@ -53,6 +54,8 @@ class Machine(RuleBasedStateMachine):
         self.staged: list[tuple[castore.Staged, bytes]] = []
         # What may be staged still: a commit that was to take it was refused, or repeated another.
         self.loose: list[bytes] = []
+        # The runs of commits that were refused, which can be resumed with what is good of them.
+        self.unfinished: set[str] = set()
 
     def now(self) -> int:
         self.ticks += 1000
@@ -120,6 +123,8 @@ class Machine(RuleBasedStateMachine):
             commit()
         self.logged()
         self.loose += [data for data in content if not self.model.dead(data)]
+        runs = {partial.run for partial in list_partials(self.store)}
+        self.unfinished |= runs - self.partials().keys()
 
     def partials(self) -> dict[str, Id]:
         """The incomplete sets by run."""

@@ -14,6 +14,12 @@ from tests.properties.sayings import BOT, DECIDED, WHO, Note
 
 AGENTS = st.sampled_from(["", "", "", "helper@2"])
 STATES = st.sampled_from(["draft", "published", "archived", "withdrawn"])
+TURNS = st.tuples(
+    st.sampled_from(["request", "approve", "reject", "approve", "revoke", "mark"]),
+    PEOPLE,
+    AGENTS,
+    STATES,
+)
 PLACES = st.sampled_from(["prod", "test"])
 
 
@@ -39,21 +45,29 @@ class Reviewing(Machine):
         assert set(told.replaces) == note.over
         self.model.said.notes[stated.id] = note
 
-    @rule(which=WHICH, by=PEOPLE, agent=AGENTS)
-    def request(self, which: int, by: str, agent: str) -> None:
+    @rule(which=WHICH, turns=st.lists(TURNS, min_size=1, max_size=5))
+    def talk(self, which: int, turns: list[tuple[str, str, str, str]]) -> None:
+        """Several speak about one version, one after the other."""
         id = self.about(which)
-        if id is None:
-            return
+        for verb, by, agent, state in turns if id is not None else ():
+            if verb == "request":
+                self.request(id, by, agent)
+            elif verb == "revoke":
+                self.revoke(id, by, agent)
+            elif verb == "mark":
+                self.mark(id, by, agent, state)
+            else:
+                self.verdict(id, by, agent, approves=verb == "approve")
+
+    def request(self, id: Id, by: str, agent: str) -> None:
+        """Ask for a verdict."""
         over = self.model.said.own(id, WHO[by], "review", ("requested", "revoked") if agent else ())
         stated = self.store.request_review(id.hex(), by=by, agent=agent)
         note = Note(id, "review", "requested", WHO[by], over)
         self.stated("request-review", stated, note)
 
-    @rule(which=WHICH, by=PEOPLE, agent=AGENTS, approves=st.booleans())
-    def verdict(self, which: int, by: str, agent: str, approves: bool) -> None:
-        id = self.about(which)
-        if id is None:
-            return
+    def verdict(self, id: Id, by: str, agent: str, *, approves: bool) -> None:
+        """Approve or reject."""
         verb = self.store.approve if approves else self.store.reject
         if agent or WHO[by] == BOT:
             with pytest.raises(errors.NotApproved):
@@ -75,11 +89,8 @@ class Reviewing(Machine):
         note = Note(line[0], "review", "approved", WHO[by], over)
         self.stated("approve", self.store.approve("reviewed", by=by), note)
 
-    @rule(which=WHICH, by=PEOPLE, agent=AGENTS)
-    def revoke(self, which: int, by: str, agent: str) -> None:
-        id = self.about(which)
-        if id is None:
-            return
+    def revoke(self, id: Id, by: str, agent: str) -> None:
+        """Take back what one said."""
         over = self.model.said.own(id, WHO[by], "review")
         values = {self.model.said.notes[old].value for old in over} - {"revoked"}
         refusal: type[errors.CastoreError] | None = None
@@ -132,11 +143,8 @@ class Reviewing(Machine):
         stated = self.store.comment(id.hex(), "seen", by=by, agent=agent)
         self.stated("comment", stated, Note(id, "comment", "", WHO[by]))
 
-    @rule(which=WHICH, by=PEOPLE, agent=AGENTS, state=STATES)
-    def mark(self, which: int, by: str, agent: str, state: str) -> None:
-        id = self.about(which)
-        if id is None:
-            return
+    def mark(self, id: Id, by: str, agent: str, state: str) -> None:
+        """Mark as published, and so on."""
         over = self.model.said.own(id, WHO[by], "lifecycle")
         stated = self.store.mark(id.hex(), state, by=by, agent=agent)
         self.stated("mark", stated, Note(id, "lifecycle", state, WHO[by], over))
