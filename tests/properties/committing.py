@@ -45,6 +45,9 @@ class Committing(Machine):
 
     @rule(content=CONTENTS)
     def stage(self, content: bytes) -> None:
+        if self.model.dead(content):
+            self.refused(lambda: self.store.stage(content), ())
+            return
         self.staged.append((self.store.stage(content), content))
 
     @rule(branch=BRANCHES, content=SETS, operation=OPERATIONS, take=st.booleans())
