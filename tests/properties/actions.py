@@ -306,7 +306,9 @@ class Read(Action):
             return store.fsck(full=True).findings
         with tempfile.TemporaryDirectory(prefix="castore-machine-") as place:
             done = store.checkout(self.branch, Path(place) / "out")
-            files = {p.name: p.read_bytes() for p in (Path(place) / "out").iterdir()}
+            # A spec may want a file elsewhere than under its name, on whatever branch it is by now.
+            written = {Path(place, "out", file.path): file.artifact for file in done.written}
+            files = {written[path]: path.read_bytes() for path in Path(place, "out").iterdir()}
             return done.version.id, files
 
     def judge(self, seen: Seen) -> None:
