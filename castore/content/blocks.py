@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import accumulate
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -93,6 +94,39 @@ class Block(NamedTuple):
         member = self.members[slot]
         start = sum(other.size for other in self.members[:slot])
         return start, start + member.size
+
+
+class Sketch(NamedTuple):
+    """A block taken apart of which nothing was checked: what it says may be wrong.
+
+    `bases` are ids end to end, `members` rows of 37 bytes.
+    """
+
+    codec: int
+    depth: int
+    raw_size: int
+    bases: bytes
+    members: bytes
+    frame: bytes
+
+    @property
+    def ids(self) -> bytes:
+        """The ids of the members, end to end."""
+        table = self.members
+        if len(table) == _MEMBER.size:
+            return table[:ID_BYTES]
+        return b"".join([table[at : at + ID_BYTES] for at in range(0, len(table), _MEMBER.size)])
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each member begins in the raw bytes, and the end of the last."""
+        sizes = [size for _, _, size in _MEMBER.iter_unpack(self.members)]
+        return list(accumulate(sizes, initial=0))
+
+    def is_made_of(self, bases: bytes) -> bool:
+        """Whether its members are these, all and in this order."""
+        same = len(self.members) * ID_BYTES == len(bases) * _MEMBER.size
+        return same and self.ids == bases
 
 
 def encode_block(block: Block) -> bytes:
@@ -176,6 +210,28 @@ def decode_block(data: bytes, where: str) -> Block:
 def block_depth(data: bytes) -> int:
     """The depth that the header of a stored block tells, unchecked."""
     return data[_DEPTH_AT]
+
+
+def sketch_block(data: bytes) -> Sketch | None:
+    """The parts of a block of content as fast as can be; None for what cannot be one.
+
+    For callers that compare what they make of it with an id, and else go by `decode_block`.
+    """
+    if len(data) < _HEADER.size:
+        return None
+    version, codec, flags, depth, raw_size, bases, members, _ = _HEADER.unpack_from(data)
+    members_at = _HEADER.size + bases * ID_BYTES
+    frame_at = members_at + members * _MEMBER.size
+    if version != FORMAT or flags or codec > Codec.DELTA or len(data) < frame_at:
+        return None
+    return Sketch(
+        codec,
+        depth,
+        raw_size,
+        data[_HEADER.size : members_at],
+        data[members_at:frame_at],
+        data[frame_at:],
+    )
 
 
 def _check(header: bytes, table: bytes, frame: bytes | memoryview) -> bytes:

@@ -49,7 +49,11 @@ class KeptBlocks:
     def keep(self, number: int, block: Block, raw: bytes) -> Decoded:
         """Keep a block and its raw bytes in the place of those not asked for the longest."""
         starts = list(accumulate([member.size for member in block.members], initial=0))
-        decoded = Decoded(tuple([member.id for member in block.members]), starts, raw)
+        return self.hold(number, Decoded(tuple([m.id for m in block.members]), starts, raw))
+
+    def hold(self, number: int, decoded: Decoded) -> Decoded:
+        """Keep a block that was taken apart already."""
+        raw = decoded.raw
         with self._lock:
             if number not in self._blocks:
                 self._blocks[number] = decoded

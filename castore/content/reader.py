@@ -7,18 +7,20 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
+from threading import Lock
 from typing import Any, Final
 
 from blake3 import blake3
 
-from castore.content.blocks import decode_block
+from castore.content.blocks import Block, Codec, decode_block
 from castore.content.deltas import Load, LoadAll, StoredObject, block_place, raw_bytes
-from castore.content.kept import KeptBlocks
+from castore.content.descent import View, decode_chunks
+from castore.content.kept import Decoded, KeptBlocks
 from castore.content.layouts import iter_parts, layout_size, parts_in_range
 from castore.errors import CorruptObject, InvalidInput, TypeMismatch
 from castore.model.artifact_set import ArtifactSet, decode_set
 from castore.model.ids import Id, Kind, content_id, object_id
-from castore.model.limits import MIB
+from castore.model.limits import BLOCK_BASES, MIB
 from castore.model.manifest import Manifest, decode_manifest
 from castore.model.note import Note, decode_note
 from castore.model.pages import Part
@@ -31,19 +33,25 @@ _READ_THREADS: Final = 2
 _GROUP_CHUNKS: Final = 12
 _AHEAD_GROUPS: Final = 3
 _BUFFER_BYTES: Final = 128 * 1024
+_LOCKS: Final = 8
 
 
 class ObjectReader:
     """Reads objects by id through `load`; safe for use by several threads if `load` is.
 
-    With `load_all`, which threads of the reader call, big files are read some chunks at a time.
-    Decoded blocks of many members, deltas and what they rest on are kept, up to 16 MiB.
+    With `load_all`, which threads of the reader call, big files are read some chunks at a time;
+    with `view` what a delta of chunks rests on is looked up at once. Decoded deltas, blocks of many
+    members and what is read next of the way to them are kept, up to 16 MiB.
     """
 
-    def __init__(self, load: Load, load_all: LoadAll | None = None) -> None:
+    def __init__(
+        self, load: Load, load_all: LoadAll | None = None, view: View | None = None
+    ) -> None:
         self._load = load
         self._load_all = load_all
+        self._view = view
         self._kept = KeptBlocks()
+        self._locks = [Lock() for _ in range(_LOCKS)]
 
     def payload(self, id: Id, kind: Kind) -> bytes:
         """The bytes of an object, compared with its id.
@@ -117,7 +125,7 @@ class ObjectReader:
             return
         hasher = blake3()
         left = size
-        parts = iter_parts(self.layout_page, root)
+        parts: Iterator[Part] = iter_parts(self.layout_page, root)
         with closing(self._chunks(parts, ahead=size >= AHEAD_ABOVE)) as pieces:
             for piece in pieces:
                 hasher.update(piece)
@@ -142,38 +150,45 @@ class ObjectReader:
     def _check_chunks(self, parts: list[Part], found: Sequence[StoredObject]) -> list[bytes]:
         if self._load_all is not None:
             found = self._load_all([part.id for part in parts])
-        return [self._check_chunk(part, stored) for part, stored in zip(parts, found, strict=True)]
+        beside = [part.id for part in parts]
+        pairs = zip(parts, found, strict=True)
+        return [self._check_chunk(part, stored, beside) for part, stored in pairs]
 
-    def _check_chunk(self, part: Part, stored: StoredObject) -> bytes:
-        data = self._check(part.id, Kind.CHUNK, stored)
+    def _check_chunk(self, part: Part, stored: StoredObject, beside: Sequence[Id] = ()) -> bytes:
+        data = self._check(part.id, Kind.CHUNK, stored, beside)
         if len(data) != part.size:
             raise CorruptObject(
                 f"chunk {part.id.hex()} has {len(data)} bytes, not {part.size}", id=part.id.hex()
             )
         return data
 
-    def _check(self, id: Id, kind: Kind, stored: StoredObject) -> bytes:
+    def _check(self, id: Id, kind: Kind, stored: StoredObject, beside: Sequence[Id] = ()) -> bytes:
         """The bytes of an object found in the store, compared with its id."""
         if stored.kind is not kind:
             raise TypeMismatch(f"{id.hex()} is a {_word(stored.kind)}, not a {_word(kind)}")
-        data = self._member(id, stored)
-        if object_id(kind, data) != id:
-            raise self._wrong(id, stored)
-        return data
+        data = self._member(id, stored, beside)
+        return data if object_id(kind, data) == id else self._again(id, stored)
 
-    def _wrong(self, id: Id, stored: StoredObject) -> CorruptObject:
-        """The error for bytes that do not match their id, told of the base where it began."""
+    def _again(self, id: Id, stored: StoredObject) -> bytes:
+        """The bytes of an object that did not match its id, with everything on the way compared.
+
+        Raises CorruptObject, told of the base where it began.
+        """
         where = block_place(stored.block_number)
-        try:
-            raw_bytes(decode_block(stored.block, where), self._load, where)
-        except CorruptObject as error:
-            return error
-        return _mismatch(id, stored.block_number)
+        block = decode_block(stored.block, where)
+        raw = raw_bytes(block, self._load, where)
+        start, end = block.span(stored.slot)
+        if object_id(stored.kind, raw[start:end]) != id:
+            raise _mismatch(id, stored.block_number)
+        return raw[start:end]
 
     def _chunks(self, parts: Iterator[Part], *, ahead: bool) -> Generator[bytes, None, None]:
         """The bytes of these chunks; `ahead` of the caller, threads decode and compare some."""
         if not ahead:
-            yield from (self.chunk(part) for part in parts)
+            while group := list(islice(parts, BLOCK_BASES)):
+                beside = [part.id for part in group]
+                for part in group:
+                    yield self._check_chunk(part, self._load(part.id), beside)
             return
         # Loaded for big files only: it takes longer than reading a page of history.
         from concurrent.futures import ThreadPoolExecutor
@@ -205,27 +220,40 @@ class ObjectReader:
             )
         if layout:
             return data, b""
-        if content_id(data) != digest:
-            raise self._wrong(digest, stored)
-        return None, data
+        return None, data if content_id(data) == digest else self._again(digest, stored)
 
-    def _member(self, id: Id, stored: StoredObject) -> bytes:
-        """The bytes stored under `id`, not yet compared with it."""
-        number, slot = stored.block_number, stored.slot
-        decoded = self._kept.get(number)
+    def _member(self, id: Id, stored: StoredObject, beside: Sequence[Id] = ()) -> bytes:
+        """The bytes stored under `id`, not yet compared with it; `beside` is what is read next."""
+        decoded = self._kept.get(stored.block_number)
         if decoded is None:
-            where = block_place(number)
-            block = decode_block(stored.block, where)
-            raw = raw_bytes(block, self._load, where, self._kept, trusting=True)
-            if len(block.members) == 1 and not block.bases:
-                if slot or block.members[0].id != id:
-                    raise _mismatch(id, number)
-                return raw
-            decoded = self._kept.keep(number, block, raw)
-        data = decoded.member(slot, id)
+            block = decode_block(stored.block, block_place(stored.block_number))
+            if block.codec is Codec.DELTA:
+                decoded = self._delta(stored.block_number, block, beside)
+            else:
+                raw = raw_bytes(block, self._load, block_place(stored.block_number))
+                if len(block.members) == 1:
+                    if stored.slot or block.members[0].id != id:
+                        raise _mismatch(id, stored.block_number)
+                    return raw
+                decoded = self._kept.keep(stored.block_number, block, raw)
+        data = decoded.member(stored.slot, id)
         if data is None:
-            raise _mismatch(id, number)
+            raise _mismatch(id, stored.block_number)
         return data
+
+    def _delta(self, number: int, block: Block, beside: Sequence[Id]) -> Decoded:
+        """A delta decoded, by one thread at a time: others that want it wait for the first."""
+        with self._locks[number % len(self._locks)]:
+            decoded = self._kept.get(number)
+            if decoded is not None:
+                return decoded
+            raw = None
+            if self._view is not None and not block.metadata:
+                raw = decode_chunks(block, self._view, self._kept, beside)
+            if raw is None:
+                where = block_place(number)
+                raw = raw_bytes(block, self._load, where, self._kept, trusting=True)
+            return self._kept.keep(number, block, raw)
 
 
 class _File(io.RawIOBase):

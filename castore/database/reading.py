@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice, takewhile
 from typing import Final
 
@@ -46,6 +46,29 @@ class Reading(LookupView):
         self._check()
         get, objects = self._txn.get, self._tables.objects
         return tables.read_objects([get(id, None, objects) for id in ids])
+
+    def place(self, id: Id) -> tuple[int, int] | None:
+        """The block and slot of a chunk; None if it is not stored, or its row is malformed."""
+        self._check()
+        value = self._txn.get(id, None, self._tables.objects)
+        return None if value is None else tables.read_chunk_place(value)
+
+    def lying(self, id: Id, known: Container[int]) -> tuple[int, int, bytes] | None:
+        """As `place`, with the block, but b"" for one of a number that is known.
+
+        None also where the block is missing. For chains of deltas: a level is one call.
+        """
+        self._check()
+        get, handles = self._txn.get, self._tables
+        value = get(id, None, handles.objects)
+        place = None if value is None else tables.read_chunk_place(value)
+        if place is None:
+            return None
+        number, slot = place
+        if number in known:
+            return number, slot, b""
+        block = get(tables.number_key(number), None, handles.blocks)
+        return None if block is None else (number, slot, block)
 
     def load(self, id: Id) -> StoredObject:
         """The block an object lies in; raises ObjectNotFound saying why it is not here."""

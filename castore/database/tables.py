@@ -80,6 +80,10 @@ class State(IntEnum):
     LOST = 4
 
 
+_KIND_AT: Final = 10
+_STORED_CHUNK: Final = bytes((Kind.CHUNK, State.STORED))
+
+
 class ObjectRow(NamedTuple):
     """Where an object lies: its block and its place among the members; both 0 unless stored."""
 
@@ -164,6 +168,14 @@ def read_object(value: bytes, id: Id) -> ObjectRow:
         raise CorruptObject(
             f"the row of {id.hex()} is malformed", id=id.hex(), where="objects"
         ) from None
+
+
+def read_chunk_place(value: bytes) -> tuple[int, int] | None:
+    """The block and slot that an objects row tells; None unless it is that of a stored chunk."""
+    if value[_KIND_AT:] != _STORED_CHUNK or len(value) != _OBJECT.size:
+        return None
+    block, slot, _, _ = _OBJECT.unpack(value)
+    return block, slot
 
 
 def read_objects(values: Iterable[bytes | None]) -> list[tuple[int, int, int, int] | None]:

@@ -36,7 +36,7 @@ class Store:
         self.now = now
         self.entropy = entropy
         self._user_config = user_config
-        self.reader = ObjectReader(database.load, database.load_all)
+        self.reader = ObjectReader(database.load, database.load_all, database.read)
 
     @property
     def folder(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from castore.content.blocks import decode_block
@@ -34,7 +34,7 @@ class MemorySink:
         self.lose_before_write: set[Id] = set()
         self.thread = threading.get_ident()
         self.writing = threading.Lock()
-        self.reader = ObjectReader(self.load)
+        self.reader = ObjectReader(self.load, view=lambda fn: fn(self))
 
     def known(self, ids: Sequence[Id]) -> set[Id]:
         assert threading.get_ident() == self.thread
@@ -78,6 +78,16 @@ class MemorySink:
         except KeyError:
             raise ObjectNotFound(f"no object {id.hex()}") from None
         return StoredObject(kind, number, slot, self.blocks[number])
+
+    def place(self, id: Id) -> tuple[int, int] | None:
+        kind, number, slot = self.rows.get(id, (Kind.TREE, 0, 0))
+        return (number, slot) if kind is Kind.CHUNK else None
+
+    def lying(self, id: Id, known: Container[int]) -> tuple[int, int, bytes] | None:
+        place = self.place(id)
+        if place is None:
+            return None
+        return *place, b"" if place[0] in known else self.blocks[place[0]]
 
     def closure(self, ids: Iterable[Id]) -> set[Id]:
         """All objects below `ids`; raises ObjectNotFound where one is absent."""

@@ -15,7 +15,6 @@ from castore.content import kept
 from castore.content import reader as reader_module
 from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
 from castore.content.ingest import Ingestor
-from castore.content.kept import KeptBlocks
 from castore.content.layouts import build_layout
 from castore.content.reader import ObjectReader, StoredObject
 from castore.errors import CorruptObject, InvalidInput, ObjectNotFound, TypeMismatch
@@ -220,11 +219,9 @@ def test_neighbours_are_decoded_once_and_the_cache_is_bounded(
     decoded: list[str] = []
     real = reader_module.raw_bytes
 
-    def counting(
-        block: Block, load: reader_module.Load, where: str, held: KeptBlocks, *, trusting: bool
-    ) -> bytes:
+    def counting(block: Block, load: reader_module.Load, where: str) -> bytes:
         decoded.append(where)
-        return real(block, load, where, held, trusting=trusting)
+        return real(block, load, where)
 
     monkeypatch.setattr(reader_module, "raw_bytes", counting)
     fresh = ObjectReader(sink.load)
