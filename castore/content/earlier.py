@@ -6,7 +6,6 @@ there is read, so the work is that of the pages that changed, not of the folder.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from castore.content.blocks import decode_block
 from castore.content.chains import UNFIT
 from castore.content.delta_encoder import Base
 from castore.content.deltas import Load, block_place
+from castore.content.moved import FindMoved, MovedFiles
 from castore.content.reader import ObjectReader
-from castore.content.trees import walk_tree
 from castore.model.artifact_set import FileContent
 from castore.model.ids import Id
 from castore.model.pages import FILE, TREE, Entry, TreePage, decode_tree, tree_head, tree_level
@@ -26,14 +25,6 @@ PAGE_DEPTH: Final = 16
 """How deep deltas of pages lie at most: reading one costs about 0.06 ms for each below it."""
 _KEPT_PAGES: Final = 64
 _KEPT_FOLDERS: Final = 4096
-# What is looked through for files that moved, and what is too small to gain by it.
-_MOST_NAMES: Final = 8192
-_LEAST_BYTES: Final = 512
-_NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+")
-
-
-def _plain_name(name: bytes) -> bytes:
-    return _NUMBERS.sub(b"0", name)
 
 
 class _Kept(NamedTuple):
@@ -44,18 +35,24 @@ class _Kept(NamedTuple):
 class EarlierFolder:
     """Finds bases in one stored folder; nothing is read, `find_root` included, before it is asked.
 
-    What is damaged or was collected is no base, and no error. `load` finds what `reader` reads.
+    What is damaged or was collected is no base, and no error. `load` finds what `reader` reads,
+    `elsewhere` files that were not in this folder.
     """
 
     def __init__(
-        self, reader: ObjectReader, load: Load, find_root: Callable[[], Id | None]
+        self,
+        reader: ObjectReader,
+        load: Load,
+        find_root: Callable[[], Id | None],
+        elsewhere: FindMoved | None = None,
     ) -> None:
         self._reader = reader
         self._load = load
         self._find_root = find_root
         self._kept: OrderedDict[Id, _Kept] = OrderedDict()
         self._folders: dict[str, Id | None] = {}
-        self._names: dict[bytes, list[FileContent]] | None = None
+        self._elsewhere = elsewhere
+        self._moved: MovedFiles | None = None
 
     def base_of(self, folder: str, id: Id, payload: bytes) -> Base | None:
         """A base for a new page of the folder at this path ("" or ending in `/`), if there is one.
@@ -78,33 +75,23 @@ class EarlierFolder:
             entry = self._entry(root, name.encode()) if root else None
         except UNFIT:
             return None
-        if entry is None:
-            return self._alike(name.encode(), size)
-        return FileContent(entry.id, entry.size) if entry.kind == FILE else None
+        if entry is not None:
+            return FileContent(entry.id, entry.size) if entry.kind == FILE else None
+        if self._moved is None:
+            self._moved = self._all_files()
+        found = self._moved.nearest(path.encode(), size)
+        return self._elsewhere(path, size) if found is None and self._elsewhere else found
 
-    def _alike(self, name: bytes, size: int) -> FileContent | None:
-        """The file of this name elsewhere, numbers aside, that is nearest in size; not far off."""
-        if self._names is None:
-            self._names = self._all_names()
-        found = self._names.get(_plain_name(name), ())
-        near = min(found, key=lambda file: abs(file.size - size), default=None)
-        return near if near and near.size <= 2 * size and size <= 2 * near.size else None
-
-    def _all_names(self) -> dict[bytes, list[FileContent]]:
-        """Every file by its name without numbers; nothing of a folder of very many."""
-        names: dict[bytes, list[FileContent]] = {}
+    def _all_files(self) -> MovedFiles:
+        """Every file of the folder; none of one of very many."""
+        moved = MovedFiles()
         try:
             root = self._folder("")
-            found = walk_tree(self._reader.tree_page, root) if root else ()
-            for count, (path, entry) in enumerate(found):
-                if count > _MOST_NAMES:
-                    return {}
-                if entry.kind == FILE and entry.size >= _LEAST_BYTES:
-                    files = names.setdefault(_plain_name(path.rpartition(b"/")[2]), [])
-                    files.append(FileContent(entry.id, entry.size))
+            if root is not None:
+                moved.add_folder(self._reader, root)
         except UNFIT:
-            return {}
-        return names
+            return MovedFiles()
+        return moved
 
     def _folder(self, path: str) -> Id | None:
         """The root page of the old folder at this path."""

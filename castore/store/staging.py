@@ -105,6 +105,16 @@ def hint_of(given: Given) -> str:
     return os.path.basename(given) if isinstance(given, (str, os.PathLike)) else ""
 
 
+def size_of(given: Given) -> int | None:
+    """The size in bytes of content that is a file or in memory, None where it is not known yet."""
+    if isinstance(given, (str, os.PathLike)):
+        try:
+            return os.stat(given).st_size
+        except OSError:
+            return None
+    return len(given) if isinstance(given, (bytes, bytearray)) else None
+
+
 def store_content(
     ingestor: Ingestor,
     given: Given,

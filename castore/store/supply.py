@@ -13,7 +13,7 @@ from castore.content.ingest import Ingestor
 from castore.database.sink import StageSink, StatCache
 from castore.model.artifact_set import Content, TreeContent
 from castore.store.predecessor import Predecessor
-from castore.store.staging import Given, Staged, store_content, take
+from castore.store.staging import Given, Staged, hint_of, size_of, store_content, take
 from castore.store.store import Store
 
 # How long artifacts may be staged in memory only, in microseconds.
@@ -52,7 +52,7 @@ class Supply:
             content = take(self._store, name, given)
             self.taken.append(given)
             return content, given.head
-        file = partial(self._before.file, name)
+        file = partial(self._before.file, name, hint_of(given), partial(size_of, given))
         return store_content(self.ingestor, given, self._links, self._before.folder(name), file)
 
     def add_matching(self, name: str, base: Path, pattern: str) -> TreeContent | None:

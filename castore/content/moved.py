@@ -1,0 +1,71 @@
+"""Files that are at a new place: found again by their names and sizes, no byte of them read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from castore.content.reader import ObjectReader
+from castore.content.trees import walk_tree
+from castore.model.artifact_set import FileContent
+from castore.model.ids import Id
+from castore.model.pages import FILE
+
+MOST_NAMES: Final = 8192
+"""Of more files than this none is looked through."""
+# What is too small to gain by it.
+_LEAST_BYTES: Final = 512
+_NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+")
+
+FindMoved: TypeAlias = Callable[[str, int], FileContent | None]
+"""Finds what the file at a path, relative to its folder, of a size may have been before."""
+
+
+class MovedFiles:
+    """Stored files by their names, digits and hashes in them aside."""
+
+    def __init__(self) -> None:
+        self._files: dict[bytes, list[tuple[bytes, FileContent]]] = {}
+        self._count = 0
+
+    def add(self, path: bytes, file: FileContent) -> None:
+        """Know a file that was at this path."""
+        if file.size >= _LEAST_BYTES:
+            name = _plain(path.rpartition(b"/")[2])
+            self._files.setdefault(name, []).append((path, file))
+            self._count += 1
+
+    def add_folder(self, reader: ObjectReader, root: Id) -> None:
+        """Know the files of a folder; of none if there are then very many, and once it is too much.
+
+        Raises as ObjectReader.payload.
+        """
+        found: list[tuple[bytes, FileContent]] = []
+        seen = self._count
+        for path, entry in walk_tree(reader.tree_page, root):
+            seen += 1
+            if seen > MOST_NAMES:
+                return
+            if entry.kind == FILE:
+                found.append((path, FileContent(entry.id, entry.size)))
+        for path, file in found:
+            self.add(path, file)
+
+    def nearest(self, path: bytes, size: int | None) -> FileContent | None:
+        """The file of this name that was at the same path, else the nearest in size.
+
+        Within a factor of two; without a size the only one of the name.
+        """
+        if not self._files:
+            return None
+        found = self._files.get(_plain(path.rpartition(b"/")[2]), [])
+        if size is None:
+            return found[0][1] if len(found) == 1 else None
+        near = [(at != path, abs(file.size - size), file) for at, file in found]
+        near = [row for row in near if row[2].size <= 2 * size and size <= 2 * row[2].size]
+        return min(near, key=lambda row: row[:2])[2] if near else None
+
+
+def _plain(name: bytes) -> bytes:
+    return _NUMBERS.sub(b"0", name)
