@@ -60,6 +60,8 @@ def ten_edits(stage: Stage) -> list[Row]:
 def _ten_edits(stage: Stage, folder: Path, shape: str) -> list[Row]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     chosen = files[:: len(files) // _EDITS][:_EDITS]
+    # 100,000 paths would count as memory of the commits.
+    files.clear()
     turn = 0
     added: list[dict[str, int]] = []
 

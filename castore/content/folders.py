@@ -20,10 +20,11 @@ from castore.content.stamps import (
     DEVICE,
     INODE,
     MODE,
+    STAMP_BYTES,
     Stamp,
     column,
+    iter_stamps,
     pack_stamps,
-    read_stamps,
     stamp_of,
 )
 from castore.errors import CastoreError, InvalidInput, InvalidName
@@ -36,6 +37,7 @@ LINKS: Final = ("refuse", "skip", "follow")
 # How many links a refusal names.
 LISTED: Final = 5
 _NAME: Final = attrgetter("name")
+_ENTRIES_AT_ONCE: Final = 4096
 _NEVER: Final = frozenset((".git", ".cas"))
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -126,14 +128,21 @@ class FolderScan:
         try:
             place = os.fstat(descriptor)
             with os.scandir(descriptor) as found:
-                entries = sorted(found, key=_NAME)
-            # As one list: what each of them says is dropped as soon as its stamp is taken.
-            stamps = pack_stamps([stamp_of(entry.stat(follow_symlinks=False)) for entry in entries])
+                entries = sorted(found, key=_NAME, reverse=True)
+            names = [entry.name for entry in reversed(entries)]
+            stamps: list[bytes] = []
+            while entries:
+                # An entry keeps what it said, which is ten times its stamp.
+                some = entries[: -_ENTRIES_AT_ONCE - 1 : -1]
+                del entries[-_ENTRIES_AT_ONCE:]
+                stamps.append(
+                    pack_stamps([stamp_of(one.stat(follow_symlinks=False)) for one in some])
+                )
         except OSError as error:
             raise refusal(error, path) from None
         finally:
             os.close(descriptor)
-        return place, [entry.name for entry in entries], stamps
+        return place, names, b"".join(stamps)
 
     def _sorted_out(
         self,
@@ -144,8 +153,10 @@ class FolderScan:
     ) -> Listing:
         """What is taken of these entries; raises InvalidInput for what is neither nor ignored."""
         listing = Listing(entries[0], [], b"", {}, [])
-        taken: list[Stamp] = []
-        for name, stamp in zip(entries[1], read_stamps(entries[2]), strict=True):
+        taken: list[bytes] = []
+        packed = entries[2]
+        for at, (name, stamp) in enumerate(zip(entries[1], iter_stamps(packed), strict=True)):
+            kept = packed[at * STAMP_BYTES : (at + 1) * STAMP_BYTES]
             path, mode = f"{folder}/{name}", stamp[MODE]
             if name[0] == "." and name.casefold() in _NEVER:
                 continue
@@ -157,11 +168,11 @@ class FolderScan:
                         self.skipped.append(path)
                     continue
                 path, stamp = self._linked(path)
-                mode = stamp[MODE]
+                mode, kept = stamp[MODE], pack_stamps((stamp,))
                 listing.elsewhere[name] = path
             if stat.S_ISREG(mode):
                 listing.files.append(name)
-                taken.append(stamp)
+                taken.append(kept)
             elif stat.S_ISDIR(mode):
                 listing.folders.append(Found(name, path, stamp))
             else:
@@ -169,7 +180,7 @@ class FolderScan:
                     f"{path}: {kind_of(mode)}; only files and folders can be stored",
                     fix=f"name it in {IGNORE_FILE}",
                 )
-        return listing._replace(stamps=pack_stamps(taken))
+        return listing._replace(stamps=b"".join(taken))
 
     def _refused_links(self, path: str) -> InvalidInput:
         scan = FolderScan(self.root, "skip", self._ignore)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
@@ -56,8 +56,13 @@ def pack_stamps(stamps: Iterable[Stamp]) -> bytes:
         return b"".join([_EVERY.pack(*[value & _UNSIGNED for value in one]) for one in held])
 
 
-def read_stamps(stamps: bytes) -> list[Stamp]:
+def iter_stamps(stamps: bytes) -> Iterator[Stamp]:
     """The stamps in such bytes; an inode above the signed range comes back negative."""
+    return _ONE.iter_unpack(stamps)
+
+
+def read_stamps(stamps: bytes) -> list[Stamp]:
+    """As `iter_stamps`, all at once."""
     return list(_ONE.iter_unpack(stamps))
 
 
