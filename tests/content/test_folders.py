@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from castore.content import folders
 from castore.content.folders import FolderScan, Ignore, list_folder
 from castore.content.globs import match_glob
 from castore.content.ingest import Ingestor
+from castore.content.stamps import MODE, SIZE, pack_stamps, read_stamps, stamp_of
 from castore.content.trees import walk_tree
 from castore.errors import CastoreError, InvalidInput, InvalidName, NotFound
 from castore.model.artifact_set import TreeContent
@@ -266,3 +269,35 @@ def test_a_folder_swapped_for_a_link_while_scanning_is_not_entered(tmp_path: Pat
     (tmp_path / "in" / "sub").symlink_to("../out", target_is_directory=True)
     with pytest.raises(InvalidInput):
         scan.take(listing.folders[0].path, "sub/", (), 1)
+
+
+@pytest.mark.parametrize("ignore", [None, Ignore("7*")])
+def test_stamps_are_those_of_the_files_however_many_are_taken_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore: Ignore | None
+) -> None:
+    monkeypatch.setattr(folders, "_ENTRIES_AT_ONCE", 7)
+    for number in range(23):
+        (tmp_path / str(number)).write_bytes(bytes(number))
+    (tmp_path / "folder").mkdir()
+    scan = FolderScan(str(tmp_path), "refuse", ignore)
+    listing, _ = scan.take(str(tmp_path), "", scan.rules, 0)
+    names = sorted(str(number) for number in range(23) if ignore is None or number != 7)
+    assert listing.files == names
+    assert listing.stamps == pack_stamps([stamp_of((tmp_path / name).stat()) for name in names])
+    assert [stamp[SIZE] for stamp in read_stamps(listing.stamps)] == [int(name) for name in names]
+    assert all(stamp[MODE] for stamp in read_stamps(listing.stamps))
+
+
+def test_entries_do_not_keep_what_they_said(tmp_path: Path) -> None:
+    count = 3 * folders._ENTRIES_AT_ONCE
+    for number in range(count):
+        (tmp_path / str(number)).touch()
+    scan = FolderScan(str(tmp_path))
+    tracemalloc.start()
+    try:
+        scan.take(str(tmp_path), "", scan.rules, 0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # 1,100 bytes a file where all stat results are held.
+    assert most < 700 * count
