@@ -9,13 +9,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import chain
 from typing import Final, NamedTuple
 
 from castore.content.blocks import decode_block
 from castore.content.chains import UNFIT
 from castore.content.delta_encoder import Base
 from castore.content.deltas import Load, block_place
-from castore.content.moved import FindMoved, MovedFiles
+from castore.content.moved import FindMoved, MovedFiles, plain_name
 from castore.content.reader import ObjectReader
 from castore.model.artifact_set import FileContent
 from castore.model.ids import Id
@@ -68,7 +69,10 @@ class EarlierFolder:
             return None
 
     def file_at(self, path: str, size: int) -> FileContent | None:
-        """The file that was at this path, relative to the folder; else one that may have moved."""
+        """The file that was at this path, relative to the folder; else one that may have moved.
+
+        Folders on the way may have other numbers in their names.
+        """
         above, _, name = path.rpartition("/")
         try:
             root = self._folder(above + "/" if above else "")
@@ -106,21 +110,45 @@ class EarlierFolder:
     def _below(self, path: str) -> Id | None:
         above, _, name = path[:-1].rpartition("/")
         root = self._folder(above + "/" if above else "")
-        entry = self._entry(root, name.encode()) if root else None
-        return entry.id if entry is not None and entry.kind == TREE else None
+        if root is None:
+            return None
+        entry = self._entry(root, name.encode())
+        if entry is None:
+            return self._renamed(root, name.encode())
+        return entry.id if entry.kind == TREE else None
+
+    def _renamed(self, root: Id, name: bytes) -> Id | None:
+        """The folder whose name differs in numbers only, as that of a release: the one before it.
+
+        Else the next one behind, in the same page.
+        """
+        leaf = self._leaf(root, name)
+        if leaf is None:
+            return None
+        page, names = leaf
+        plain, at = plain_name(name), bisect_right(names, name)
+        for entry in chain(reversed(page.entries[:at]), page.entries[at:]):
+            if isinstance(entry, Entry) and entry.kind == TREE and plain_name(entry.name) == plain:
+                return entry.id
+        return None
 
     def _entry(self, root: Id, name: bytes) -> Entry | None:
         """The entry of this name in the folder with this root page."""
-        kept = self._kept.get(root)
-        if kept is None or kept.page.level:
-            found = self._covering(root, 0, name)
-            if found is None:
-                return None
-            kept = self._decoded(*found)
-        page, names = kept
+        leaf = self._leaf(root, name)
+        if leaf is None:
+            return None
+        page, names = leaf
         at = bisect_right(names, name) - 1
         entry = page.entries[at] if at >= 0 else None
         return entry if isinstance(entry, Entry) and entry.name == name else None
+
+    def _leaf(self, root: Id, name: bytes) -> _Kept | None:
+        """The page of entries in the folder with this root page where this name would stand."""
+        kept = self._kept.get(root)
+        if kept is None or kept.page.level:
+            found = self._covering(root, 0, name)
+            kept = self._decoded(*found) if found is not None else None
+        return kept
 
     def _covering(self, root: Id, level: int, first: bytes) -> tuple[Id, bytes] | None:
         """The page of this level in a folder in which a row of this name would stand."""

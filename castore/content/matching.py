@@ -85,9 +85,13 @@ class Follower:
         self._add = add
         self._whole = whole
         self._piece = BLOCK_RAW_BYTES - CHUNK_MAX if self._whole else _PIECE_BYTES
+        # Where each chunk stands, the first place as such: few stand at more than one.
         self._places: dict[Id, int] = {}
+        self._more: dict[Id, list[int]] = {}
         for at, part in enumerate(old):
-            self._places.setdefault(part.id, at)
+            if self._places.setdefault(part.id, at) != at:
+                self._more.setdefault(part.id, [self._places[part.id]]).append(at)
+        self._used: set[int] = set()
         self._matched = {part.id for part in begun} if whole else set()
         # Where in the file before the next bytes are expected.
         self._cursor = self._places.get(begun[-1].id, -1) + 1 if begun else 0
@@ -123,7 +127,16 @@ class Follower:
             return
         if self._whole:
             self._matched.add(id)
-        elif self._held:
+            self._cursor = at + 1
+            return
+        if id in self._more:
+            expected = _behind(self._old, self._cursor, self._raw)
+            at = min(self._more[id], key=lambda place: abs(place - expected))
+        # One that stands there more often than before, as padding does, tells nothing of the place.
+        if at in self._used:
+            return
+        self._used.add(at)
+        if self._held:
             self._flush(at)
         self._cursor = at + 1
 

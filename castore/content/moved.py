@@ -10,13 +10,18 @@ from castore.content.reader import ObjectReader
 from castore.content.trees import walk_tree
 from castore.model.artifact_set import FileContent
 from castore.model.ids import Id
+from castore.model.limits import MIB
 from castore.model.pages import FILE
 
 MOST_NAMES: Final = 8192
 """Of more files than this none is looked through."""
 # What is too small to gain by it.
 _LEAST_BYTES: Final = 512
-_NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+")
+_NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+(?:\.[0-9]+)*")
+# Big files may have other names: a library, the next release of another build.
+_BIG_BYTES: Final = MIB
+_ALIKE: Final = 0.4
+_TRIGRAM: Final = 3
 
 FindMoved: TypeAlias = Callable[[str, int], FileContent | None]
 """Finds what the file at a path, relative to its folder, of a size may have been before."""
@@ -32,7 +37,7 @@ class MovedFiles:
     def add(self, path: bytes, file: FileContent) -> None:
         """Know a file that was at this path."""
         if file.size >= _LEAST_BYTES:
-            name = _plain(path.rpartition(b"/")[2])
+            name = plain_name(path.rpartition(b"/")[2])
             self._files.setdefault(name, []).append((path, file))
             self._count += 1
 
@@ -55,17 +60,41 @@ class MovedFiles:
     def nearest(self, path: bytes, size: int | None) -> FileContent | None:
         """The file of this name that was at the same path, else the nearest in size.
 
-        Within a factor of two; without a size the only one of the name.
+        Within a factor of two; without a size the only one of the name. A big file may be the one
+        whose name has most in common with it.
         """
         if not self._files:
             return None
-        found = self._files.get(_plain(path.rpartition(b"/")[2]), [])
+        name = path.rpartition(b"/")[2]
+        found = self._files.get(plain_name(name), [])
         if size is None:
             return found[0][1] if len(found) == 1 else None
         near = [(at != path, abs(file.size - size), file) for at, file in found]
         near = [row for row in near if row[2].size <= 2 * size and size <= 2 * row[2].size]
-        return min(near, key=lambda row: row[:2])[2] if near else None
+        if near:
+            return min(near, key=lambda row: row[:2])[2]
+        return self._called_alike(name, size) if not found and size >= _BIG_BYTES else None
+
+    def _called_alike(self, name: bytes, size: int) -> FileContent | None:
+        """The big file whose name has most in common with this one, if that is much of it."""
+        wanted = _trigrams(name)
+        best, alike = 0.0, None
+        for other, files in self._files.items():
+            file = min((file for _, file in files), key=lambda one: abs(one.size - size))
+            if 2 * file.size < size or file.size > 2 * size:
+                continue
+            had = _trigrams(other)
+            shared = len(wanted & had) / max(min(len(wanted), len(had)), 1)
+            if shared > best:
+                best, alike = shared, file
+        return alike if best >= _ALIKE else None
 
 
-def _plain(name: bytes) -> bytes:
+def plain_name(name: bytes) -> bytes:
+    """The name with all numbers and long hexadecimal ones alike."""
     return _NUMBERS.sub(b"0", name)
+
+
+def _trigrams(name: bytes) -> set[bytes]:
+    plain = plain_name(name)
+    return {plain[at : at + _TRIGRAM] for at in range(len(plain) - _TRIGRAM + 1)}

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from castore.content.earlier import EarlierFolder
-from castore.content.moved import MovedFiles
+from castore.content.moved import MovedFiles, plain_name
 from castore.database.reading import Index, Reading
 from castore.errors import CastoreError
 from castore.model.artifact_set import Artifact, Content, FileContent, TreeContent
@@ -29,9 +29,9 @@ _NEAR: Final = 0.25
 class Predecessor:
     """Artifacts by name: at the tip of a branch, else in the newest version of its spec.
 
-    What had another name there, or lay in another folder, is found by the name of its file, else,
-    if it is small, by its size. Nothing is read before it is asked. What cannot be read is not
-    there.
+    What is in neither stands for that whose name differs in numbers only, if there is one. What had
+    another name there, or lay in another folder, is found by the name of its file, else, if it is
+    small, by its size. Nothing is read before it is asked. What cannot be read is not there.
     """
 
     def __init__(self, store: Store, branch: str, spec: str) -> None:
@@ -39,6 +39,7 @@ class Predecessor:
         self._branch = branch
         self._spec = spec
         self._tip: dict[str, Artifact] | None = None
+        self._plain: list[dict[bytes, list[str]]] | None = None
         self._newest: dict[str, Artifact] | None = None
         self._moved: MovedFiles | None = None
 
@@ -73,6 +74,12 @@ class Predecessor:
         for members in self._sets():
             if name in members:
                 return members[name].content
+        # A release, or a day: its name differs in numbers from the one before, which is the last.
+        for members, releases in zip(self._sets(), self._releases(), strict=True):
+            like = releases.get(plain_name(name.encode()), ())
+            if like:
+                last = next((other for other in reversed(like) if other < name), like[0])
+                return members[last].content
         return None
 
     def _sets(self) -> Iterator[dict[str, Artifact]]:
@@ -83,6 +90,17 @@ class Predecessor:
         if self._newest is None:
             self._newest = self._artifacts(self._ids_of_spec())
         yield self._newest
+
+    def _releases(self) -> list[dict[bytes, list[str]]]:
+        """For each of these versions the names of artifacts in order, by what is plain of them."""
+        if self._plain is None:
+            self._plain = []
+            for members in self._sets():
+                names: dict[bytes, list[str]] = {}
+                for name in sorted(members):
+                    names.setdefault(plain_name(name.encode()), []).append(name)
+                self._plain.append(names)
+        return self._plain
 
     def _likeliest(self) -> dict[str, Artifact]:
         return next((members for members in self._sets() if members), {})

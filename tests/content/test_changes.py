@@ -103,6 +103,22 @@ def test_every_sort_of_edit_profits(edit: Callable[[list[bytes]], list[bytes]], 
     assert store_file(MemorySink(), data, None) == second
 
 
+def test_padding_that_comes_again_does_not_lead_astray() -> None:
+    sink = MemorySink()
+    parts = [noise(3 * MIB, f"{number}") for number in range(6)]
+    padding = bytes(2 * CHUNK_MAX)
+    first = store_file(sink, parts[0] + padding + b"".join(parts[1:]), None)
+    start = len(sink.blocks) + 1
+    # Nothing but padding is as it was; it stands in more places than before.
+    edited = [bytearray(part) for part in parts]
+    for part in edited:
+        part[:: 8 * KIB] = bytes(len(part[:: 8 * KIB]))
+    data = padding.join([bytes(part) for part in edited])
+    second = store_file(sink, data, first)
+    assert added(sink, start) < 0.1 * len(data)
+    assert read(sink, second) == data
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1 << 32), st.booleans(), st.sampled_from([0, 3, 400, 9000]))
 def test_a_history_reads_back_whole(seed: int, stream: bool, most: int) -> None:

@@ -346,3 +346,61 @@ def test_the_head_of_a_page_is_told_without_the_rest(names: list[bytes]) -> None
         page = trees.decode_tree(payload)
         first = page.entries[0].name if page.entries else b""
         assert tree_head(payload) == (page.level, first), id.hex()
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("pack-5.0.9", "pack-5.0.10"), ("pack-5.0.9", "pack-5.1"), ("2026-11-21", "2026-11-22")],
+)
+def test_a_folder_with_other_numbers_in_its_name_stands_for_the_new_one(
+    tmp_path: Path, before: str, now: str
+) -> None:
+    sink = MemorySink()
+    work = tmp_path / "work"
+    for number in range(40):
+        path = work / before / f"part{number % 4}" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(prose(2_000, seed=number))
+    first = store_folder(sink, work, None)
+    (work / before).rename(work / now)
+    root = first.id
+    old = EarlierFolder(sink.reader, sink.load, lambda: root)
+    entry = old.file_at(f"{now}/part1/5.txt", 2_000)
+    assert entry is not None
+    assert entry.digest == content_id((work / now / "part1/5.txt").read_bytes())
+    assert old.file_at(f"other/{now}/none.txt", 2_000) is None
+    (work / now / "part1" / "5.txt").write_bytes(b"other")
+    start = len(sink.blocks) + 1
+    second = store_folder(sink, work, first)
+    assert len(deltas_of(sink, start)) >= 1
+    assert listed(sink, second) == on_disk(work)
+
+
+def test_of_several_such_folders_the_one_before_is_taken(tmp_path: Path) -> None:
+    sink = MemorySink()
+    for day in (3, 7, 9):
+        path = tmp_path / "work" / f"day-{day}" / "a.txt"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"%d" % day)
+    root = store_folder(sink, tmp_path / "work", None).id
+    old = EarlierFolder(sink.reader, sink.load, lambda: root)
+    for day, expected in ((8, b"7"), (2, b"3"), (5, b"3")):
+        found = old.file_at(f"day-{day}/a.txt", 1)
+        assert found is not None
+        assert found.digest == content_id(expected)
+
+
+def test_a_big_file_finds_the_one_that_is_called_nearly_so(tmp_path: Path) -> None:
+    sink = MemorySink()
+    work = tmp_path / "work"
+    work.mkdir()
+    data = noise(MIB + 5)
+    (work / "libopenblasp-r0-24bff013.3.26.dev.so").write_bytes(data)
+    (work / "image.png").write_bytes(noise(MIB + 9, "other"))
+    root = store_folder(sink, work, None).id
+    old = EarlierFolder(sink.reader, sink.load, lambda: root)
+    found = old.file_at("libscipy_openblas-01191904.3.27.so", MIB + 70)
+    assert found is not None
+    assert found.digest == content_id(data)
+    assert old.file_at("libscipy_openblas-01191904.3.27.so", 3 * MIB) is None
+    assert old.file_at("weights.bin", MIB) is None

@@ -47,6 +47,17 @@ def test_an_artifact_is_a_delta_of_the_one_before(tmp_path: Path) -> None:
         whole(store)
 
 
+def test_an_artifact_of_another_number_is_a_delta_of_the_one_before(tmp_path: Path) -> None:
+    with castore.init(tmp_path) as store:
+        for version, name in enumerate(("report-5.0.9", "report-5.0.10", "report-5.1", "summary")):
+            with store.session("weekly") as session:
+                session.write(name, text(version))
+                session.commit()
+            assert len(deltas_of(store)) == min(version, 2)
+            assert store.read_bytes(f"weekly@latest:{name}") == text(version)
+        whole(store)
+
+
 SPEC = """spec: weekly
 version: '{}'
 artifacts:
