@@ -74,8 +74,12 @@ def column(stamps: bytes, field: int) -> Sequence[int]:
 
 
 def cache_key(place: os.stat_result, path: str, first: str = "") -> bytes:
-    """The key of a row: for a file, or for a folder's files from the name `first` on."""
-    name = f"{place.st_dev} {place.st_ino} {path}\0{first}".encode("utf-8", "surrogateescape")
+    """The key of a row: for a file, or for a folder's files from the name `first` on.
+
+    Not by inode: what is unpacked or written anew in the same place takes the place of the row, and
+    the stamps of files tell what did not change.
+    """
+    name = f"{place.st_dev} {path}\0{first}".encode("utf-8", "surrogateescape")
     return blake3(name).digest(_KEY_BYTES)
 
 

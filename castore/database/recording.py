@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Set
+from itertools import islice
+from typing import Any, Final
 
 import lmdb
 
@@ -13,6 +14,10 @@ from castore.database.reading import Reading
 from castore.database.tables import Removal, Tables
 from castore.errors import InvalidInput
 from castore.model.ids import Id
+
+# Of so many rows of the cache of files the oldest are dropped.
+_SAMPLE_ROWS: Final = 8
+_SAMPLE_DROPS: Final = 2
 
 
 class RecordWriting(Reading):
@@ -173,3 +178,31 @@ class RecordWriting(Reading):
     def put_files(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Cache rows about files, by key."""
         self._put_sorted(self._tables.files, rows)
+
+    def trim_files(self, near: Iterable[bytes], spared: Set[bytes], most: int) -> None:
+        """While the cache takes more than `most` bytes, drop old rows behind each key of `near`.
+
+        Keys are digests, so these are a sample: of _SAMPLE_ROWS the oldest two, but none `spared`.
+        """
+        self._check()
+        table = self._tables.files
+        found = self._txn.stat(table)
+        pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+        excess = pages * found["psize"] - most
+        for key in near if excess > 0 else ():
+            with self._txn.cursor(table) as cursor:
+                cursor.set_range(key)
+                sample = [(tables.read_file(row).moment_ns, len(row), other)
+                          for other, row in islice(cursor, _SAMPLE_ROWS)
+                          if other not in spared]  # fmt: skip
+            for _, size, other in sorted(sample)[:_SAMPLE_DROPS]:
+                self._txn.delete(other, db=table)
+                excess -= size
+            if excess <= 0:
+                break
+
+    def blocks_bytes(self) -> int:
+        """About how many bytes of the data file blocks take."""
+        self._check()
+        found = self._txn.stat(self._tables.blocks)
+        return int((found["leaf_pages"] + found["overflow_pages"]) * found["psize"])

@@ -15,18 +15,26 @@ from castore.errors import Conflict
 from castore.model.ids import Id
 from castore.model.limits import MIB
 
-_CACHE_BYTES: Final = 16 * MIB
+_PENDING_BYTES: Final = 16 * MIB
+# What rows may take in the data file: this, or a share of what blocks take. They are for speed, and
+# each folder that came once and was removed leaves some.
+_KEPT_BYTES: Final = 2 * MIB
+_KEPT_SHARE: Final = 8
+# Rows of a session are not dropped by it; of more than these it drops none.
+_SPARED_ROWS: Final = 1 << 16
 
 
 class StatCache:
     """Rows about files, so that those that did not change are not read again.
 
     Rows are written with the next batch of the `StageSink` it was given to, or by `flush`. For one
-    thread, but a batch may be written in another meanwhile.
+    thread, but a batch may be written in another meanwhile. Where rows take too much, writing some
+    drops old ones that this session did not ask for.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._spared: set[bytes] = set()
         self._lock = threading.Lock()
         self._pending: dict[bytes, bytes] = {}
         self._bytes = 0
@@ -34,6 +42,8 @@ class StatCache:
 
     def lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """For each key the row remembered, or None."""
+        if len(self._spared) <= _SPARED_ROWS:
+            self._spared.update(keys)
         return self._database.read(lambda tables: tables.files(keys))
 
     def remember(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
@@ -41,26 +51,33 @@ class StatCache:
         with self._lock:
             self._pending.update(rows)
             self._bytes += sum([len(row) for _, row in rows])
-        if self._bytes >= _CACHE_BYTES:
+        if self._bytes >= _PENDING_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is pending in a transaction of its own."""
         rows = self._rows()
         if rows:
-            self._database.write(lambda tables: tables.put_files(rows))
+            self._database.write(lambda tables: self._put_rows(tables, rows))
             self._drop(rows)
 
     def put_pending(self, tables: Writing) -> None:
         """Add what is pending to a transaction; call `written` when that is durable."""
         self._put = self._rows()
         if self._put:
-            tables.put_files(self._put)
+            self._put_rows(tables, self._put)
 
     def written(self) -> None:
         """What `put_pending` added is stored."""
         self._drop(self._put)
         self._put = []
+
+    def _put_rows(self, tables: Writing, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        tables.put_files(rows)
+        if len(self._spared) <= _SPARED_ROWS:
+            most = max(_KEPT_BYTES, tables.blocks_bytes() // _KEPT_SHARE)
+            keys = [key for key, _ in rows]
+            tables.trim_files(keys, self._spared.union(keys), most)
 
     def _rows(self) -> list[tuple[bytes, bytes]]:
         with self._lock:

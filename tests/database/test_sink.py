@@ -11,6 +11,7 @@ import pytest
 from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch
+from castore.database import sink
 from castore.database.environment import Database
 from castore.database.sink import StageSink, StatCache
 from castore.errors import Conflict
@@ -115,6 +116,26 @@ def test_an_ingestor_works_on_it(database: Database, tmp_path: Path) -> None:
         assert ingestor.tally.cached_files == 51
 
 
+def test_a_folder_made_anew_in_its_place_takes_the_place_of_its_row(
+    database: Database, tmp_path: Path
+) -> None:
+    for turn in range(3):
+        work = tmp_path / "work"
+        if work.exists():
+            # The old inode stays taken, so that the new folder has another.
+            work.rename(tmp_path / f"was {turn}")
+        work.mkdir()
+        (work / "f").write_bytes(b"%d" % turn)
+        cache = StatCache(database)
+        sink = StageSink(database, SESSION, header=b"h", cache=cache)
+        later = time.time_ns() + 10 * SECOND
+        with Ingestor(sink, cache=cache, now_ns=lambda later=later: later) as ingestor:  # type: ignore[misc]
+            ingestor.add_folder(work)
+        cache.flush()
+        assert ingestor.tally.cached_files == 0
+    assert [row.files for _, row in database.read(lambda r: list(r.file_rows()))] == [1]
+
+
 # The stat cache.
 
 
@@ -150,6 +171,39 @@ def test_rows_do_not_pile_up_in_memory(database: Database) -> None:
     for number in range(40):
         cache.remember([(number.to_bytes(16, "big"), bytes(MIB))])
     assert database.read(lambda r: r.counts())["files"] >= 24
+
+
+def files_row(moment: int) -> bytes:
+    return moment.to_bytes(8, "little") + bytes(20_000)
+
+
+def test_old_rows_make_room_for_new_ones_but_not_those_in_use(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_KEPT_BYTES", MIB)
+    keys = [content_id(b"%d" % number)[:16] for number in range(300)]
+    in_use = keys[:20]
+    for number, key in enumerate(keys):
+        cache = StatCache(database)
+        cache.lookup([key])
+        cache.lookup(in_use)
+        cache.remember([(key, files_row(number))])
+        cache.flush()
+    kept = database.read(lambda r: dict(r.file_rows()))
+    # 20 KB rows: about 40 are a MiB.
+    assert len(kept) <= 60
+    assert {*in_use, keys[-1]} <= kept.keys()
+    others = [number for number, key in enumerate(keys) if key in kept and key not in in_use]
+    assert sum(others) / len(others) > 200
+
+
+def test_a_small_cache_drops_nothing(database: Database) -> None:
+    keys = [content_id(b"%d" % number)[:16] for number in range(100)]
+    for number, key in enumerate(keys):
+        cache = StatCache(database)
+        cache.remember([(key, files_row(number))])
+        cache.flush()
+    assert database.read(lambda r: r.counts())["files"] == 100
 
 
 def test_a_folder_is_read_again_when_its_rows_are_damaged(
