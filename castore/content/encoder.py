@@ -7,6 +7,7 @@ the source is gone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from castore.content.blocks import Codec, Member, block_head, chunk_head
 from castore.content.codecs import (
@@ -21,7 +22,7 @@ from castore.content.codecs import (
 from castore.content.sink import EncodedBlock
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, content_id
-from castore.model.limits import KIB
+from castore.model.limits import KIB, SOLID_BLOCK_BYTES
 
 # A frame that is not below this share of the raw bytes is not worth decompressing.
 _CONTENT_KEEPS = 0.97
@@ -29,16 +30,19 @@ _METADATA_KEEPS = 0.85
 _METADATA_RAW_BELOW = 4 * KIB
 _WHERE = "the block just encoded"
 
+_Content: TypeAlias = tuple[tuple[Member, ...], bytes | memoryview]
+"""The members of a block, and its raw bytes."""
+
 
 def encode_chunks(
     chunks: Sequence[tuple[Id, bytes | memoryview]], *, held: int = 0
 ) -> list[EncodedBlock]:
-    """One content block for each chunk.
+    """Content blocks of these chunks: those that compress lie together, up to SOLID_BLOCK_BYTES.
 
     Frames may be the data that was given, `held` bytes in memory; but not if they would keep that
     for less than half of it.
     """
-    blocks = _content_blocks([((Member(id, Kind.CHUNK, len(data)),), data) for id, data in chunks])
+    blocks = _content_blocks(*_grouped(chunks))
     kept = sum([len(block.frame) for block in blocks])
     if not kept or 2 * kept >= held:
         return blocks
@@ -47,7 +51,8 @@ def encode_chunks(
 
 def encode_solid(chunks: Sequence[tuple[Id, bytes | memoryview]]) -> list[EncodedBlock]:
     """One content block that holds all these chunks, compressed together."""
-    return _content_blocks([_joined(chunks)])
+    contents = [_joined(chunks)]
+    return _content_blocks(contents, _promising([contents[0][1]]))
 
 
 def encode_solids(groups: Sequence[Sequence[tuple[Id, bytes]]]) -> list[EncodedBlock]:
@@ -55,7 +60,8 @@ def encode_solids(groups: Sequence[Sequence[tuple[Id, bytes]]]) -> list[EncodedB
 
     Then equal bytes after decoding are enough.
     """
-    return _content_blocks([_joined(chunks) for chunks in groups], trusted=True)
+    contents = [_joined(chunks) for chunks in groups]
+    return _content_blocks(contents, _promising([raw for _, raw in contents]), trusted=True)
 
 
 def encode_metadata(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBlock]:
@@ -84,12 +90,48 @@ def _joined(
     return members, b"".join([data for _, data in chunks])
 
 
+def _grouped(
+    chunks: Sequence[tuple[Id, bytes | memoryview]],
+) -> tuple[list[_Content], Sequence[int]]:
+    """What goes into blocks of their own, and which of that to try to compress.
+
+    A block takes a part of a page of LMDB that is left empty, and a frame of several chunks is
+    smaller by a tenth; what does not compress stays where it was read to.
+    """
+    promising = {*_promising([data for _, data in chunks])}
+    contents: list[_Content] = []
+    tried: list[int] = []
+    group: list[tuple[Id, bytes | memoryview]] = []
+    size = 0
+
+    def close() -> None:
+        if group:
+            tried.append(len(contents))
+            alone = ((Member(group[0][0], Kind.CHUNK, size),), group[0][1])
+            contents.append(alone if len(group) == 1 else _joined(group))
+            group.clear()
+
+    for at, (id, data) in enumerate(chunks):
+        if at not in promising:
+            contents.append(((Member(id, Kind.CHUNK, len(data)),), data))
+            continue
+        if size + len(data) > SOLID_BLOCK_BYTES:
+            close()
+            size = 0
+        group.append((id, data))
+        size += len(data)
+    close()
+    return contents, tried
+
+
 def _content_blocks(
-    contents: Sequence[tuple[tuple[Member, ...], bytes | memoryview]], *, trusted: bool = False
+    contents: Sequence[_Content], tried: Sequence[int], *, trusted: bool = False
 ) -> list[EncodedBlock]:
-    """A block for each of `contents`, all in a few calls of zstd; `trusted` as `_verify` says."""
+    """A block for each of `contents`, all in a few calls of zstd; `trusted` as `_verify` says.
+
+    `tried` are the places of those that are worth the attempt to compress them.
+    """
     raws = [raw for _, raw in contents]
-    tried = _promising(raws)
     frames = compress_all([raws[at] for at in tried])
     packed = {
         at: frame

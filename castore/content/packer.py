@@ -26,9 +26,9 @@ from castore.model.ids import Id, Kind
 from castore.model.limits import (
     BATCH_BYTES,
     BLOCK_MEMBERS,
+    CHUNK_MIN,
     KIB,
     MIB,
-    SMALL_OBJECT_BYTES,
     SOLID_BLOCK_BYTES,
 )
 
@@ -128,7 +128,7 @@ class Packer:
             pending.add(id)
             tally.new_bytes += size
             # An empty chunk lies alone: a copy in a solid block would show in no count of bytes.
-            if 0 < size < SMALL_OBJECT_BYTES:
+            if 0 < size < CHUNK_MIN:
                 self._solid.append((id, bytes(data)))
                 self._solid_bytes += size
                 if self._solid_bytes >= SOLID_BLOCK_BYTES or len(self._solid) >= BLOCK_MEMBERS:

@@ -208,8 +208,8 @@ def test_pins_keep_and_unpins_let_go(store: castore.Store) -> None:
 
 
 def test_a_forgotten_version_keeps_its_manifest_only(store: castore.Store) -> None:
-    first = commit(store, "main", a=b"secret" * 5000, b=b"shared" * 5000)
-    second = commit(store, "main", a=b"public" * 5000, b=b"shared" * 5000)
+    first = commit(store, "main", a=b"secret" * 20_000, b=b"shared" * 20_000)
+    second = commit(store, "main", a=b"public" * 20_000, b=b"shared" * 20_000)
     removal = Removal(1, "me", "asked", "op")
     store.database.write(lambda tables: tables.forget(first.id, removal))
     said = store.gc(dry_run=True)
@@ -218,8 +218,8 @@ def test_a_forgotten_version_keeps_its_manifest_only(store: castore.Store) -> No
     ids = stored_ids(store)
     assert first.id in ids
     assert first.set_id not in ids
-    assert content_id(b"secret" * 5000) not in ids
-    assert store.read_bytes(f"{second.id.hex()}:b") == b"shared" * 5000
+    assert content_id(b"secret" * 20_000) not in ids
+    assert store.read_bytes(f"{second.id.hex()}:b") == b"shared" * 20_000
     closed(store)
 
 
