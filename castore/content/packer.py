@@ -8,7 +8,6 @@ last, everything below what it holds is in it or in one before.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -86,7 +85,7 @@ class Packer:
         self._plain: list[tuple[Kind, Id, bytes]] = []
         self._bases: dict[Id, Base] = {}
         self._metadata_bytes = {True: 0, False: 0}
-        self.turn: Turn = threading.Lock()
+        self.turn = Turn()
         self._open = gathering(self.turn)
         self._open_bytes = 0
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from blake3 import blake3
 
 from castore.content.chunker import Chunker
-from castore.content.sink import NO_TURN, Turn
+from castore.content.sink import Turn
 from castore.model.ids import Id, content_id
 from castore.model.limits import CHUNK_MAX, CHUNK_MIN, MIB
 
@@ -61,7 +61,7 @@ class Buffers:
 
 
 def cut_segments(
-    read: ReadInto, chunker: Chunker, take: Callable[[], bytearray], turn: Turn = NO_TURN
+    read: ReadInto, chunker: Chunker, take: Callable[[], bytearray], turn: Turn
 ) -> Iterator[Cut]:
     """An input, cut segment by segment; `turn` is held while one is cut.
 
@@ -86,7 +86,7 @@ def cut_segments(
         yield Cut(buffer, start, filled, ends)
 
 
-def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn = NO_TURN) -> Iterator[Segment]:
+def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn) -> Iterator[Segment]:
     """The chunks of each segment; `hasher` gets all bytes of the input in the same pass.
 
     `turn` is held while the chunks of one are hashed.

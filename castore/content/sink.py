@@ -7,15 +7,50 @@ them in the transaction that writes the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Final, NamedTuple, Protocol, TypeAlias
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, NamedTuple, Protocol
 
 from castore.content.blocks import Member
 from castore.model.ids import Id, Kind
 
-Turn: TypeAlias = AbstractContextManager[object]
-NO_TURN: Final[Turn] = nullcontext()
+# A source that stands still may not keep who holds the lock of a store waiting for longer.
+_TURN_SECONDS: Final = 0.02
+
+
+class Turn:
+    """What one of several threads holds while it takes many small steps.
+
+    Two that do so at once keep the interpreter lock from each other. It guards nothing.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    @contextmanager
+    def soon(self) -> Iterator[None]:
+        """Hold it if it can be had soon; for who keeps others waiting, go on without it if not."""
+        held = self._lock.acquire(timeout=_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            if held:
+                self._lock.release()
 
 
 class EncodedBlock(NamedTuple):
@@ -58,7 +93,7 @@ class Batch:
 
     `indexed` holds the payloads of the new trees, sets, manifests and notes in `blocks`, from which
     look-up rows are derived. A sink that writes beside a thread that reads holds `turn` while it
-    takes many small steps: two threads that do so keep the interpreter lock from each other.
+    puts what is in it.
     """
 
     __slots__ = ("blocks", "indexed", "relied", "turn")
@@ -68,12 +103,12 @@ class Batch:
         blocks: Iterable[EncodedBlock] = (),
         relied: Iterable[Id] = (),
         indexed: Iterable[tuple[Kind, Id, bytes]] = (),
-        turn: Turn = NO_TURN,
+        turn: Turn | None = None,
     ) -> None:
         self.blocks = list(blocks)
         self.relied = set(relied)
         self.indexed = list(indexed)
-        self.turn = turn
+        self.turn = turn or Turn()
 
     def needs(self) -> set[Id]:
         """What must be stored already when it is written: what it relies on, bases of deltas."""

@@ -131,7 +131,7 @@ class StageSink:
             if vanished:
                 return vanished
             self._begin(tables)
-            with batch.turn:
+            with batch.turn.soon():
                 tables.put_blocks(batch.blocks, batch.indexed)
                 tables.add_stage_batch(self._session, own | relied)
             return set()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from castore.content import chunker
 from castore.content.chunker import Chunker, cut_points
 from castore.content.segments import Buffers, cut_segments, cut_whole, hash_segments, reader_of
+from castore.content.sink import Turn
 from castore.model.ids import content_id
 from castore.model.limits import CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN, MIB
 from tests.content.samples import noise, prose
@@ -103,8 +104,8 @@ def test_segments_read_in_buffers_are_the_chunks_of_the_whole(size: int, step: i
     data = (NOISE + PROSE + NOISE)[:size]
     hasher, buffers, found = blake3(), Buffers(), []
     pieces = [memoryview(data)[at : at + step] for at in range(0, size, step)]
-    cuts = cut_segments(reader_of(pieces), Chunker(), buffers.take)
-    for chunks, buffer, _ in hash_segments(cuts, hasher):
+    cuts = cut_segments(reader_of(pieces), Chunker(), buffers.take, Turn())
+    for chunks, buffer, _ in hash_segments(cuts, hasher, Turn()):
         found.extend((id, bytes(piece)) for id, piece in chunks)
         buffers.give(buffer)
     assert b"".join(piece for _, piece in found) == data

@@ -10,7 +10,7 @@ import pytest
 
 from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
-from castore.content.sink import Batch
+from castore.content.sink import Batch, Turn
 from castore.database import sink
 from castore.database.environment import Database
 from castore.database.sink import StageSink, StatCache
@@ -37,6 +37,17 @@ def test_a_batch_is_stored_and_staged(database: Database) -> None:
     assert set(staged) == {content_id(b"one"), content_id(b"two"), payload_of(Kind.TREE, page)[1]}
     stages = database.read(lambda r: r.stages())
     assert [(stage.session, stage.header) for stage in stages] == [(SESSION, b"header")]
+
+
+def test_a_source_that_stands_still_keeps_no_writer_waiting(database: Database) -> None:
+    """Who reads files holds the turn; a mount that hangs must not hang every writer."""
+    turn = Turn()
+    with turn:
+        assert (
+            StageSink(database, SESSION, header=b"h").write(Batch([chunks(b"one")], turn=turn))
+            == set()
+        )
+        assert database.write(lambda tables: tables.present([content_id(b"one")]))
 
 
 def test_a_batch_that_relies_on_what_vanished_writes_nothing(database: Database) -> None:
