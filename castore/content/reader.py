@@ -107,10 +107,12 @@ class ObjectReader:
     def open(self, digest: Id, size: int) -> io.BufferedReader:
         """A file as a seekable binary stream; each chunk is compared with its id as it is read.
 
-        Raises ObjectNotFound, TypeMismatch, CorruptObject, also while it is read.
+        If it is read from beginning to end, the whole is compared with `digest` as well, before the
+        last bytes are given. Raises ObjectNotFound, TypeMismatch, CorruptObject, also while it is
+        read.
         """
         root, only = self._file(digest, size)
-        return io.BufferedReader(_File(self, size, root, only), _BUFFER_BYTES)
+        return io.BufferedReader(_File(self, digest, size, root, only), _BUFFER_BYTES)
 
     def stream(self, digest: Id, size: int) -> Iterator[bytes]:
         """The bytes of a whole file in pieces of at most 256 KiB.
@@ -131,10 +133,7 @@ class ObjectReader:
                 hasher.update(piece)
                 left -= len(piece)
                 if left <= 0 and (left < 0 or hasher.digest() != digest):
-                    raise CorruptObject(
-                        f"the chunks listed for file {digest.hex()} are not its bytes",
-                        id=digest.hex(),
-                    )
+                    raise _false_layout(digest)
                 yield piece
 
     def read(self, digest: Id, size: int, limit: int) -> bytes:
@@ -259,8 +258,13 @@ class ObjectReader:
 class _File(io.RawIOBase):
     """A stored file as a raw stream: the chunk under the position is kept, the next ones follow."""
 
-    def __init__(self, reader: ObjectReader, size: int, root: bytes | None, only: bytes) -> None:
+    def __init__(
+        self, reader: ObjectReader, digest: Id, size: int, root: bytes | None, only: bytes
+    ) -> None:
         super().__init__()
+        self._digest = digest
+        self._hasher = blake3()
+        self._hashed = 0
         self._reader = reader
         self._size = size
         self._root = root
@@ -295,9 +299,21 @@ class _File(io.RawIOBase):
         self._fill()
         at = self._position - self._start
         piece = memoryview(self._chunk)[at : at + len(target)]
+        if self._root is not None:
+            self._hash(piece)
         target[: len(piece)] = piece
         self._position += len(piece)
         return len(piece)
+
+    def _hash(self, piece: memoryview) -> None:
+        """Take bytes read in order into the digest; compare it when it has them all."""
+        skipped = self._hashed - self._position
+        if 0 <= skipped < len(piece):
+            self._hasher.update(piece[skipped:])
+            self._hashed += len(piece) - skipped
+        last = self._position + len(piece) == self._size
+        if last and self._hashed == self._size and self._hasher.digest() != self._digest:
+            raise _false_layout(self._digest)
 
     def _fill(self) -> None:
         """Make the kept chunk the one under the position."""
@@ -317,6 +333,12 @@ class _File(io.RawIOBase):
 
 def _word(kind: Kind) -> str:
     return kind.name.lower()
+
+
+def _false_layout(digest: Id) -> CorruptObject:
+    return CorruptObject(
+        f"the chunks listed for file {digest.hex()} are not its bytes", id=digest.hex()
+    )
 
 
 def _mismatch(id: Id, number: int) -> CorruptObject:

@@ -171,6 +171,22 @@ def test_a_layout_of_other_bytes_is_found_before_the_last_piece() -> None:
         next(stream)
 
 
+def test_a_false_layout_is_found_by_who_reads_an_open_file_to_its_end() -> None:
+    sink = MemorySink()
+    chunks = [noise(20_000, "1"), noise(20_000, "2"), noise(20_000, "3")]
+    digest = content_id(b"".join(reversed(chunks)))
+    put_layout(sink, digest, chunks, [20_000] * 3)
+    file = sink.reader.open(digest, 60_000).raw
+    assert isinstance(file, io.RawIOBase)
+    assert file.read(70_000) == chunks[0]
+    file.seek(10_000)
+    assert file.read(70_000) == chunks[0][10_000:]
+    assert file.read(70_000) == chunks[1]
+    for _ in range(2):
+        with pytest.raises(CorruptObject, match="not its bytes"):
+            file.read(70_000)
+
+
 @pytest.mark.parametrize("sizes", [[20_000, 19_999], [20_000, 20_001], [1, 39_999]])
 def test_a_layout_with_wrong_sizes_is_found(sizes: list[int]) -> None:
     sink = MemorySink()
