@@ -10,10 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from benchmarks import audits, big_files, sizes, small_files, versions
+from benchmarks.peer_table import machine, today
 from benchmarks.report import Row, costs, json_line, read_row, table
 from benchmarks.stage import Case, Stage
 
@@ -48,17 +50,30 @@ def main() -> int:
         shutil.rmtree(stage.cache / "scratch", ignore_errors=True)
         return 0
     rows: list[Row] = []
+    where = {"machine": machine(options.cache), "date": today()}
     chosen = [name for name in CASES if not options.only or any(w in name for w in options.only)]
     for name in chosen:
         print(f"… {name}", file=sys.stderr, flush=True)
-        rows += _run(name, options)
+        found = [replace(row, case=name, **where) for row in _run(name, options)]
+        rows += found
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text("".join(json_line(row) + "\n" for row in rows))
+            _keep(options.json, name, found)
     print(table(rows))
     print()
     print(costs(rows))
     return int(any(row.verdict == "MISSED" for row in rows))
+
+
+def _keep(file: Path, case: str, rows: list[Row]) -> None:
+    """Put these rows in the place of those of the case, in the order of CASES."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = file.read_text().splitlines() if file.exists() else []
+    kept = [row for row in map(read_row, before) if row.case != case and row.case in CASES]
+    order = list(CASES)
+    kept = sorted([*kept, *rows], key=lambda row: order.index(row.case))
+    whole = file.with_name(f"{file.name}.new")
+    whole.write_text("".join(json_line(row) + "\n" for row in kept))
+    whole.replace(file)
 
 
 def _run(name: str, options: argparse.Namespace) -> list[Row]:

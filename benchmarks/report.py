@@ -16,6 +16,7 @@ class Row:
 
     `judged` says what is compared with `at_least` and `aim`: the value itself, or its ratio to
     the limit. `less_is_better` turns the comparison. Memory is in bytes, -1 where not measured.
+    `case`, `machine` and `date` are noted by whoever runs the cases.
     """
 
     name: str
@@ -33,6 +34,9 @@ class Row:
     cpu: float = -1.0
     memory: int = -1
     detail: Mapping[str, Any] = field(default_factory=dict)
+    case: str = ""
+    machine: str = ""
+    date: str = ""
 
     @property
     def ratio(self) -> float:

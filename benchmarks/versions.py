@@ -19,6 +19,7 @@ from benchmarks.history import BRANCH, SIZES, histories
 from benchmarks.measure import Run, middle, repeat
 from benchmarks.report import Row
 from benchmarks.stage import Stage
+from castore.database.operations import encode_operation
 from castore.database.reading import Index
 
 _COMMITS: Final = 200
@@ -225,8 +226,6 @@ def _rows(store: castore.Store) -> dict[str, int]:
 
 
 def _operation_bytes(operation: Any) -> int:
-    from castore.database.operations import encode_operation
-
     payload = encode_operation(
         operation.op,
         op_id=operation.op_id,
