@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from castore.database.datafile import LOCK_FILE
+import lmdb
+
+from castore.database.datafile import DATA_FILE, LOCK_FILE
+from castore.database.failures import writing_copy
 from castore.errors import WouldOverwrite
 
 # Process and thread that make it.
@@ -24,27 +27,22 @@ def appearing(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder` to fill, which takes its place at the end, flushed, in one step.
 
     `folder` must be absent or empty. Left by an exception it goes again; what a killed process
-    left of an earlier attempt is taken away. Raises WouldOverwrite.
+    left of an earlier attempt is taken away. Raises WouldOverwrite, StoreFull.
     """
     _refuse_taken(folder)
     _sweep(folder)
     temporary = folder.parent / f"{folder.name}.new-{os.getpid()}-{threading.get_ident()}"
-    temporary.mkdir()
-    descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with writing_copy(folder):
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield temporary
-        (temporary / LOCK_FILE).unlink(missing_ok=True)
-        sync_tree(temporary)
-        _refuse_taken(folder)
-        try:
-            os.rename(temporary, folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            # Another one appeared at this very moment.
-            raise _taken(folder) from None
-        sync_folder(folder.parent)
+        with writing_copy(folder):
+            (temporary / LOCK_FILE).unlink(missing_ok=True)
+            sync_tree(temporary)
+            _refuse_taken(folder)
+            _take_place(temporary, folder)
     except BaseException:
         import shutil
 
@@ -55,17 +53,48 @@ def appearing(folder: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def _take_place(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        # Another one appeared at this very moment.
+        raise _taken(folder) from None
+    sync_folder(folder.parent)
+
+
+def copy_by_lmdb(environment: lmdb.Environment, folder: Path, *, compact: bool) -> None:
+    """Let LMDB copy its data file into a folder without one; raises OSError, lmdb.Error."""
+    try:
+        environment.copy(str(folder), compact=compact)
+    except lmdb.Error as error:
+        if error.code > 0:
+            # The store is read through the map: what the system refuses is writing the copy.
+            raise OSError(error.code, os.strerror(error.code), str(folder)) from None
+        # It may be tried again, and LMDB copies to no file that exists.
+        (folder / DATA_FILE).unlink(missing_ok=True)
+        raise
+
+
 def replace_file(source: Path, target: Path) -> None:
-    """Make `target` a copy of the small file `source`, in one step; nothing if they are equal."""
+    """Make `target` a copy of the small file `source`, in one step; nothing if they are equal.
+
+    Raises OSError; `target` is then what it was.
+    """
     if not source.exists():
         return
     data = source.read_bytes()
     if target.exists() and target.read_bytes() == data:
         return
     temporary = target.with_name(f"{target.name}.new-{os.getpid()}-{threading.get_ident()}")
-    temporary.write_bytes(data)
-    sync(temporary, os.O_RDONLY)
-    os.replace(temporary, target)
+    try:
+        temporary.write_bytes(data)
+        sync(temporary, os.O_RDONLY)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sync_tree(folder: Path) -> None:

@@ -7,16 +7,18 @@ and the transaction replayed, the environment reopened after a failed meta page,
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 
+from castore.database.copying import copy_by_lmdb
 from castore.database.datafile import DataStart, MetaPage, newest_meta
-from castore.database.failures import commit_failure, copy_failure, no_address_space, translate
+from castore.database.failures import commit_failure, no_address_space, translate
 from castore.database.gate import Gate
 from castore.database.storefiles import StoreFiles
 from castore.database.tables import ERASURES, INTEGER_KEYED, Tables
@@ -193,16 +195,8 @@ class Engine:
         """
 
         def hold() -> Result:
-            writer = self._environment.begin(write=True)
-            try:
-                reader = self._environment.begin()
-                meta = self._newest_meta()
-            finally:
-                self._abort(writer)
-            try:
+            with self._moment(self._newest_meta) as meta:
                 return fn(self._files.data, meta)
-            finally:
-                self._abort(reader)
 
         self._begin_writing()
         return self._repeat(hold)
@@ -223,7 +217,10 @@ class Engine:
             os.close(descriptor)
 
     def copy(self, folder: Path, *, compact: bool) -> None:
-        """Write a consistent copy of the data file into an existing folder."""
+        """Write a consistent copy of the data file into an existing folder without one.
+
+        Raises OSError for what goes wrong in `folder`; the file is then not to be used.
+        """
         self._repeat(lambda: self._copy_once(folder, compact=compact))
 
     def _begin_writing(self) -> None:
@@ -295,22 +292,25 @@ class Engine:
 
     def _copy_once(self, folder: Path, *, compact: bool) -> None:
         if compact or self._readonly:
-            self._environment.copy(str(folder), compact=compact)
+            copy_by_lmdb(self._environment, folder, compact=compact)
             return
         # What `copy` does without `compact`. That waits for the writer of the moment, and py-lmdb
         # lets no writer of this process give up before it is done: both would wait for ever.
-        writer = self._environment.begin(write=True)
-        try:
-            reader = self._environment.begin()
-            start = DataStart(self._files.data, self._environment.stat()["psize"])
-        finally:
-            self._abort(writer)
-        try:
+        page_size = self._environment.stat()["psize"]
+        with self._moment(lambda: DataStart(self._files.data, page_size)) as start:
             start.copy(folder)
-        except OSError as error:
-            raise copy_failure(folder, error) from None
-        finally:
-            self._abort(reader)
+
+    @contextlib.contextmanager
+    def _moment(self, look: Callable[[], Result]) -> Iterator[Result]:
+        """What `look` finds while nobody writes, under a reader begun at that moment."""
+        with contextlib.ExitStack() as reading:
+            writer = self._environment.begin(write=True)
+            try:
+                reading.callback(self._abort, self._environment.begin())
+                found = look()
+            finally:
+                self._abort(writer)
+            yield found
 
     def _abort(self, transaction: Transaction) -> None:
         if os.getpid() == self._pid:

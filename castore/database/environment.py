@@ -16,6 +16,7 @@ from castore.database.conversion import update_lookup
 from castore.database.copying import appearing, replace_file, sync_folder, sync_tree
 from castore.database.datafile import DATA_FILE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
+from castore.database.failures import writing_copy
 from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
 from castore.database.identity import (
     KNOWN_FEATURES,
@@ -203,13 +204,26 @@ class Database:
         return self._engine.frozen(check_pages)
 
     def scrub(self, *, sleep: Callable[[float], None] = time.sleep) -> Scrubbed:
-        """Clear what nothing in the data file leads to any more; see castore.database.scrub."""
+        """Clear what nothing in the data file leads to any more; see castore.database.scrub.
+
+        Only at its end it is noted up to which erasure this file was cleared.
+        """
         self._check_open()
-        return scrub(
+        before, erasures = self.read(
+            lambda reading: (reading.integer(tables.SCRUBBED), reading.integer(tables.ERASURES))
+        )
+        done = scrub(
             self._engine,
-            lambda: self.write(lambda tables: tables.bump_generation(), urgent=True),
+            lambda: self.write(lambda writing: writing.note_scrubbed(before), urgent=True),
             sleep=sleep,
         )
+        self.write(lambda writing: writing.note_scrubbed(erasures), urgent=True)
+        return done
+
+    def scrub_if_due(self) -> None:
+        """Clear the data file unless that was done since the last erasure; raises as `scrub`."""
+        if self.read(lambda reading: reading.scrub_due()):
+            self.scrub()
 
     def copy(
         self,
@@ -221,16 +235,19 @@ class Database:
         """Write a consistent copy of the store to `folder`, which must be absent or empty.
 
         `heads.log` is copied first: a copy is never behind its own log. `check` is given the copy
-        before it takes its place; if it raises there is no copy. Raises WouldOverwrite.
+        before it takes its place; if it raises there is no copy. Raises WouldOverwrite,
+        StoreFull for the disk of `folder`.
         """
         self._check_open()
-        with appearing(folder.absolute()) as temporary:
-            for name in (HEADS_LOG, *CARRIED_FILES):
-                replace_file(self.folder / name, temporary / name)
-            self._engine.copy(temporary, compact=compact)
-            sync_tree(temporary)
-            # Last: without it, what a crash leaves does not open.
-            replace_file(self.folder / STORE_FILE, temporary / STORE_FILE)
+        folder = folder.absolute()
+        with appearing(folder) as temporary:
+            with writing_copy(folder):
+                for name in (HEADS_LOG, *CARRIED_FILES):
+                    replace_file(self.folder / name, temporary / name)
+                self._engine.copy(temporary, compact=compact)
+                sync_tree(temporary)
+                # Last: without it, what a crash leaves does not open.
+                replace_file(self.folder / STORE_FILE, temporary / STORE_FILE)
             if check is not None:
                 check(temporary)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -69,11 +71,18 @@ def commit_failure(folder: Path, error: lmdb.Error) -> CastoreError:
     return translate(folder, error)
 
 
-def copy_failure(folder: Path, error: OSError) -> CastoreError:
-    """The exception for a copy of the data file into `folder` that could not be written."""
-    if error.errno in _FULL_CODES:
-        return StoreFull(f"{folder}: the disk is full; there is no copy", fix="free space there")
-    return CastoreError(f"{folder}: the copy failed: {error}", fix="check the disk")
+@contextlib.contextmanager
+def writing_copy(folder: Path, outcome: str = "there is no copy") -> Iterator[None]:
+    """What an OSError means in here, where the copy `folder` of a store is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL_CODES:
+            raise StoreFull(
+                f"{folder}: the disk is full; {outcome}", fix="free space there, then try again"
+            ) from None
+        fix = f"chmod u+rwx {folder.parent}" if error.errno in _DENIED_CODES else "check the disk"
+        raise CastoreError(f"{folder}: the copy failed: {error}; {outcome}", fix=fix) from None
 
 
 def disk_full(folder: Path) -> StoreFull:

@@ -3,41 +3,60 @@
 Blocks are never changed under their number, so a block with a number the backup has is not read
 again, unless a row about it differs. First come new blocks, each with the rows of its members, in
 transactions of some MiB: after a crash the backup is what it was, plus objects that nothing refers
-to yet. Then one transaction makes every row what it is in one view of the store, refs included.
+to yet, and blocks that nothing lies in yet. Then one transaction makes every row what it is in one
+view of the store, refs included.
+
+That one cannot be cut: what is taken away (rows of `objects`, `blockinfo` and `lookup`) follows
+from refs that are as yet in the backup, and each of these rows from the others. Of it, this program
+holds some thousands of rows at a time, and a bit for each block that a row says something new
+about; what LMDB keeps of it until the end are the pages that change, for some 128,000 of them
+before it writes the first ones, and a table of the pages that become free, 8 bytes each. Blocks
+come in it as well: up to 64 MiB of the newest, and those whose base is new and lies in a later one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from typing import Final, NamedTuple
+from itertools import islice, pairwise
+from typing import Final, TypeVar
 
 from castore.content.blocks import Block, Member, decode_block
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.sink import EncodedBlock
 from castore.database import tables as tabling
 from castore.database.copying import replace_file
+from castore.database.datafile import DATA_FILE
 from castore.database.derive import INDEXED
+from castore.database.differences import COMPARED, Change, Fate, Touched, changes, fates
 from castore.database.environment import CARRIED_FILES, Database
+from castore.database.failures import writing_copy
 from castore.database.headslog import append_head
 from castore.database.reading import Reading
-from castore.database.tables import INTEGER_KEYED, NEXT_BLOCK_KEY, State, Tables
+from castore.database.rebuild import block_info
+from castore.database.tables import NEXT_BLOCK_KEY
 from castore.database.writing import Payload, Writing
-from castore.errors import CastoreError, Conflict, CorruptObject, InvalidInput, ObjectNotFound
+from castore.errors import (
+    CastoreError,
+    Conflict,
+    CorruptObject,
+    InvalidInput,
+    ObjectNotFound,
+    StoreFull,
+)
 from castore.model.ids import Kind, object_id
 from castore.model.limits import MIB
 
+Result = TypeVar("Result")
+
 _SLICE_BYTES: Final = 16 * MIB
+# Of rows that differ, and of block numbers, that are held in memory.
+_STEP_ROWS: Final = 10_000
+_STEP_BYTES: Final = 4 * MIB
 # What may come along in the last transaction, and how often that is tried to be kept small.
 _LAST_BYTES: Final = 64 * MIB
 _ROUNDS: Final = 16
-# Caches of this machine, and blocks, which are compared by number.
-_NOT_COMPARED: Final = frozenset({"blocks", "files", "located"})
-COMPARED: Final = tuple(name for name in Tables._fields if name not in _NOT_COMPARED)
-# stored, raw, then live, which alone changes while a block stays as it is.
-_LIVE: Final = slice(8, 12)
 
 Numbered = tuple[int, bytes]
 
@@ -53,27 +72,6 @@ class Mirrored:
     sequence: int = 0
 
 
-class _Change(NamedTuple):
-    key: bytes
-    new: bytes | None
-    old: bytes | None
-
-
-@dataclass(slots=True)
-class _Difference:
-    """How the backup differs from a view of the store: rows by table, numbers of blocks."""
-
-    rows: dict[str, list[_Change]] = field(default_factory=dict)
-    new: list[int] = field(default_factory=list)
-    suspect: list[int] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
-    new_bytes: int = 0
-
-    @property
-    def changed(self) -> int:
-        return sum(len(changes) for changes in self.rows.values())
-
-
 def difference(source: Database, backup: Database) -> Mirrored:
     """What `mirror` would do, by reading both; raises Conflict as it does."""
 
@@ -81,10 +79,17 @@ def difference(source: Database, backup: Database) -> Mirrored:
 
     def compare(ours: Reading, theirs: Reading) -> Mirrored:
         _check_follows(ours, theirs, backup)
-        found = _compare(ours, theirs)
-        return Mirrored(
-            len(found.new), found.new_bytes, found.changed, len(found.gone), ours.last_sequence()
-        )
+        done = Mirrored(sequence=ours.last_sequence())
+        for table in COMPARED:
+            done.rows += sum(1 for _ in changes(ours, theirs, table))
+        for number, fate in fates(ours, theirs, Touched()):
+            if fate is Fate.GONE:
+                done.removed += 1
+            else:
+                info = ours.block_info(number)
+                done.blocks += 1
+                done.bytes += info.stored if info is not None else 0
+        return done
 
     return source.read(lambda ours: backup.read(lambda theirs: compare(ours, theirs)))
 
@@ -92,8 +97,10 @@ def difference(source: Database, backup: Database) -> Mirrored:
 def mirror(source: Database, backup: Database) -> Mirrored:
     """Make `backup`, an older copy of the store `source`, what the store is now.
 
-    Every block is decoded and compared with its ids before it is written. Raises Conflict for a
-    backup that has what the store has not, CorruptObject for a damaged store, StoreFull.
+    Every block is decoded and compared with its ids before it is written. Memory does not grow
+    with what is new; with the pages of rows that changed it does, to some 600 MiB (see above).
+    Raises Conflict for a backup that has what the store has not, CorruptObject for a damaged
+    store, StoreFull for the disk of the backup.
     """
     _check_same(source, backup)
     source.read(lambda ours: backup.read(lambda theirs: _check_follows(ours, theirs, backup)))
@@ -108,18 +115,29 @@ def mirror(source: Database, backup: Database) -> Mirrored:
         # It may be run again from the start.
         done.blocks, done.bytes, done.rows, done.removed = before.blocks, before.bytes, 0, 0
         _check_follows(ours, theirs, backup)
-        _apply(ours, theirs, _compare(ours, theirs), done)
+        _apply(ours, theirs, done)
         done.sequence = theirs.last_sequence()
 
     source.read(
-        lambda ours: backup.write(lambda theirs: finish(ours, theirs), room=_LAST_BYTES // 4)
+        lambda ours: _write(backup, lambda theirs: finish(ours, theirs), room=_LAST_BYTES // 4)
     )
     last = backup.read(lambda theirs: theirs.last_operation())
-    if last is not None:
-        append_head(backup.folder, last.sequence, last.hash)
-    for name in CARRIED_FILES:
-        replace_file(source.folder / name, backup.folder / name)
+    with writing_copy(backup.folder, f"{DATA_FILE} is up to date, not all files beside it are"):
+        if last is not None:
+            append_head(backup.folder, last.sequence, last.hash)
+        for name in CARRIED_FILES:
+            replace_file(source.folder / name, backup.folder / name)
     return done
+
+
+def _write(backup: Database, fn: Callable[[Writing], Result], *, room: int) -> Result:
+    try:
+        return backup.write(fn, room=room)
+    except StoreFull as error:
+        raise StoreFull(
+            f"{error.message}; the backup is whole, and older than the store",
+            fix="free space on that disk, then try again",
+        ) from None
 
 
 def _check_same(source: Database, backup: Database) -> None:
@@ -171,7 +189,7 @@ def _send_blocks(source: Database, backup: Database, done: Mirrored) -> None:
         if not batch:
             return
         size = sum(block.size for _, block, _ in batch)
-        taken = backup.write(lambda theirs, batch=batch: _put(theirs, batch), room=size)  # type: ignore[misc]
+        taken = _write(backup, lambda theirs, batch=batch: _put(theirs, batch), room=size)  # type: ignore[misc]
         done.blocks += len(taken)
         done.bytes += sum(taken)
         start = batch[-1][0] + 1
@@ -202,13 +220,28 @@ def _put(theirs: Writing, batch: list[tuple[int, EncodedBlock, list[Payload]]]) 
             continue
         theirs.set_integer(NEXT_BLOCK_KEY.decode(), number)
         try:
-            if theirs.put_blocks([block], payloads):
+            if theirs.put_blocks([block], payloads) or _put_apart(theirs, number, block):
                 kept.append(block.size)
         except (ObjectNotFound, InvalidInput):
             # Its base lies in a later block, or the purge of a member is not known there yet:
             # it comes with all rows at the end.
             continue
     return kept
+
+
+def _put_apart(theirs: Writing, number: int, block: EncodedBlock) -> bool:
+    """Store a block whose members all lie elsewhere as yet; False if one of its bases is absent.
+
+    A store that was packed anew has many: they are not to come all in the last transaction.
+    """
+    if len(theirs.present(block.bases)) < len(set(block.bases)):
+        return False
+    key = tabling.number_key(number)
+    theirs.replace_rows("blocks", [(key, block.data)])
+    found = decode_block(block.data, block_place(number))
+    theirs.put_block_info(number, block_info(theirs, number, found, len(block.data)))
+    theirs.set_integer(NEXT_BLOCK_KEY.decode(), number + 1)
+    return True
 
 
 def _proved(ours: Reading, number: int, data: bytes) -> tuple[EncodedBlock, list[Payload]]:
@@ -242,91 +275,61 @@ def _payloads(ours: Reading, block: Block, where: str) -> Iterator[tuple[Member,
 # Everything else, in one transaction.
 
 
-def _compare(ours: Reading, theirs: Reading) -> _Difference:
-    found = _Difference()
-    for name in COMPARED:
-        changes = list(_changes(ours, theirs, name))
-        if changes:
-            found.rows[name] = changes
-    mine, yours = set(ours.block_numbers()), set(theirs.block_numbers())
-    found.new = sorted(mine - yours)
-    found.gone = sorted(yours - mine)
-    found.new_bytes = sum(
-        info.stored for number in found.new if (info := ours.block_info(number)) is not None
-    )
-    found.suspect = sorted((_touched(found.rows) & mine) - set(found.new))
+def _apply(ours: Reading, theirs: Writing, done: Mirrored) -> None:
+    touched = Touched()
+    for table in COMPARED:
+        _apply_rows(ours, theirs, table, touched, done)
+    start = 0
+    # No walk goes on over what was written: each begins anew behind the last.
+    while found := list(islice(fates(ours, theirs, touched, start), _STEP_ROWS)):
+        start = found[-1][0] + 1
+        for number, fate in found:
+            if fate is Fate.GONE:
+                theirs.replace_rows("blocks", (), [tabling.number_key(number)])
+                done.removed += 1
+            else:
+                _apply_block(ours, theirs, number, done)
+
+
+def _apply_rows(
+    ours: Reading, theirs: Writing, table: str, touched: Touched, done: Mirrored
+) -> None:
+    start = b""
+    while found := _some(changes(ours, theirs, table, start)):
+        for change in found:
+            touched.note(table, change)
+        theirs.replace_rows(
+            table,
+            [(change.key, change.new) for change in found if change.new is not None],
+            [change.key for change in found if change.new is None],
+        )
+        done.rows += len(found)
+        start = found[-1].key
+
+
+def _some(unlike: Iterator[Change]) -> list[Change]:
+    """The first of these, as many as may be held in memory."""
+    found, size = [], 0
+    for change in unlike:
+        found.append(change)
+        size += len(change.new or b"")
+        if len(found) == _STEP_ROWS or size >= _STEP_BYTES:
+            break
     return found
 
 
-def _changes(ours: Reading, theirs: Reading, table: str) -> Iterator[_Change]:
-    """The rows that differ, by walking both tables in step."""
-    numbered = table in INTEGER_KEYED
-    mine, yours = ours.rows(table), theirs.rows(table)
-    left, right = next(mine, None), next(yours, None)
-    while left is not None or right is not None:
-        if left == right:
-            left, right = next(mine, None), next(yours, None)
-        elif right is None or (left is not None and _before(left[0], right[0], numbered)):
-            assert left is not None
-            yield _Change(left[0], left[1], None)
-            left = next(mine, None)
-        elif left is None or _before(right[0], left[0], numbered):
-            yield _Change(right[0], None, right[1])
-            right = next(yours, None)
-        else:
-            yield _Change(left[0], left[1], right[1])
-            left, right = next(mine, None), next(yours, None)
-
-
-def _before(one: bytes, other: bytes, numbered: bool) -> bool:
-    if numbered:
-        return tabling.read_number(one) < tabling.read_number(other)
-    return one < other
-
-
-def _touched(rows: dict[str, list[_Change]]) -> set[int]:
-    """The blocks that rows say something new about: their bytes may differ under one number.
-
-    A store that was taken back to an older state gives numbers again that an interrupted backup
-    has already written.
-    """
-    touched: set[int] = set()
-    for change in rows.get("objects", ()):
-        if change.new is not None:
-            row = tabling.read_object(change.new, change.key)
-            if row.state is State.STORED:
-                touched.add(row.block)
-    for change in rows.get("blockinfo", ()):
-        if _but_live(change.new) != _but_live(change.old):
-            touched.add(tabling.read_number(change.key))
-    return touched
-
-
-def _but_live(info: bytes | None) -> bytes:
-    return b"" if info is None else info[: _LIVE.start] + info[_LIVE.stop :]
-
-
-def _apply(ours: Reading, theirs: Writing, found: _Difference, done: Mirrored) -> None:
-    theirs.replace_rows("blocks", (), [tabling.number_key(number) for number in found.gone])
-    for number in sorted({*found.new, *found.suspect}):
-        data = ours.block(number)
-        if data is None:
-            raise CorruptObject(f"{block_place(number)} is missing", where=block_place(number))
-        if data != theirs.block(number):
-            try:
-                _proved(ours, number, data)
-            except CorruptObject:
-                raise
-            except CastoreError as error:
-                raise CorruptObject(error.message, where=block_place(number)) from None
-            theirs.replace_rows("blocks", [(tabling.number_key(number), data)])
-            done.blocks += 1
-            done.bytes += len(data)
-    for name, changes in found.rows.items():
-        theirs.replace_rows(
-            name,
-            [(change.key, change.new) for change in changes if change.new is not None],
-            [change.key for change in changes if change.new is None],
-        )
-    done.rows += found.changed
-    done.removed += len(found.gone)
+def _apply_block(ours: Reading, theirs: Writing, number: int, done: Mirrored) -> None:
+    data = ours.block(number)
+    if data is None:
+        raise CorruptObject(f"{block_place(number)} is missing", where=block_place(number))
+    if data == theirs.block(number):
+        return
+    try:
+        _proved(ours, number, data)
+    except CorruptObject:
+        raise
+    except CastoreError as error:
+        raise CorruptObject(error.message, where=block_place(number)) from None
+    theirs.replace_rows("blocks", [(tabling.number_key(number), data)])
+    done.blocks += 1
+    done.bytes += len(data)

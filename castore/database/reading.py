@@ -281,6 +281,10 @@ class Reading(LookupView):
         self._check()
         return int(self._txn.stat(self._tables.purged)["entries"])
 
+    def scrub_due(self) -> bool:
+        """Whether something was erased since the data file was last cleared to its end."""
+        return self.integer(tables.SCRUBBED) != self.integer(tables.ERASURES)
+
     def removals(self, table: str) -> Iterator[tuple[Id, Removal]]:
         """Every row of `forgotten` or `purged`."""
         for id, value in self._walk(getattr(self._tables, table)):

@@ -134,6 +134,10 @@ class RecordWriting(Reading):
         self.set_integer(tables.ERASURES, value)
         return value
 
+    def note_scrubbed(self, erasures: int) -> None:
+        """Note that this data file was cleared of what was erased up to this count."""
+        self.set_integer(tables.SCRUBBED, erasures)
+
     def blank_block(self, number: int) -> None:
         """Overwrite a block that is about to go: LMDB leaves a small value in its page."""
         key = tables.number_key(number)

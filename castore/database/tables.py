@@ -35,6 +35,7 @@ GENERATION: Final = "generation"
 GC_EPOCH: Final = "gc_epoch"
 INDEXES: Final = "indexes"
 ERASURES: Final = "erasures"
+SCRUBBED: Final = "scrubbed"
 
 # objects: block number, slot, kind, state.
 _OBJECT: Final = struct.Struct("<QHBB")

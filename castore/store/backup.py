@@ -68,8 +68,10 @@ def backup(
     The first copy is checked like `fsck --full` before it takes its place, all in one step; later
     only new blocks and rows cross over, each block compared with its ids, and the result is
     checked like `fsck`. An interrupted one leaves no copy, or the earlier one. `compact` leaves
-    free pages out of a first copy; `progress` is told bytes checked. Raises WouldOverwrite,
-    Conflict (a backup of another store, or ahead of this one), CorruptObject, StoreFull.
+    free pages out of a first copy; `progress` is told bytes checked. What was purged from the store
+    is cleared from the copy's data file, until that is done by each backup again. Raises
+    WouldOverwrite, Conflict (a backup of another store, or ahead of this one), CorruptObject,
+    StoreFull, Locked (a reader of the copy still sees what was purged: then do the same again).
     """
     folder = destination.absolute()
     _check_place(store, folder)
@@ -121,6 +123,7 @@ def _create(
         nonlocal found
         copy = Database.open(temporary)
         try:
+            copy.scrub_if_due()
             _check(store, copy, folder, full=True, progress=progress)
             found = look(copy)
         finally:
@@ -156,10 +159,8 @@ def _update(store: Store, folder: Path, *, dry_run: bool) -> BackupReport:
         if dry_run:
             done = difference(store.database, copy)
         else:
-            before = copy.read(Reading.purges)
             done = mirror(store.database, copy)
-            if copy.read(Reading.purges) > before:
-                copy.scrub()
+            copy.scrub_if_due()
             _check(store, copy, folder, full=False)
         size = copy.file_bytes()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -13,14 +14,28 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import castore
+from castore.content.blocks import decode_block
+from castore.content.sink import EncodedBlock
 from castore.database import mirror as mirroring
+from castore.database import scrub as scrubbing
+from castore.database.differences import Touched
 from castore.database.environment import Database
 from castore.database.mirror import Mirrored, mirror
 from castore.database.tables import Tables
-from castore.errors import CastoreError, Conflict, CorruptObject, InvalidInput, WouldOverwrite
+from castore.errors import (
+    CastoreError,
+    Conflict,
+    CorruptObject,
+    InvalidInput,
+    Locked,
+    WouldOverwrite,
+)
 from castore.store.branches import delete_branch
+from castore.store.purge import PurgeRequest, purge
 from castore.store.verify import fsck
 from tests.store.damage import alter_block_of
 
@@ -400,18 +415,278 @@ def _whole_or_closed(folder: Path, *, must_open: bool) -> None:
         assert report.ok, list(report.lines())
 
 
-def test_a_purge_in_the_store_reaches_the_backup(store: castore.Store, tmp_path: Path) -> None:
-    """Rows of objects that are gone for ever cross over like all others."""
+def secret_of(store: castore.Store, tmp_path: Path) -> bytes:
+    """What a store with a backup in `copy` has in a version, and in its data file as it is."""
     add(store, "a", "one", 50_000)
     store.backup(tmp_path / "copy")
-    artifacts = store.artifacts("a")
-    id = next(a.artifact.content for a in artifacts if a.artifact.name == "data").digest  # type: ignore[union-attr]
-    kind = mirroring.Kind.CHUNK
-    store.database.write(lambda tables: tables.set_state(id, kind, mirroring.State.LOST))
-    mirror_done = _mirrored(store, tmp_path / "copy")
-    assert mirror_done.rows
+    data = store.read_bytes("a:data")
+    assert pieces(tmp_path / "copy", data)
+    return data
+
+
+def pieces(folder: Path, data: bytes) -> int:
+    """How many pieces of `data` are anywhere in a data file."""
+    file = (folder / "data.mdb").read_bytes()
+    return sum(data[at : at + 24] in file for at in range(0, len(data) - 24, 1000))
+
+
+def forget_for_ever(store: castore.Store) -> None:
+    purge(store, PurgeRequest(("a:data",), "it was secret"))
+
+
+def test_a_purge_in_the_store_reaches_the_backup(store: castore.Store, tmp_path: Path) -> None:
+    """Rows of objects that are gone for ever cross over like all others, and their bytes go."""
+    data = secret_of(store, tmp_path)
+    forget_for_ever(store)
+    assert store.backup(tmp_path / "copy").rows
+    assert pieces(tmp_path / "copy", data) == 0
+    same(store, tmp_path / "copy")
+    assert store.backup(tmp_path / "copy").rows == 0
+
+
+READER = """
+import sys
+import lmdb
+with lmdb.open(sys.argv[1], max_dbs=20, readonly=True).begin():
+    print("reading", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_purge_that_a_reader_kept_in_the_backup_leaves_it_with_the_next(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = secret_of(store, tmp_path)
+    forget_for_ever(store)
+    monkeypatch.setattr(scrubbing, "_WAITS", 2)
+    arguments = [sys.executable, "-c", READER, str(tmp_path / "copy")]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        for _ in range(2):
+            with pytest.raises(Locked):
+                store.backup(tmp_path / "copy")
+            assert pieces(tmp_path / "copy", data)
+        reader.communicate("done\n")
+    store.backup(tmp_path / "copy")
+    assert pieces(tmp_path / "copy", data) == 0
+    same(store, tmp_path / "copy")
+
+
+def test_a_backup_killed_before_it_cleared_what_was_purged_does_so_the_next_time(
+    store: castore.Store, tmp_path: Path
+) -> None:
+    data = secret_of(store, tmp_path)
+    forget_for_ever(store)
+    assert _mirrored(store, tmp_path / "copy").rows
+    assert pieces(tmp_path / "copy", data)
+    store.backup(tmp_path / "copy")
+    assert pieces(tmp_path / "copy", data) == 0
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_first_backup_clears_what_an_unfinished_purge_left(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compact: bool
+) -> None:
+    add(store, "a", "one", 1_500)
+    data = store.read_bytes("a:data")
+
+    def fail(*_: object, **__: object) -> None:
+        raise Locked("a reader")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("castore.database.environment.scrub", fail)
+        with pytest.raises(Locked):
+            forget_for_ever(store)
+    assert pieces(store.folder, data)
+    store.backup(tmp_path / "copy", compact=compact)
+    assert pieces(tmp_path / "copy", data) == 0
+    forget_for_ever(store)
+    assert pieces(store.folder, data) == 0
+
+
+def test_only_erasures_make_a_backup_be_cleared(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_of(store, tmp_path)
+    forget_for_ever(store)
+    store.backup(tmp_path / "copy")
+    add(store, "a", "two", 50_000)
+    monkeypatch.setattr("castore.database.environment.scrub", None)
+    store.backup(tmp_path / "copy")
+    store.backup(tmp_path / "new")
+
+
+FULL = """
+import resource
+import sys
+from pathlib import Path
+import castore
+from castore.errors import StoreFull
+
+home, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+compact, written = "compact" in sys.argv, "written" in sys.argv
+with castore.open(home) as store:
+    if written:
+        store.database.write(lambda tables: tables.bump_generation())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        store.backup(folder, compact=compact)
+    except StoreFull as error:
+        assert str(folder) in error.message and str(home / ".cas") not in error.message, error
+        assert "there" in error.fix or "that disk" in error.fix, error.fix
+        print(error.message)
+    print(sorted(path.name for path in folder.parent.glob("**/*.new-*")))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    print(store.database._engine.oldest_reader())
+    if folder.exists():
+        with castore.open(folder) as copy:
+            assert copy.fsck(full=True).ok
+    store.backup(folder, compact=compact and not folder.exists())
+    with castore.open(folder) as copy:
+        assert copy.fsck(full=True).ok
+        print([version.number for version in copy.log("a")])
+"""
+
+
+def full(home: Path, folder: Path, limit: int, *how: str) -> list[str]:
+    """What a backup told whose files may have so many bytes, and then one without a limit."""
+    arguments = [sys.executable, "-c", FULL, str(home), str(folder), str(limit), *how]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("how", [(), ("compact",), ("written",), ("compact", "written")])
+def test_a_disk_too_full_for_a_first_backup_is_named(tmp_path: Path, how: tuple[str, ...]) -> None:
+    home, folder = tmp_path / "home", tmp_path / "copies" / "copy"
+    home.mkdir()
+    folder.parent.mkdir()
+    with castore.init(home) as store:
+        add(store, "a", "one", 3_000_000)
+    told, left, reader, versions = full(home, folder, 1 << 19, *how)
+    assert told == f"{folder}: the disk is full; there is no copy"
+    assert (left, reader, versions) == ("[]", "None", "[1]")
+
+
+def test_a_disk_too_full_for_the_next_backup_is_named(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "copies" / "copy"
+    home.mkdir()
+    folder.parent.mkdir()
+    with castore.init(home) as store:
+        add(store, "a", "one", 30_000)
+        store.backup(folder)
+        add(store, "a", "two", 3_000_000)
+    told, left, reader, versions = full(home, folder, 1 << 19)
+    assert told.startswith(f"{folder}: the disk is full")
+    assert told.endswith("the backup is whole, and older than the store")
+    assert (left, reader, versions) == ("[]", "None", "[2, 1]")
+
+
+def test_a_disk_too_full_for_the_small_files_of_a_backup_is_named(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "copies" / "copy"
+    home.mkdir()
+    folder.parent.mkdir()
+    with castore.init(home) as store:
+        add(store, "a", "one", 30_000)
+        store.backup(folder)
+        add(store, "a", "two", 30_000)
+        (store.folder / "config.toml").write_text("# long\n" * 200_000)
+    told, left, reader, versions = full(home, folder, 1_000_000)
+    assert told == (
+        f"{folder}: the disk is full; data.mdb is up to date, not all files beside it are"
+    )
+    assert (left, reader, versions) == ("[]", "None", "[2, 1]")
+    assert (folder / "config.toml").stat().st_size == 1_400_000
+
+
+def test_a_copy_that_cannot_begin_leaves_no_reader(tmp_path: Path) -> None:
+    code = """
+import os, resource, sys
+from pathlib import Path
+import castore
+with castore.init(Path(sys.argv[1])) as store:
+    engine = store.database._engine
+    store.database.write(lambda tables: tables.bump_generation())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = os.open("/", os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, hard))
+    for attempt in (lambda: engine.copy(Path(sys.argv[1]), compact=False),
+                    lambda: engine.pinned(lambda path, meta: None)):
+        try:
+            attempt()
+        except OSError as error:
+            print(error.errno, engine.oldest_reader())
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == (f"{errno.EMFILE} None\n" * 2, 0), done.stderr
+
+
+def test_a_store_packed_anew_crosses_over_in_slices(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of objects the backup has elsewhere do not all come in the last transaction."""
+    for number in range(6):
+        add(store, "a", str(number), 40_000)
+    store.backup(tmp_path / "copy")
+    store.database.write(_move_all)
     with castore.open(tmp_path / "copy") as copy:
-        assert everything(copy.database) == everything(store.database)
+        mirroring._send_blocks(store.database, copy.database, Mirrored())
+        report = copy.fsck(full=True)
+        assert report.ok, list(report.lines())
+        ours = store.database.read(lambda tables: list(tables.block_numbers()))
+        theirs = copy.database.read(lambda tables: list(tables.block_numbers()))
+        assert len(ours) >= 6
+        assert set(ours) < set(theirs)
+    report = store.backup(tmp_path / "copy")
+    assert (report.blocks, report.bytes) == (0, 0)
+    assert report.removed == len(theirs) - len(ours)
+    same(store, tmp_path / "copy")
+
+
+def _move_all(tables: mirroring.Writing) -> None:
+    """Every block that nothing is based on and that has no delta becomes another one."""
+    for number in list(tables.block_numbers()):
+        block = decode_block(tables.block(number) or b"", "")
+        if block.bases or any(number in info.bases for _, info in tables.block_infos()):
+            continue
+        data = tables.block(number) or b""
+        tables.replace_block(
+            number, [EncodedBlock(data, block.members, block.raw_size, block.bases)], []
+        )
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_rows_in_any_number_of_steps_are_the_same(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(mirroring, "_STEP_ROWS", size)
+    monkeypatch.setattr(mirroring, "_STEP_BYTES", 10 * size)
+    for number in range(4):
+        add(store, f"b{number}", str(number), 30_000)
+    store.backup(tmp_path / "copy")
+    for number in range(3):
+        delete_branch(store, f"b{number}", by="")
+    add(store, "b3", "more", 30_000)
+    store.gc(grace=0)
+    promised = store.backup(tmp_path / "copy", dry_run=True)
+    done = store.backup(tmp_path / "copy")
+    assert promised.removed == done.removed > 0
+    same(store, tmp_path / "copy")
+
+
+@given(st.sets(st.integers(0, 1 << 20) | st.integers(0, (1 << 64) - 1)))
+def test_touched_blocks_are_the_ones_that_were_added(numbers: set[int]) -> None:
+    touched = Touched()
+    for number in numbers:
+        touched.add(number)
+    for number in numbers:
+        assert number in touched
+        for near in (number - 1, number + 1, number ^ (1 << 16)):
+            assert (near in touched) == (near in numbers)
 
 
 def _mirrored(store: castore.Store, folder: Path) -> Mirrored:
