@@ -259,10 +259,15 @@ class Reading(LookupView):
         ours = takewhile(lambda row: row[0].startswith(prefix), rows)
         return [int.from_bytes(key[len(prefix) :]) for key, _ in ours]
 
-    def staged_batch(self, session: bytes, batch: int) -> list[Id]:
-        """The ids of one batch of a session, none if it was published or given up meanwhile."""
+    def staged_batch(self, session: bytes, batch: int, start: int, most: int) -> list[Id]:
+        """Ids of one batch of a session from place `start` on, at most so many.
+
+        None if it was published or given up meanwhile.
+        """
         key = tables.stage_key(tables.STAGE_BATCH, session, tables.batch_suffix(batch))
-        return tables.split_ids(self._get(self._tables.stage, key) or b"", "stage")
+        row = self._get(self._tables.stage, key) or b""
+        part = row[start * ID_BYTES : (start + most) * ID_BYTES]
+        return tables.split_ids(part, "stage")
 
     # Records, caches and counters.
 

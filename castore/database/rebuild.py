@@ -30,8 +30,14 @@ def block_info(reading: Reading, number: int, block: Block, stored: int) -> Bloc
         for slot, member in enumerate(block.members)
         if _lies(reading, number, slot, block)
     )
+    bases = base_blocks(reading, block)
+    return BlockInfo(stored, block.raw_size, live, block.metadata, bases)
+
+
+def base_blocks(reading: Reading, block: Block) -> tuple[int, ...]:
+    """The blocks that the bases of a block lie in now, in order."""
     bases = {row.block for base in block.bases if (row := reading.object_row(base)) is not None}
-    return BlockInfo(stored, block.raw_size, live, block.metadata, tuple(sorted(bases)))
+    return tuple(sorted(bases))
 
 
 def live_payloads(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import accumulate, islice, pairwise
 from typing import Final
 
@@ -14,6 +13,7 @@ from castore.model.ids import Id, Kind
 from castore.model.pages import decode_layout, encode_layout
 from castore.store.collect_blocks import BlockSet, Dependants
 from castore.store.collect_map import LiveMap
+from castore.store.collect_pace import DECODED
 
 _SLICE_ROWS: Final = 20_000
 _STORED: Final = int(State.STORED)
@@ -49,16 +49,23 @@ class Census:
                 (self.metadata if info.metadata else self.content).add(number)
         return len(rows) == _SLICE_ROWS
 
-    def extend(self, tables: Reading) -> Iterator[Id]:
-        """Take in the blocks that were added since, which are not to be looked at; their bases.
+    def extend(self, tables: Reading, budget: int) -> tuple[list[Id], int]:
+        """Take in blocks that were added since, which are not to be looked at; their bases.
 
-        Take all of them, or the rest is lost.
+        With what is left of `budget`, in objects looked at: at 0 and below there may be more of
+        them, but each call takes at least one.
         """
+        bases: list[Id] = []
         for number, info in tables.block_infos(self._next):
             self._next = number + 1
-            self._relate(tables, number, info)
+            budget -= 1 + self._relate(tables, number, info)
             if info.bases:
-                yield from decode_block(tables.block(number) or b"", block_place(number)).bases
+                found = decode_block(tables.block(number) or b"", block_place(number)).bases
+                bases += found
+                budget -= DECODED + len(found)
+            if budget <= 0:
+                break
+        return bases, budget
 
     def relate_layouts(self, tables: Reading, number: int) -> None:
         """Note which blocks hold pages below the dead layout pages in block `number`."""
@@ -79,11 +86,12 @@ class Census:
                 if row is not None and row.state is State.STORED and row.block != number:
                     self.pages_above.setdefault(row.block, set()).add(number)
 
-    def _relate(self, tables: Reading, number: int, info: BlockInfo) -> None:
+    def _relate(self, tables: Reading, number: int, info: BlockInfo) -> int:
+        """Note what a block needs; how many objects were looked at for it."""
         for base in info.bases:
             self.dependants.add(base, number)
         if info.live == info.raw:
-            return
+            return 0
         block = decode_block(tables.block(number) or b"", block_place(number))
         ids = [member.id for member in block.members]
         for slot, row in enumerate(tables.object_numbers(ids)):
@@ -91,6 +99,7 @@ class Census:
                 continue
             if row != (number, slot, block.members[slot].kind, _STORED):
                 self.copies.setdefault(ids[slot], []).append(number)
+        return DECODED + len(ids)
 
 
 def slots_here(tables: Reading, number: int, block: Block) -> list[int]:

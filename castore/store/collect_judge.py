@@ -86,7 +86,10 @@ class Judgement:
 
     @property
     def cost(self) -> int:
-        """About how many bytes of pages the change frees and dirties, at most."""
+        """About how many bytes of pages the change frees and dirties, at most.
+
+        Without the rows of blocks with bases in it: those are as many as there are by then.
+        """
         rows = 2 + len(self.dropped) + len(self.pointed)
         rows += sum(len(block.members) for block in self.blocks)
         rows += sum(len(payload) // _LOOKUP_EVERY for _, _, payload in self.dropped)

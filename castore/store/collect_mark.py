@@ -14,6 +14,7 @@ from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind
 from castore.model.pages import layout_ids, tree_ids
 from castore.store.collect_map import LiveMap
+from castore.store.collect_pace import DECODED
 from castore.store.collect_roots import Roots, Walk
 
 _PAGES: Final = {Kind.TREE: tree_ids, Kind.LAYOUT: layout_ids}
@@ -48,8 +49,9 @@ class Marker:
     def catch_up(self, tables: Reading, budget: int) -> bool:
         """Mark what became a root since the last call, looking at about `budget` objects.
 
-        False if that was not enough. When True is returned inside a write transaction, nothing
-        that anybody may still need is unmarked. Raises CorruptObject.
+        One that is read counts for several. False if that was not enough. When True is returned
+        inside a write transaction, nothing that anybody may still need is unmarked. Raises
+        CorruptObject.
         """
         if self._roots is not None:
             generation = tables.generation()
@@ -100,7 +102,7 @@ class Marker:
             # All that a page names is needed; more than ids was checked when the page was made.
             ids = _PAGES[kind](payload)
             self._mark(tables, ids, id)
-            return 1 + len(ids)
+            return DECODED + len(ids)
         found = list(edges(kind, payload))
         history = {e.target: e.kind for e in found if e.strength is Strength.HISTORY}
         # Parents first, so that they wait below all the rest: their turn comes last.
@@ -113,7 +115,7 @@ class Marker:
         if kind in _NOTED:
             notes += (note for _, note in tables.lookup(Index.TARGET, id))
             self._mark(tables, notes)
-        return 1 + len(found) + len(notes)
+        return DECODED + len(found) + len(notes)
 
     def _load(self, id: Id) -> StoredObject:
         assert self._tables is not None

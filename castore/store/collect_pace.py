@@ -14,6 +14,10 @@ MOST: Final = 8 * MIB
 """Bytes of pages that one transaction may touch at most, however fast the disk is."""
 ROW_BYTES: Final = 4 * KIB
 """What deleting or changing one row may touch: the page it lies in."""
+DECODE_BYTES: Final = 12 * KIB
+"""What could be written in the time in which a block is read and decoded."""
+DECODED: Final = 20
+"""How many objects could be looked up in that time."""
 _FIRST: Final = 2 * MIB
 # Below this the cost of a commit is not that of its pages, and smaller ones gain nothing.
 _LEAST: Final = 512 * KIB

@@ -52,6 +52,7 @@ class Roots:
         self._sequence: int | None = None
         self._batches: dict[bytes, int] = {}
         self._entries: dict[tuple[bytes, str], bytes] = {}
+        self._pins: set[Id] = set()
 
     def fresh(self, tables: Reading) -> Iterator[Id | Walk]:
         """Ids, and walks to many of them.
@@ -72,7 +73,9 @@ class Roots:
                     # A forget was taken back: its versions were marked without their sets.
                     yield partial(sets_of, ids=list(operation.detail.get("versions", ())))
         self._sequence = sequence
-        yield from (id for id, _ in tables.pins())
+        pins = [id for id, _ in tables.pins() if id not in self._pins]
+        self._pins |= tables.present(pins)
+        yield from pins
         for stage in tables.stages():
             if stage.session not in self._without:
                 yield from self._staged(tables, stage.session)
@@ -145,8 +148,11 @@ def content_ids(artifact: Artifact) -> Iterator[Id]:
         yield artifact.content.id
 
 
-def _batch(tables: Reading, session: bytes, batch: int) -> More:
-    return More(tables.staged_batch(session, batch))
+def _batch(tables: Reading, session: bytes, batch: int, start: int = 0) -> More:
+    ids = tables.staged_batch(session, batch, start, _SLICE_ROWS)
+    if len(ids) < _SLICE_ROWS:
+        return More(ids)
+    return More(ids, partial(_batch, session=session, batch=batch, start=start + _SLICE_ROWS))
 
 
 def _named(operation: Operation) -> Iterator[Id]:

@@ -16,7 +16,7 @@ from typing import Final
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.database.reading import Reading
-from castore.database.rebuild import block_info
+from castore.database.rebuild import base_blocks
 from castore.database.tables import NEXT_BLOCK_KEY
 from castore.database.writing import Writing
 from castore.errors import CastoreError
@@ -27,7 +27,7 @@ from castore.store.collect_judge import Judgement, judge, needed_by
 from castore.store.collect_map import LiveMap
 from castore.store.collect_mark import Marker
 from castore.store.collect_order import ordered_groups
-from castore.store.collect_pace import MOST, Pace
+from castore.store.collect_pace import DECODE_BYTES, MOST, ROW_BYTES, Pace
 from castore.store.collect_rebase import NOTHING, Rebasing, Rest, holds
 from castore.store.collect_report import Tally
 from castore.store.store import Store
@@ -74,7 +74,7 @@ class Sweep:
         tally: Tally,
         *,
         epoch: int,
-        begin: Callable[[Writing], None],
+        begin: Callable[[Writing], None] | None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -84,7 +84,7 @@ class Sweep:
         self._census = census
         self._tally = tally
         self._epoch = epoch
-        self._begin: Callable[[Writing], None] | None = begin
+        self._begin = begin
         self._copied = {number for others in census.copies.values() for number in others}
         self._gone: set[int] = set()
         self._rebasing = Rebasing(marker.live)
@@ -158,12 +158,19 @@ class Sweep:
         return found
 
     def _apply(self, groups: list[list[Judgement]]) -> None:
+        budget = WRITE_BUDGET
         while groups:
-            done = self._database.write(partial(self._slice, groups=groups), urgent=True)
+            # Before, so that a write transaction has only that to mark which came in between.
+            self._catch_up()
+            done = self._database.write(
+                partial(self._slice, groups=groups, budget=budget), urgent=True
+            )
             self._pace.end(done.cost if done else 0)
             if done is None:
-                self._catch_up()
+                # Who always adds more than that in between keeps no collection from getting on.
+                budget *= 2
                 continue
+            budget = WRITE_BUDGET
             groups = groups[done.groups :]
             if not done.judged:
                 continue
@@ -176,28 +183,30 @@ class Sweep:
                 self._live.mark(block, slot)
 
     def _catch_up(self) -> None:
-        """Mark what is too much for a write transaction."""
-
-        def mark(tables: Reading) -> bool:
-            check_epoch(tables, self._epoch)
-            return self._marker.catch_up(tables, READ_BUDGET)
-
-        while not self._database.read(mark):
+        """Mark what became a root since, and note what was added, while others may write."""
+        while not self._database.read(partial(self._caught_up, budget=READ_BUDGET)):
             pass
 
-    def _slice(self, tables: Writing, groups: list[list[Judgement]]) -> _Slice | None:
-        """Remove the first of these groups; None if there is too much to be marked before."""
-        self._pace.begin()
+    def _caught_up(self, tables: Reading, budget: int) -> bool:
+        """Whether `budget` was enough to look at all that is new; if not, a part of it was."""
         check_epoch(tables, self._epoch)
         # Nobody writes what was added since anew: its bases stay, this time.
-        for base in self._census.extend(tables):
+        bases, left = self._census.extend(tables, budget)
+        for base in bases:
             self._marker.give(base)
-        if mark_again and not self._marker.catch_up(tables, WRITE_BUDGET):
+        if left <= 0:
+            return False
+        return not mark_again or self._marker.catch_up(tables, left)
+
+    def _slice(self, tables: Writing, groups: list[list[Judgement]], budget: int) -> _Slice | None:
+        """Remove the first of these groups; None if there is too much to be marked before."""
+        self._pace.begin()
+        if not self._caught_up(tables, budget):
             return None
         done = _Slice()
         spared: set[Id] = set()
         for group in groups:
-            cost = sum(judgement.cost for judgement in group)
+            cost = sum(self._cost(judgement, done) for judgement in group)
             # At least one goes, however slow the disk is.
             if done.groups and self._pace.full(done.cost, cost):
                 break
@@ -231,7 +240,8 @@ class Sweep:
         done.judged.append(found)
         if not found.changed:
             return
-        done.cost += found.cost
+        above = self._above(found.number, done)
+        done.cost += found.cost + (ROW_BYTES + DECODE_BYTES) * len(above)
         alive = {
             id
             for slot, id in enumerate(found.members if found.pointed else ())
@@ -251,12 +261,23 @@ class Sweep:
             if id in alive:
                 spared.add(id)
                 done.pointed.append((row.block, row.slot))
-        above = self._census.dependants.of(found.number)
-        for number in (*above, *done.above.get(found.number, ())):
-            data = tables.block(number)
-            if data is not None:
-                block = decode_block(data, block_place(number))
-                tables.put_block_info(number, block_info(tables, number, block, len(data)))
+        for number in above:
+            info = tables.block_info(number)
+            if info is not None:
+                block = decode_block(tables.block(number) or b"", block_place(number))
+                bases = base_blocks(tables, block)
+                tables.put_block_info(number, info._replace(bases=bases))
+
+    def _above(self, number: int, done: _Slice) -> list[int]:
+        """The blocks with bases in one, those of this transaction with them."""
+        return [*self._census.dependants.of(number), *done.above.get(number, ())]
+
+    def _cost(self, found: Judgement, done: _Slice) -> int:
+        """What a change costs, with the rows of blocks with bases in what changes."""
+        if not found.changed:
+            return 0
+        above = self._above(found.number, done)
+        return found.cost + (ROW_BYTES + DECODE_BYTES) * len(above)
 
 
 def check_epoch(tables: Reading, epoch: int) -> None:

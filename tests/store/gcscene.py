@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +14,18 @@ import zstandard
 import castore
 from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
 from castore.content.deltas import raw_bytes
+from castore.content.encoder import encode_chunks, encode_solid
 from castore.content.sink import EncodedBlock
 from castore.database.check import check_structure
 from castore.database.reading import Reading
 from castore.database.rebuild import rebuild
 from castore.database.tables import State
+from castore.database.writing import Writing
 from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind, content_id
 from castore.store.branches import delete_branch
+from castore.store.intent import Intent
+from castore.store.stages import encode_header
 from castore.store.verify import fsck
 from tests.database.material import dump
 
@@ -117,6 +122,33 @@ def delta(bases: list[bytes], news: list[bytes], *, depth: int = 1) -> EncodedBl
 def put(store: castore.Store, *blocks: EncodedBlock) -> None:
     """Store blocks that nothing holds yet."""
     store.database.write(lambda tables: tables.put_blocks(blocks))
+
+
+def chunks(store: castore.Store, count: int) -> list[Id]:
+    """So many small chunks in solid blocks, which nothing holds."""
+    datas = [b"%d of %d" % (n, count) for n in range(count)]
+    made = [(content_id(data), data) for data in datas]
+    for at in range(0, count, 1000):
+        put(store, *encode_solid(made[at : at + 1000]))
+    return [id for id, _ in made]
+
+
+def dead(store: castore.Store, count: int = 20) -> list[bytes]:
+    """Blocks of one dead chunk each."""
+    dice = random.Random(count)
+    datas = [dice.randbytes(20_000) for _ in range(count)]
+    put(store, *(block for d in datas for block in encode_chunks([(content_id(d), d)])))
+    return datas
+
+
+def rely(store: castore.Store, ids: list[Id]) -> None:
+    """A session notes that it relies on these."""
+
+    def transact(tables: Writing) -> None:
+        tables.put_stage(b"s" * 16, encode_header(Intent(branch="b"), 1, os.getpid()))
+        tables.add_stage_batch(b"s" * 16, ids)
+
+    store.database.write(transact)
 
 
 def commit(store: castore.Store, branch: str, **content: bytes) -> castore.Version:
