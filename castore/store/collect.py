@@ -30,7 +30,6 @@ from castore.store.collect_report import (
     FORGOTTEN,
     UNREACHED,
     CollectReport,
-    Reason,
     Tally,
 )
 from castore.store.collect_roots import Roots, Walk, forgotten_sets, grace_of, sets_of
@@ -82,16 +81,20 @@ def collect(
         given_up = expired_partials(store, store.now() - request.expire_partials)
         if not request.dry_run:
             expire(store, given_up, by=request.by)
+    tally = Tally()
     for _ in range(_ATTEMPTS):
+        if request.dry_run:
+            # What an attempt only counted is counted again.
+            tally = Tally()
         try:
-            return _Collection(store, request, grace, given_up, clock, sleep).run()
+            return _Collection(store, request, grace, given_up, tally, clock, sleep).run()
         except Disturbed:
             continue
     raise Locked(f"{store.folder}: other collections are under way", fix="wait for them")
 
 
 class _Collection:
-    """One attempt: map, mark, census, sweep."""
+    """One attempt: map, mark, census, sweep; `tally` has what those before it removed."""
 
     def __init__(
         self,
@@ -99,6 +102,7 @@ class _Collection:
         request: CollectRequest,
         grace: int,
         given_up: Expired,
+        tally: Tally,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
@@ -107,6 +111,7 @@ class _Collection:
         self._request = request
         self._grace = grace
         self._given_up = given_up
+        self._tally = tally
         self._clock = clock
         self._sleep = sleep
         if request.forgotten and not request.dry_run:
@@ -117,7 +122,8 @@ class _Collection:
         """Collect, or with `dry_run` only count; raises Disturbed."""
         marker, reasons = self._mark()
         live = marker.live
-        tally = Tally(partial(_reason, reasons))
+        tally = self._tally
+        tally.begin(partial(_reason, reasons))
         census = self._census(live)
         sweep = Sweep(
             self._store,
@@ -125,7 +131,7 @@ class _Collection:
             census,
             tally,
             epoch=self._epoch,
-            begin=self._record_begin,
+            begin=None if tally.slices else self._record_begin,
             clock=self._clock,
             sleep=self._sleep,
         )
@@ -213,14 +219,13 @@ class _Collection:
         tables.append_operation("gc", at=self._store.now(), by=self._request.by, detail=detail)
 
     def _report(self, tally: Tally, alive: int, trimmed: int) -> CollectReport:
-        reasons = [Reason(name, *counts) for name, counts in sorted(tally.reasons.items())]
         return CollectReport(
             dry_run=self._request.dry_run,
             alive=alive,
             dead=tally.dead,
             kept=tally.kept,
             freed=tally.freed,
-            reasons=tuple(reasons),
+            reasons=tally.reasons(),
             dropped_blocks=tally.dropped_blocks,
             rewritten_blocks=tally.rewritten_blocks,
             expired=self._given_up.partials,

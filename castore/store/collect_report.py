@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from castore.store.collect_judge import Judgement
 
@@ -71,32 +71,56 @@ class CollectReport:
         }
 
 
+_Counts: TypeAlias = dict[str, list[int]]
+
+
 @dataclass(slots=True)
 class Tally:
-    """The sums of a collection under way; `reason` tells why the object at a place is dead."""
+    """The sums of a collection under way, over all its attempts."""
 
-    reason: Callable[[int, int], str]
-    dead: int = 0
-    kept: int = 0
     freed: int = 0
     dropped_blocks: int = 0
     rewritten_blocks: int = 0
     slices: int = 0
     largest: int = 0
-    reasons: dict[str, list[int]] = field(default_factory=dict)
+    _why: Callable[[int, int], str] = lambda _block, _slot: UNREACHED
+    _went: _Counts = field(default_factory=dict)
+    _stays: _Counts = field(default_factory=dict)
+
+    def begin(self, why: Callable[[int, int], str]) -> None:
+        """An attempt begins, which finds again what stays; `why` tells why something is dead."""
+        self._why = why
+        self._stays = {}
+
+    @property
+    def dead(self) -> int:
+        """The bytes found dead, before compression."""
+        return self.kept + sum(size for _, size in self._went.values())
+
+    @property
+    def kept(self) -> int:
+        """The dead bytes that stay for now."""
+        return sum(size for _, size in self._stays.values())
+
+    def reasons(self) -> tuple[Reason, ...]:
+        """What is dead by reason, in order of their names."""
+        sums: _Counts = {}
+        for counts in (self._went, self._stays):
+            for name, (objects, size) in counts.items():
+                _count(sums, name, objects, size)
+        return tuple([Reason(name, *sums[name]) for name in sorted(sums)])
 
     def add(self, found: Judgement) -> None:
         """Count what was found in a block and what becomes of it."""
+        counts = self._went if found.changed else self._stays
         for dead in found.dead:
-            self._count(self.reason(found.number, dead.slot), dead.size)
+            _count(counts, self._why(found.number, dead.slot), 1, dead.size)
         if found.copied:
-            self._count(COPIES, found.copied)
-        size = sum(dead.size for dead in found.dead) + found.copied
-        self.dead += size
+            _count(counts, COPIES, 1, found.copied)
         self.freed += found.freed
         if not found.changed:
-            self.kept += size
-        elif found.blocks:
+            return
+        if found.blocks:
             self.rewritten_blocks += 1
         else:
             self.dropped_blocks += 1
@@ -106,7 +130,8 @@ class Tally:
         self.slices += 1
         self.largest = max(self.largest, cost)
 
-    def _count(self, reason: str, size: int) -> None:
-        counts = self.reasons.setdefault(reason, [0, 0])
-        counts[0] += 1
-        counts[1] += size
+
+def _count(counts: _Counts, reason: str, objects: int, size: int) -> None:
+    found = counts.setdefault(reason, [0, 0])
+    found[0] += objects
+    found[1] += size
