@@ -92,8 +92,8 @@ class VersionStats:
 
     `beyond_parent` is what its first parent does not hold. `alone` is what no other version on any
     branch, tag, partial or `lost/` holds: what forgetting it would free; None if not asked for.
-    `stored` is what its content takes, shared or not; `saved` how that is less than `logical`, with
-    dedup for what it holds more than once.
+    What was forgotten holds nothing, collected or not. `stored` is what its content takes, shared
+    or not; `saved` how that is less than `logical`, with dedup for what it holds more than once.
     """
 
     version: Version
@@ -164,10 +164,10 @@ def version_stats(store: Store, version: Version, *, alone: bool = True) -> Vers
     artifacts = store.set_of(version).artifacts
     held = _Contents(store)
     held.add_set(version.set_id)
-    parents = version.manifest.parents
     others = _Contents(store)
-    if parents:
-        others.add_set(store.version(parents[0]).set_id)
+    for parent in map(store.version, version.manifest.parents[:1]):
+        if store.forgotten(parent) is None:
+            others.add_set(parent.set_id)
     beyond = {id: size for id, size in held.chunks.items() if id not in others.chunks}
     left: dict[Id, int] | None = None
     if alone:

@@ -85,6 +85,26 @@ def test_a_copy_on_another_branch_takes_being_alone_away(
     assert found.alone == Held()
 
 
+def test_a_forgotten_parent_holds_nothing(
+    store: castore.Store, versions: list[castore.Version]
+) -> None:
+    with store.session("out") as session:
+        session.write("other", store.read_bytes("out:other"))
+        session.write("last", b"last")
+        last = session.commit()
+    assert version_stats(store, last).alone == version_stats(store, last).beyond_parent
+    assert version_stats(store, last).beyond_parent.unique == 4
+    store.forget("out@v3", by="me", why="wrong")
+    # Not collected yet, as after it.
+    found = version_stats(store, last)
+    assert found.alone is not None
+    assert found.alone.unique == found.beyond_parent.unique == 2004
+    store.gc(grace=0)
+    again = version_stats(store, last)
+    assert again.alone is not None
+    assert again.alone.unique == again.beyond_parent.unique == 2004
+
+
 def test_files_in_folders_count(store: castore.Store, out: Path, tmp_path: Path) -> None:
     version = store.commit("out", cwd=tmp_path).version
     found = version_stats(store, version)
