@@ -222,9 +222,7 @@ _STEPS: Final[dict[str, Callable[[Path, float], None]]] = {
 
 def _collect(folder: Path, *, dry_run: bool) -> None:
     with castore.open(folder) as store:
-        seconds: dict[str, list[float]] = {"read": [], "write": []}
-        for verb, found in seconds.items():
-            _watch(verb, found)
+        seconds = _watch()
         stored = _stored(store)
         found: list[Any] = []
         begun = time.monotonic(), time.process_time()
@@ -232,13 +230,12 @@ def _collect(folder: Path, *, dry_run: bool) -> None:
             found.clear()
         reports: list[Any] = []
         run = measure(lambda: reports.append(store.gc(grace=0, dry_run=dry_run)))
-        writes, reads = list(seconds["write"]), list(seconds["read"])
+        spreads = {f"{name}_ms": _spread(list(found)) for name, found in seconds.items()}
         _tell(
             "dry run" if dry_run else "collection",
             begun,
             memory_mib=round(run.memory / (1 << 20), 1),
-            write_ms=_spread(writes),
-            read_ms=_spread(reads),
+            **spreads,
             blocks_less=stored - _stored(store),
             **{key: value for key, value in reports[0].as_json().items() if key != "reasons"},
         )
@@ -249,18 +246,38 @@ def _stored(store: castore.Store) -> int:
     return store.database.read(lambda tables: sum(i.stored for _, i in tables.block_infos()))
 
 
-def _watch(verb: str, seconds: list[float]) -> None:
-    """Time every transaction of this kind, its commit included."""
-    run: Callable[..., Any] = getattr(Database, verb)
+def _watch() -> dict[str, list[float]]:
+    """Time every transaction from now on: seconds of each by kind.
 
-    def timed(self: Database, fn: Any, **options: Any) -> Any:
+    `wait` is until a writer has the lock, `write` from then to the end of its commit.
+    """
+    seconds: dict[str, list[float]] = {"read": [], "wait": [], "write": []}
+    read, write = Database.read, Database.write
+
+    def timed_read(self: Database, fn: Any) -> Any:
         begun = time.monotonic()
         try:
-            return run(self, fn, **options)
+            return read(self, fn)
         finally:
-            seconds.append(time.monotonic() - begun)
+            seconds["read"].append(time.monotonic() - begun)
 
-    setattr(Database, verb, timed)
+    def timed_write(self: Database, fn: Any, **options: Any) -> Any:
+        begun = had = time.monotonic()
+
+        def run(tables: Writing) -> Any:
+            nonlocal had
+            had = time.monotonic()
+            return fn(tables)
+
+        try:
+            return write(self, run, **options)
+        finally:
+            seconds["wait"].append(had - begun)
+            seconds["write"].append(time.monotonic() - had)
+
+    for verb, timed in (("read", timed_read), ("write", timed_write)):
+        setattr(Database, verb, timed)
+    return seconds
 
 
 # Commits beside.
