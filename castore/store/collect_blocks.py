@@ -1,7 +1,7 @@
 """Blocks by number, for stores of any size: which are to be looked at, and which have bases where.
 
 A Python set takes some 60 bytes a number, and a dict of lists more. Here a set takes a bit for
-each number of a page of 4,096 in which there are any, a relation 16 bytes a pair.
+each number of a page of 4,096 in which there are any, a relation 16 bytes a pair or less.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Final
 
 _SHIFT: Final = 12
 _BLOCKS: Final = 1 << _SHIFT
-# Small, since a look-up goes through a whole page.
+# A look-up goes through a whole page, unless there are so many numbers in it that the pairs of each
+# base take no more in an array of their own.
 _RELATED_SHIFT: Final = 8
+_CROWDED: Final = 8192
 
 
 class BlockSet:
@@ -68,18 +70,39 @@ class Dependants:
 
     def __init__(self) -> None:
         self._pages: dict[int, array[int]] = {}
+        self._crowded: dict[int, dict[int, array[int]]] = {}
 
     def add(self, base: int, dependant: int) -> None:
         """Note a pair, once for each base block of a delta."""
-        page = self._pages.get(base >> _RELATED_SHIFT)
+        number = base >> _RELATED_SHIFT
+        crowded = self._crowded.get(number)
+        if crowded is not None:
+            _append(crowded, base, dependant)
+            return
+        page = self._pages.get(number)
         if page is None:
-            page = self._pages[base >> _RELATED_SHIFT] = array("Q")
+            page = self._pages[number] = array("Q")
         page.append(base)
         page.append(dependant)
+        if len(page) >= _CROWDED:
+            crowded = self._crowded[number] = {}
+            for at in range(0, len(page), 2):
+                _append(crowded, page[at], page[at + 1])
+            del self._pages[number]
 
     def of(self, base: int) -> list[int]:
         """The blocks that have bases in this one, as they were noted."""
+        crowded = self._crowded.get(base >> _RELATED_SHIFT)
+        if crowded is not None:
+            return list(crowded.get(base, ()))
         page = self._pages.get(base >> _RELATED_SHIFT)
         if page is None:
             return []
         return [page[at + 1] for at in range(0, len(page), 2) if page[at] == base]
+
+
+def _append(pairs: dict[int, array[int]], base: int, dependant: int) -> None:
+    found = pairs.get(base)
+    if found is None:
+        found = pairs[base] = array("Q")
+    found.append(dependant)

@@ -63,7 +63,10 @@ class Pace:
         """A transaction that touched `cost` bytes is over, committed; lets others have a turn."""
         took = self._clock() - self._begun
         change = min(max(SECONDS / max(took, SECONDS / 100), _SHRINK), _GROW)
-        if change < 1:
+        if not cost:
+            # How long it takes to find out that there is too much to do first tells nothing.
+            pass
+        elif change < 1:
             self.bytes = max(self._least, int(min(self.bytes, cost) * change))
         elif 2 * cost > self.bytes:
             self.bytes = min(self._most, int(self.bytes * change))

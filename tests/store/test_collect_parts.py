@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from castore.database.tables import State
 from castore.errors import CorruptObject
+from castore.store import collect_blocks
 from castore.store.collect_blocks import BlockSet, Dependants
 from castore.store.collect_map import LiveMap, Places
 from castore.store.collect_order import ordered_groups
@@ -139,8 +140,18 @@ def test_a_set_of_blocks_is_a_set(numbers: set[int], others: set[int]) -> None:
     assert list(found.downwards()) == sorted(numbers | others, reverse=True)
 
 
-@given(pairs=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 1 << 40))))
-def test_dependants_are_found_by_their_base(pairs: list[tuple[int, int]]) -> None:
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 1 << 40))),
+    crowded=st.sampled_from([4, 10, 8192]),
+)
+def test_dependants_are_found_by_their_base(pairs: list[tuple[int, int]], crowded: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect_blocks, "_CROWDED", crowded)
+        check_dependants(pairs)
+
+
+def check_dependants(pairs: list[tuple[int, int]]) -> None:
+    """Each is told what was noted about it."""
     found = Dependants()
     for base, dependant in pairs:
         found.add(base, dependant)
@@ -199,6 +210,17 @@ def test_a_transaction_is_not_shrunk_where_that_gains_nothing() -> None:
     assert min(cost for cost, _ in done[:-1]) >= 500_000
 
 
+def test_a_transaction_that_did_nothing_tells_nothing_about_bytes() -> None:
+    clock = Clock()
+    pace = Pace(clock=clock, sleep=clock.sleep)
+    before = pace.bytes
+    pace.begin()
+    clock.now += 1.0
+    pace.end(0)
+    assert pace.bytes == before
+    assert clock.slept > 0
+
+
 def test_something_goes_in_every_transaction() -> None:
     clock = Clock()
     pace = Pace(clock=clock, sleep=clock.sleep)
@@ -227,3 +249,14 @@ def test_others_have_a_turn_after_each() -> None:
     pace.begin()
     pace.end(0)
     assert clock.slept > 0
+
+
+def test_a_look_up_of_dependants_goes_through_a_bounded_page() -> None:
+    """One base with very many deltas above it makes no other one near it slow."""
+    found = Dependants()
+    for dependant in range(50_000):
+        found.add(7, dependant)
+    found.add(8, 1)
+    assert found.of(8) == [1]
+    assert found.of(7) == list(range(50_000))
+    assert all(len(page) <= collect_blocks._CROWDED for page in found._pages.values())
