@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import CancelledError, Future
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -35,20 +37,36 @@ class _Pieces:
     def __init__(self, source: AsyncIterable[bytes]) -> None:
         self._loop = asyncio.get_running_loop()
         self._source = aiter(source)
+        self._lock = threading.Lock()
         self._given_up = False
+        self._awaited: Future[bytes | None] | None = None
 
     def give_up(self) -> None:
-        """End with an error at the next piece: nobody waits for the thread any more."""
-        self._given_up = True
+        """End with an error, also while a piece is awaited: nobody waits for the thread any more.
+
+        The source is cancelled in the piece that it was about to give.
+        """
+        with self._lock:
+            self._given_up = True
+            if self._awaited is not None:
+                self._awaited.cancel()
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            if self._given_up:
-                raise asyncio.CancelledError
-            piece = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            try:
+                piece = self._ask().result()
+            except CancelledError:
+                raise asyncio.CancelledError from None
             if piece is None:
                 return
             yield piece
+
+    def _ask(self) -> Future[bytes | None]:
+        with self._lock:
+            if self._given_up:
+                raise asyncio.CancelledError
+            self._awaited = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            return self._awaited
 
     async def _next(self) -> bytes | None:
         try:

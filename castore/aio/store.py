@@ -28,6 +28,7 @@ from castore.store.lineage import LIMIT, Begin
 from castore.store.listing import ListedArtifact, ListedEntry, named_file
 from castore.store.partials import Partial
 from castore.store.pins import Pin
+from castore.store.processes import Streams
 from castore.store.purge import PurgeReport
 from castore.store.reindex import ReindexReport
 from castore.store.repack import RepackReport
@@ -54,7 +55,8 @@ _PIECES: Final = 8
 class AsyncStore(AsyncReviewing):
     """An open store for asyncio; `store` is the one it wraps, for what has no coroutine here.
 
-    Methods are those of `castore.Store` and raise what they raise.
+    Methods are those of `castore.Store` and raise what they raise; what is given as `progress` is
+    called in a thread.
     """
 
     def __init__(self, store: Store) -> None:
@@ -80,7 +82,7 @@ class AsyncStore(AsyncReviewing):
         links: str = "refuse",
         progress: Callable[[int], None] | None = None,
     ) -> AsyncSession:
-        """One atomic set, as `Store.session`, for `async with`; `progress` is called in a thread.
+        """One atomic set, as `Store.session`, for `async with`.
 
         What is wrong with the arguments is raised on entering.
         """
@@ -92,19 +94,35 @@ class AsyncStore(AsyncReviewing):
         )  # fmt: skip
 
     async def stage(
-        self, content: Given | AsyncIterable[bytes], *, links: str = "refuse"
+        self,
+        content: Given | AsyncIterable[bytes],
+        *,
+        links: str = "refuse",
+        progress: Callable[[int], None] | None = None,
     ) -> Staged:
         """Make content durable for a session elsewhere to take."""
         with given(content) as plain:
-            return await self.run(Store.stage, plain, links=links)
+            return await self.run(Store.stage, plain, links=links, progress=progress)
 
     async def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`."""
         return await asyncio.to_thread(partial(self.store.commit, *paths, **options))
 
-    async def execute(self, *command: str, env: Mapping[str, str], **options: Any) -> RunReport:
+    async def execute(
+        self,
+        *command: str,
+        env: Mapping[str, str],
+        out: str | os.PathLike[str] | None = None,
+        checkout_sources: bool = False,
+        streams: Streams | None = None,
+        **options: Any,
+    ) -> RunReport:
         """Run a command here and commit what it puts into `$CAS_OUT`, as `Store.execute`."""
-        return await asyncio.to_thread(partial(self.store.execute, *command, env=env, **options))
+        ran = partial(
+            self.store.execute, *command, env=env, out=out, checkout_sources=checkout_sources,
+            streams=streams, **options
+        )  # fmt: skip
+        return await asyncio.to_thread(ran)
 
     async def resolve(self, selector: str) -> Resolved:
         """The version, and artifact if it names one, that a selector means."""
@@ -202,9 +220,9 @@ class AsyncStore(AsyncReviewing):
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return await self.run(Store.fsck, full=full)
 
-    async def reindex(self) -> ReindexReport:
+    async def reindex(self, *, progress: Callable[[int], None] | None = None) -> ReindexReport:
         """Make every derived table again, in one transaction."""
-        return await self.run(Store.reindex)
+        return await self.run(Store.reindex, progress=progress)
 
     async def record(self, version: Version, *, artifacts: bool = True) -> dict[str, Any]:
         """A version as `--json` prints it."""
@@ -350,6 +368,9 @@ class AsyncStore(AsyncReviewing):
         *,
         compact: bool = False,
         dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> BackupReport:
         """Copy the live store to a folder, verified, or add to a copy what is new."""
-        return await self.run(Store.backup, destination, compact=compact, dry_run=dry_run)
+        return await self.run(
+            Store.backup, destination, compact=compact, dry_run=dry_run, progress=progress
+        )

@@ -7,7 +7,8 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ import pytest
 import castore
 from castore import aio
 from castore.errors import InvalidInput, RefNotFound
-from castore.store.library_keeping import KeepingStore
-from castore.store.library_review import ReviewingStore
+from castore.store.session import Session
+from castore.store.stages import staged_sessions
+from castore.store.store import Store as OpenStore
 
 
 def test_the_verbs_hang_together(tmp_path: Path, out: Path) -> None:
@@ -172,6 +174,66 @@ def test_a_cancelled_add_leaves_a_session_that_can_be_left(store: castore.Store)
     assert store.fsck(full=True).ok
 
 
+async def _cut_short(begin: Callable[[AsyncIterator[bytes]], Awaitable[object]]) -> None:
+    """Cancel what reads a source that never gives its second piece, while it waits for that."""
+    waiting, never = asyncio.Event(), asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+        waiting.set()
+        await never.wait()
+
+    async def work() -> None:
+        await begin(stalled())
+
+    task = asyncio.create_task(work())
+    await waiting.wait()
+    task.cancel()
+    try:
+        await asyncio.wait({task}, timeout=20)
+        assert task.cancelled()
+    finally:
+        # A thread that waits all the same ends too, for the loop to close.
+        never.set()
+
+
+def test_an_add_from_a_source_that_stalls_can_be_cancelled(store: castore.Store) -> None:
+    async def add(source: AsyncIterator[bytes]) -> None:
+        async with aio.AsyncStore(store).session("set", run="r1") as session:
+            await session.write("kept", "x")
+            await session.add("stalled", source)
+
+    asyncio.run(_cut_short(add))
+    assert [left.artifacts for left in store.partials()] == [("kept",)]
+    assert store.branches() == []
+
+
+def test_a_session_goes_on_after_an_add_that_stalled(store: castore.Store) -> None:
+    async def work() -> None:
+        async with aio.AsyncStore(store).session("set") as session:
+            await _cut_short(lambda source: session.add("stalled", source))
+            await session.write("kept", "x")
+            await session.commit()
+
+    asyncio.run(work())
+    assert [one.artifact.name for one in store.artifacts("set")] == ["kept"]
+
+
+def test_staging_from_a_source_that_stalls_can_be_cancelled(store: castore.Store) -> None:
+    staging = aio.AsyncStore(store).stage
+
+    async def work() -> None:
+        await _cut_short(staging)
+        # With one thread left behind for each, there would be none for this.
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        await _cut_short(staging)
+        assert await aio.AsyncStore(store).tags() == []
+
+    asyncio.run(work())
+    assert staged_sessions(store) == []
+
+
 def test_errors_are_the_core_s(store: castore.Store) -> None:
     async def work() -> None:
         shared = aio.AsyncStore(store)
@@ -196,17 +258,43 @@ def test_asyncio_is_loaded_with_it_only() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_verb_of_the_store_is_there() -> None:
-    """`open` gives a blocking file: `stream` stands for it."""
-    verbs = {
-        name
-        for name, value in inspect.getmembers(castore.Store, inspect.isfunction)
-        if not name.startswith("_")
-        and name
-        in {
-            *vars(castore.Store),
-            *vars(KeepingStore),
-            *vars(ReviewingStore),
-        }
+def _verbs(kind: type, base: type = object) -> dict[str, list[inspect.Parameter]]:
+    """The public methods of a class and what they take, but for those of `base`."""
+    return {
+        name: [
+            parameter.replace(annotation=inspect.Parameter.empty)
+            for parameter in inspect.signature(value).parameters.values()
+        ]
+        for name, value in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and not hasattr(base, name)
     }
-    assert verbs - {"open"} <= set(dir(aio.AsyncStore))
+
+
+def test_every_verb_of_the_store_is_there_and_takes_the_same() -> None:
+    """`open` gives a blocking file: `stream` stands for it."""
+    plain, ours = _verbs(castore.Store, OpenStore), _verbs(aio.AsyncStore)
+    del plain["open"]
+    assert {"commit", "gc", "approve", "sql"} <= plain.keys()
+    assert {name: ours.get(name) for name in plain} == plain
+
+
+def test_the_verbs_of_a_session_take_what_the_core_s_do() -> None:
+    plain, ours = _verbs(Session), _verbs(aio.AsyncSession)
+    assert {"add", "commit", "use", "write"} == ours.keys()
+    assert {name: plain[name] for name in ours} == ours
+
+
+def test_progress_of_staging_and_of_a_backup_is_told(store: castore.Store, tmp_path: Path) -> None:
+    staged: list[int] = []
+    copied: list[int] = []
+
+    async def work() -> None:
+        shared = aio.AsyncStore(store)
+        async with shared.session("set") as session:
+            await session.add("a", await shared.stage(b"x" * 1000, progress=staged.append))
+            await session.commit()
+        await shared.backup(tmp_path / "copy", progress=copied.append)
+
+    asyncio.run(work())
+    assert sum(staged) == 1000
+    assert copied
