@@ -80,7 +80,7 @@ def collect(
     if request.expire_partials is not None:
         given_up = expired_partials(store, store.now() - request.expire_partials)
         if not request.dry_run:
-            expire(store, given_up, by=request.by)
+            given_up = expire(store, given_up, by=request.by)
     tally = Tally()
     for _ in range(_ATTEMPTS):
         if request.dry_run:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from castore.database.writing import Writing
-from castore.errors import Ambiguous, RefNotFound
-from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
+from castore.errors import Ambiguous, ObjectNotFound, RefNotFound
+from castore.model.artifact_set import (
+    Artifact,
+    ArtifactSet,
+    ExternalContent,
+    FileContent,
+    TreeContent,
+)
 from castore.model.ids import Id
 from castore.model.manifest import Manifest, decode_manifest
 from castore.model.names import quoted
@@ -17,9 +24,14 @@ from castore.model.refs import PARTIALS, partial_ref, split_partial
 from castore.store.intent import OUTPUT, UNKNOWN_RUN, Resumed, ran_command
 from castore.store.moments import format_moment
 from castore.store.said import later
-from castore.store.stages import INTERRUPTED, StagedSession, staged_sessions
+from castore.store.stages import INTERRUPTED, StagedSession, StageHeader, staged_sessions
 from castore.store.store import Store
 from castore.store.version import Version
+
+Read = TypeVar("Read")
+
+KILLED: Final = "killed"
+UNSEEN: Final = "unseen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +39,8 @@ class Partial:
     """One incomplete set: `sealed` for its faults against the spec or on purpose, or a stage.
 
     A stage is what a commit left that `failed` by another error (`reason`), was `interrupted`, or
-    was `killed`: its process died. `version` is the sealed manifest, None for a stage; `command`
-    goes on with it.
+    was `killed`: its process died. Of an `unseen` one, in another container, that is not known.
+    `version` is the sealed manifest, None for a stage; `command` goes on with it.
     """
 
     run: str
@@ -65,27 +77,51 @@ def list_partials(store: Store, *, cwd: Path | None = None) -> list[Partial]:
 
     The commands that go on with refused ones are to be typed in `cwd`, or else in `store.root`.
     """
-    sealed = [_sealed(store, ref, id, cwd) for ref, id in _refs(store)]
+    refs = store.database.read(lambda tables: tables.refs(PARTIALS))
+    sealed = [_sealed(store, ref, id, cwd) for ref, id in refs]
     left = [
         _left(stage)
         for stage in staged_sessions(store)
         if stage.header.branch and not stage.header.alive
     ]
-    return sorted(sealed + left, key=lambda partial: -partial.at)
+    found = [*(one for one in sealed if one is not None), *left]
+    return sorted(found, key=lambda partial: -partial.at)
+
+
+def _none(run: str, branch: str) -> RefNotFound:
+    of = f" of branch {branch}" if branch else ""
+    return RefNotFound(f"no incomplete set{of} of run {run!r}", fix="cas partial list")
+
+
+def unless_gone(store: Store, ref: str, id: Id, read: Callable[[], Read]) -> Read | None:
+    """What `read` finds of what a partial ref named, None where that was given up meanwhile."""
+    try:
+        return read()
+    except ObjectNotFound:
+        if store.database.read(lambda tables: tables.ref(ref)) == id:
+            raise
+        return None
 
 
 def find_partials(
     store: Store, run: str, branch: str = "", *, cwd: Path | None = None
 ) -> list[Partial]:
-    """The incomplete sets of a run, of one branch; raises RefNotFound, Ambiguous over branches."""
-    found = [
-        partial
-        for partial in list_partials(store, cwd=cwd)
-        if partial.run == run and branch in ("", partial.branch)
-    ]
-    if not found:
-        of = f" of branch {branch}" if branch else ""
-        raise RefNotFound(f"no incomplete set{of} of run {run!r}", fix="cas partial list")
+    """The incomplete sets of a run, of one branch; raises RefNotFound, Ambiguous over branches.
+
+    Where the run has no other, also those whose process is in another container: whoever names the
+    run is taken to know that it ended.
+    """
+    unseen = (_left(stage) for stage in staged_sessions(store) if stage.header.unseen)
+    for partials in (list_partials(store, cwd=cwd), unseen):
+        found = [
+            partial
+            for partial in partials
+            if partial.run == run and partial.branch and branch in ("", partial.branch)
+        ]
+        if found:
+            break
+    else:
+        raise _none(run, branch)
     branches = sorted({partial.branch for partial in found})
     if len(branches) > 1:
         raise Ambiguous(
@@ -103,7 +139,7 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     set and win. Of what attempts said of themselves the newest holds. What the sealed one carried
     is not kept: it is carried from today's tip with the same `only`, and made without.
     """
-    find_partials(store, run, branch)
+    unseen = find_partials(store, run, branch)[0].kind == UNSEEN
     artifacts: dict[str, Artifact] = {}
     titles: dict[str, str] = {}
     locations: dict[str, str] = {}
@@ -111,22 +147,23 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     parents: tuple[Id, ...] | None = None
     ref = partial_ref(run, branch)
     id = store.database.read(lambda tables: tables.ref(ref))
-    if id:
-        version = store.version(id)
+    sealed = unless_gone(store, ref, id, lambda: _read(store, id, branch)) if id else None
+    if sealed is not None:
+        version, members = sealed
         said.append(version.manifest)
         parents = version.manifest.parents
         carried = {name for name, _ in version.manifest.carried}
         left_out = carried | set(version.manifest.failed)
-        artifacts = {a.name: a for a in store.set_of(version).artifacts if a.name not in left_out}
+        artifacts = {a.name: a for a in members.artifacts if a.name not in left_out}
         titles = dict(version.manifest.titles)
         locations = {name: uri for name, uri, _ in version.manifest.locations}
-    sessions = []
-    for stage in staged_sessions(store):
-        if (stage.header.run, stage.header.branch) == (run, branch) and not stage.header.alive:
-            sessions.append(stage.id)
-            artifacts.update(_stored(store, stage))
-            if stage.header.said:
-                said.append(decode_manifest(stage.header.said))
+    stages = _stages(store, run, branch, unseen=unseen)
+    if sealed is None and not stages:
+        raise _none(run, branch)
+    for stage in stages:
+        artifacts.update(_stored(store, stage))
+        if stage.header.said:
+            said.append(decode_manifest(stage.header.said))
     newest: Manifest | None = None
     for one in sorted(said, key=lambda manifest: manifest.at):
         newest = later(newest, one)
@@ -135,8 +172,8 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
         titles=titles,
         locations=locations,
         sources=newest.sources if newest else (),
-        ref=(ref, id) if id else None,
-        sessions=tuple(sessions),
+        ref=(ref, id) if id and sealed else None,
+        sessions=tuple(stage.id for stage in stages),
         said=newest,
         parents=parents,
     )
@@ -146,11 +183,8 @@ def discard_partials(store: Store, run: str, branch: str = "", *, by: str) -> li
     """Give up the incomplete sets of a run; gc may then take what only they held."""
     found = find_partials(store, run, branch)
     branch = found[0].branch
-    stages = [
-        stage.id
-        for stage in staged_sessions(store)
-        if (stage.header.run, stage.header.branch) == (run, branch) and not stage.header.alive
-    ]
+    unseen = found[0].kind == UNSEEN
+    stages = [stage.id for stage in _stages(store, run, branch, unseen=unseen)]
     ref = partial_ref(run, branch)
     at = store.now()
 
@@ -162,7 +196,7 @@ def discard_partials(store: Store, run: str, branch: str = "", *, by: str) -> li
         for session in stages:
             tables.drop_stage(session)
         tables.bump_generation()
-        detail = {"branch": branch, "run": run, "stages": list(stages)}
+        detail = {"branch": branch, "run": run, "stages": stages}
         tables.append_operation(
             "partial-discard", op_id="", at=at, by=by, why="", refs=refs, detail=detail
         )
@@ -171,13 +205,27 @@ def discard_partials(store: Store, run: str, branch: str = "", *, by: str) -> li
     return found
 
 
-def _refs(store: Store) -> list[tuple[str, Id]]:
-    return store.database.read(lambda tables: tables.refs(PARTIALS))
+def _stages(store: Store, run: str, branch: str, *, unseen: bool) -> list[StagedSession]:
+    """The stages that this run left of a branch, or with `unseen` those of other containers."""
+    return [
+        stage
+        for stage in staged_sessions(store)
+        if (stage.header.run, stage.header.branch) == (run, branch)
+        and (stage.header.unseen if unseen else not stage.header.alive)
+    ]
 
 
-def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
-    run, branch = split_partial(ref)
+def _read(store: Store, id: Id, branch: str) -> tuple[Version, ArtifactSet]:
     version = store.version(id, branch)
+    return version, store.set_of(version)
+
+
+def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial | None:
+    run, branch = split_partial(ref)
+    found = unless_gone(store, ref, id, lambda: _read(store, id, branch))
+    if found is None:
+        return None
+    version, members = found
     manifest = version.manifest
     bad = {*manifest.failed}
     path = manifest.spec.path
@@ -185,7 +233,7 @@ def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial:
         path = os.path.relpath(store.root / path, cwd)
     spec = f" --spec {quoted(path)}" if path else ""
     name = "" if manifest.spec.path and manifest.spec.id == branch else f" --name {branch}"
-    names = [a.name for a in store.set_of(version).artifacts]
+    names = [a.name for a in members.artifacts]
     carried = {made for made, _ in manifest.carried}
     made = sorted({*names, *manifest.missing, *manifest.failed} - carried)
     only = "".join(f" --only {quoted(one)}" for one in made) if carried else ""
@@ -211,7 +259,7 @@ def _left(stage: StagedSession) -> Partial:
     return Partial(
         run=header.run or UNKNOWN_RUN,
         branch=header.branch,
-        kind=header.ended or ("killed" if header.pid else INTERRUPTED),
+        kind=header.ended or _end(header),
         at=header.at,
         author=header.author,
         artifacts=tuple(sorted(stage.artifacts)),
@@ -220,6 +268,12 @@ def _left(stage: StagedSession) -> Partial:
         command=header.command,
         reason=header.why,
     )
+
+
+def _end(header: StageHeader) -> str:
+    if header.unseen:
+        return UNSEEN
+    return KILLED if header.pid else INTERRUPTED
 
 
 def _stored(store: Store, stage: StagedSession) -> dict[str, Artifact]:

@@ -39,7 +39,7 @@ class Publication:
     `drop_partial` is a partial ref and its expected value that success takes away; `along` writes
     caches in the same transaction, and `batch` is what the session has not written yet; with
     `began` the first stage must still stand: it alone keeps what was written before. `taken` are
-    contents that workers staged.
+    contents that something else kept, such as the stages of workers, and may be gone.
     """
 
     branch: str

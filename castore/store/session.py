@@ -49,7 +49,7 @@ from castore.store.said import encode_said
 from castore.store.selectors import tip
 from castore.store.sources import Used, gone_sources, parse_sources, use
 from castore.store.stages import drop_stages, encode_header, encode_left, encode_staged
-from castore.store.staging import Given, digest_of, hint_of
+from castore.store.staging import Given, hint_of
 from castore.store.store import Store
 from castore.store.supply import Supply
 from castore.store.version import Version
@@ -102,6 +102,8 @@ class Session:
         before = Predecessor(store, intent.branch, spec)
         self._supply = Supply(store, before, self._id, header, progress=progress, links=links)
         self._sink, self._ingestor = self._supply.sink, self._supply.ingestor
+        if intent.resumed is not None:
+            self._supply.resume(intent.resumed, intent.context.run)
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +120,7 @@ class Session:
     ) -> None:
         self._left = True
         try:
-            if not self._done and (self._made or self._sink.staged):
+            if not self._done and (self._made or self._supply.leaves()):
                 self._sink.replace_header(self._left_header(error))
                 self._supply.make_durable()
                 if error is not None:
@@ -363,7 +365,7 @@ class Session:
                 *(resumed.sessions if resumed else ()),
                 *(taken.session for taken in self._supply.taken),
             ),
-            taken=frozenset(digest_of(taken.content) for taken in self._supply.taken),
+            taken=self._supply.kept_elsewhere(self._made.values()),
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
             along=self._supply.cache.put_pending,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,10 +21,11 @@ FAILED: Final = "failed"
 INTERRUPTED: Final = "interrupted"
 _HEADER_BYTES: Final = MANIFEST_BYTES + (64 << 10)
 _KEYS: Final = (
-    "at", "author", "boot", "branch", "command", "ended", "pid", "run", "said", "started", "why",
+    "at", "author", "boot", "branch", "command", "ended", "pid", "pids", "run", "said", "started",
+    "why",
 )  # fmt: skip
-# What headers of before this had no word for.
-_NEW_KEYS: Final = ("ended", "said", "why")
+# What headers of before had no word for.
+_LATER: Final[Mapping[str, object]] = {"ended": "", "pids": 0, "said": b"", "why": ""}
 _WHY_BYTES: Final = 1_000
 
 
@@ -34,7 +35,8 @@ class StageHeader:
 
     Without a branch it is content that a worker staged, for whichever session takes it. `said` is
     what the session said of itself (`store/said.py`). `ended` is how it was left, `failed` by the
-    error that `why` tells or `interrupted`; "" for one that never was, such as a killed one.
+    error that `why` tells or `interrupted`; "" for one that never was, such as a killed one. `pid`
+    has its meaning among the processes of `pids`, a namespace such as a container has; 0: unknown.
     """
 
     run: str
@@ -48,11 +50,24 @@ class StageHeader:
     said: bytes = b""
     ended: str = ""
     why: str = ""
+    pids: int = 0
 
     @property
     def alive(self) -> bool:
-        """Whether the process that fills it still runs on this machine."""
-        return bool(self.pid) and self.boot == _boot() and self.started == _started(self.pid)
+        """Whether the process that fills it still runs on this machine, or may run unseen."""
+        if not self.pid or self.boot != _boot():
+            return False
+        return self.unseen or self.started == _started(self.pid)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether it is of a process of another container: nobody here can tell if that ended."""
+        own = _pids()
+        return bool(self.pid and self.pids and own) and self.pids != own and self.boot == _boot()
+
+    def lapsed(self, before: int) -> bool:
+        """Whether it may be given up: begun before a moment, and not known to be worked on."""
+        return self.at < before and (self.unseen or not self.alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,7 @@ def encode_left(intent: Intent, at: int, said: bytes, error: BaseException | Non
 
 def worker_header(at: int, pid: int) -> bytes:
     """The header of content that process `pid` stages for a session elsewhere: of no branch."""
-    return _encode(StageHeader("", "", "", "", at, pid, _boot(), _started(pid)))
+    return _encode(StageHeader("", "", "", "", at, pid, _boot(), _started(pid), pids=_pids()))
 
 
 def _header(intent: Intent, at: int, pid: int, said: bytes) -> StageHeader:
@@ -93,7 +108,9 @@ def _header(intent: Intent, at: int, pid: int, said: bytes) -> StageHeader:
     command = resume_command(intent, run)
     started = _started(pid) if pid else ""
     author = intent.context.author
-    return StageHeader(run, intent.branch, author, command, at, pid, _boot(), started, said)
+    return StageHeader(
+        run, intent.branch, author, command, at, pid, _boot(), started, said, pids=_pids()
+    )
 
 
 def _encode(header: StageHeader) -> bytes:
@@ -104,8 +121,8 @@ def decode_header(payload: bytes) -> StageHeader:
     """The header encoded by `payload`; raises CorruptObject."""
     what = "stage header"
     found = decode(payload, limit=_HEADER_BYTES, what=what)
-    if isinstance(found, dict) and found.keys().isdisjoint(_NEW_KEYS):
-        found = {**found, "ended": "", "said": b"", "why": ""}
+    if isinstance(found, dict):
+        found = {**_LATER, **found}
     fields = Fields(found, what, _KEYS)
     said = fields.raw("said")
     if type(said) is not bytes:
@@ -122,6 +139,7 @@ def decode_header(payload: bytes) -> StageHeader:
         said=said,
         ended=fields.choice("ended", ("", FAILED, INTERRUPTED)),
         why=fields.text("why"),
+        pids=fields.integer("pids", 0),
     )
 
 
@@ -144,6 +162,14 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def _pids() -> int:
+    """What tells the namespace in which this process has its number, 0 where there is none."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
 
 
 def _started(pid: int) -> str:

@@ -88,12 +88,13 @@ def digest_of(content: Content) -> Id:
     return content.id
 
 
-def expired(id: Id, name: str = "") -> ObjectNotFound:
-    """The error for staged content that was given up before it was committed."""
+def expired(id: Id, name: str = "", run: str = "") -> ObjectNotFound:
+    """The error for staged content, or what `run` left, given up before it was committed."""
     what = f"{name!r} ({short(id)})" if name else short(id)
+    left = f"what run {run!r} left of" if run else "what was staged for"
     return ObjectNotFound(
-        f"what was staged for {what} has expired and was collected: nothing was committed",
-        fix="stage it again",
+        f"{left} {what} has expired and was collected: nothing was committed",
+        fix="make the set anew, without --resume" if run else "stage it again",
         id=id.hex(),
     )
 

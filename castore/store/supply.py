@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,9 +11,20 @@ from castore.content.chains import Chains
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
 from castore.database.sink import StageSink, StatCache
-from castore.model.artifact_set import Content, TreeContent
+from castore.model.artifact_set import Artifact, Content, TreeContent
+from castore.model.ids import Id
+from castore.store.intent import Resumed
 from castore.store.predecessor import Predecessor
-from castore.store.staging import Given, Staged, hint_of, size_of, store_content, take
+from castore.store.resuming import held, hold, let_go
+from castore.store.staging import (
+    Given,
+    Staged,
+    digest_of,
+    hint_of,
+    size_of,
+    store_content,
+    take,
+)
 from castore.store.store import Store
 
 # How long artifacts may be staged in memory only, in microseconds.
@@ -37,6 +48,9 @@ class Supply:
         links: str = "refuse",
     ) -> None:
         self._store = store
+        self._session = session
+        self._resumed: Resumed | None = None
+        self._settled = False
         self._before = before
         self._links = links
         self._durable_at = store.now()
@@ -45,6 +59,15 @@ class Supply:
         self.sink = StageSink(store.database, session, header=header, cache=self.cache)
         chains = Chains(store.reader, store.database.load)
         self.ingestor = Ingestor(self.sink, cache=self.cache, progress=progress, chains=chains)
+
+    def resume(self, resumed: Resumed, run: str) -> None:
+        """Hold what the session goes on from; raises ObjectNotFound for what expired."""
+        self._resumed = resumed
+        try:
+            hold(self.sink, resumed, run)
+        except BaseException:
+            self.ingestor.close()
+            raise
 
     def add(self, name: str, given: Given) -> tuple[Content, bytes]:
         """Store the content of an artifact; its first bytes where they are at hand."""
@@ -78,6 +101,20 @@ class Supply:
         self.sink.write_entries()
         self._durable_at = self._store.now()
 
+    def leaves(self) -> bool:
+        """Whether a session that made no artifact leaves anything that was not there before."""
+        if not self.sink.staged:
+            return False
+        return self._resumed is None or not let_go(self._store, self._session, self._resumed)
+
+    def kept_elsewhere(self, made: Iterable[Artifact]) -> frozenset[Id]:
+        """The contents that may be gone: workers staged them, or a partial sealed here has them."""
+        ids = {digest_of(taken.content) for taken in self.taken}
+        if self._settled:
+            ids.update(digest_of(artifact.content) for artifact in made)
+            ids.update(held(self._resumed) if self._resumed else ())
+        return frozenset(ids)
+
     def lost_support(self) -> bool:
         """Whether a collector took what the unwritten batch needs, such as a cached file."""
         needs = self.ingestor.pending().needs()
@@ -85,6 +122,7 @@ class Supply:
 
     def settle(self) -> None:
         """Take note that everything staged was written with its version."""
+        self._settled = True
         self.ingestor.settle()
         self.cache.written()
         self.sink.discard()
