@@ -27,13 +27,18 @@ FOLDERS = st.sampled_from(["one", "two"])
 class Keeping(Machine):
     """Whatever lets versions or their content go."""
 
-    @rule(which=WHICH, several=st.booleans())
-    def forget(self, which: int, several: bool) -> None:
+    @rule(which=WHICH, several=st.booleans(), force=st.booleans())
+    def forget(self, which: int, several: bool, force: bool) -> None:
         """Versions that nothing names; their content answers no more, at once."""
-        if not self.model.forgettable():
+        if not self.model.unnamed():
             return
-        chosen = {pick(self.model.forgettable(), which + n) for n in range(1 + several)}
-        done = self.store.forget(*(id.hex() for id in chosen), why="machine")
+        chosen = {pick(self.model.unnamed(), which + n) for n in range(1 + several)}
+        if not force and not chosen <= set(self.model.forgettable()):
+            with pytest.raises(errors.Conflict, match="deployed"):
+                self.store.forget(*(id.hex() for id in chosen))
+            self.logged()
+            return
+        done = self.store.forget(*(id.hex() for id in chosen), why="machine", force=force)
         assert {version.id for version in done.versions} == chosen
         self.logged(("forget", ()))
         assert chosen <= self.model.forgotten.keys()
@@ -91,7 +96,8 @@ class Keeping(Machine):
         """The versions that rules let go of these branches."""
         lines = self.model.lines()
         going: set[Id] = set()
-        kept = {*self.model.refs.values(), *self.model.pins}
+        deployed = self.model.said.deployed().values()
+        kept = {*self.model.refs.values(), *self.model.pins, *deployed}
         for branch, line in lines.items():
             if branch not in chosen:
                 kept |= set(line)
@@ -100,9 +106,7 @@ class Keeping(Machine):
             kept |= set(line[: rules.last])
             for place, id in enumerate(line):
                 status = self.model.said.status(id, line[place:])
-                if (rules.approved and status.review == "approved") or (
-                    rules.deployed and status.deployed
-                ):
+                if rules.approved and status.review == "approved":
                     kept.add(id)
         return going - kept - self.model.forgotten.keys()
 
@@ -159,8 +163,14 @@ class Keeping(Machine):
     def gone_for_good(
         self, what: str, data: bytes, include: Sequence[str], also: set[tuple[Id, str]]
     ) -> None:
-        """Purge what may be purged."""
-        before = self.model.dead(data)
+        """Purge what may be purged; what was purged before changes nothing."""
+        if self.model.dead(data):
+            for dry in (True, False):
+                again = self.store.purge(what, reason="machine", include=include, dry_run=dry)
+                assert again.already is not None
+                assert (again.places, again.objects, again.record) == ((), 0, None)
+            self.logged()
+            return
         try:
             said = self.store.purge(what, reason="machine", include=include, dry_run=True)
         except errors.Conflict:
@@ -170,10 +180,10 @@ class Keeping(Machine):
         done = self.store.purge(what, reason="machine", include=include)
         for report in (said, done):
             assert {(place.version.id, place.artifact) for place in report.places} == also
-            assert (report.objects == 0) == before
-        self.logged(*([] if before else [("purge", ())]), ("purge-end", ()))
-        if not before:
-            self.model.purged.append(data)
+            assert report.objects
+            assert report.already is None
+        self.logged(("purge", ()), ("purge-end", ()))
+        self.model.purged.append(data)
         with pytest.raises(errors.ObjectNotFound, match="purged"):
             self.store.read_bytes(what)
         held, marked = self.store.database.read(in_blocks)
@@ -219,6 +229,12 @@ class Keeping(Machine):
         self.store.close()
         self.second.close()
         self.open()
+
+    @rule()
+    def repack(self) -> None:
+        """Stored otherwise, everything answers as before."""
+        said = self.store.repack()
+        self.logged(*([("repack", ())] if said.slices else []))
 
     @rule()
     def reindex(self) -> None:

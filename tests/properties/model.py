@@ -102,10 +102,19 @@ class Model:
         """
         return [id for id in self.versions if id not in self.sealed and id not in self.forgotten]
 
+    def unnamed(self) -> list[Id]:
+        """Those that nothing names."""
+        named = {*self.refs.values(), *self.pins}
+        return [id for id in self.complete() if id not in named]
+
     def forgettable(self) -> list[Id]:
         """Those that nothing names, and that are nowhere deployed."""
-        named = {*self.refs.values(), *self.pins, *self.said.deployed().values()}
-        return [id for id in self.complete() if id not in named]
+        deployed = self.said.deployed().values()
+        return [id for id in self.unnamed() if id not in deployed]
+
+    def gone(self, id: Id) -> bool:
+        """Whether a version was forgotten, or something in it purged."""
+        return id in self.forgotten or None in self.content(id).values()
 
     def pinned(self) -> list[Id]:
         """Those that are pinned, oldest first."""

@@ -149,10 +149,18 @@ class Reviewing(Machine):
         stated = self.store.mark(id.hex(), state, by=by, agent=agent)
         self.stated("mark", stated, Note(id, "lifecycle", state, WHO[by], over))
 
-    @rule(which=WHICH, by=PEOPLE, place=PLACES, remove=st.booleans())
-    def deploy(self, which: int, by: str, place: str, remove: bool) -> None:
-        id = self.about(which)
+    @rule(which=WHICH, by=PEOPLE, place=PLACES, remove=st.booleans(), gone=st.booleans())
+    def deploy(self, which: int, by: str, place: str, remove: bool, gone: bool) -> None:
+        """What is there no more cannot be deployed; what should not be is, with a warning."""
+        lost = [id for id in self.model.versions if self.model.gone(id)]
+        held = [id for id in lost if id not in self.model.sealed]
+        id = pick(held, which) if gone and held else self.about(which)
         if id is None:
+            return
+        if id in self.model.forgotten or (self.model.gone(id) and not remove):
+            with pytest.raises(errors.ObjectNotFound):
+                self.store.deploy(id.hex(), place, by=by, remove=remove)
+            self.logged()
             return
         spec = self.model.said.specs[id]
         if remove and self.model.said.deployed().get((place, spec)) != id:
@@ -163,6 +171,21 @@ class Reviewing(Machine):
         over = frozenset(self.model.said.placed(place, spec))
         stated = self.store.deploy(id.hex(), place, by=by, remove=remove)
         note = Note(id, "deployment", place, WHO[by], over, removes=remove)
+        against = set()
+        if not remove:
+            line = self.model.chain(id)
+            if self.model.said.status(id, line).lifecycle == "withdrawn":
+                against.add("withdrawn")
+            if not self.model.said.approved(id, self.model.said.in_force(line)):
+                against.add("not approved")
+        words = {
+            word
+            for word in ("withdrawn", "not approved")
+            for warning in stated.warnings
+            if f" is {word}" in warning
+        }
+        assert words == against
+        assert len(stated.warnings) == len(against)
         self.stated("deploy-remove" if remove else "deploy", stated, note)
 
     @rule(which=WHICH, whole=st.booleans())
@@ -182,7 +205,7 @@ class Reviewing(Machine):
             against.add("approved")
         if status.lifecycle == "withdrawn":
             against.add("lifecycle")
-        if id in self.model.forgotten or None in self.model.content(id).values():
+        if self.model.gone(id):
             against.add("complete")
         assert {reason.requirement for reason in judged.reasons} == against
         assert judged.passed == (not against)
@@ -194,6 +217,11 @@ class Reviewing(Machine):
         found = self.store.deployments()
         placed = {(one.environment, one.version.manifest.spec.id): one.version.id for one in found}
         assert placed == said.deployed()
+        for one in found:
+            demand = said.in_force(self.model.chain(one.version.id))
+            assert one.approval.approved == said.approved(one.version.id, demand)
+            assert list(one.approval.approvers) == said.approvers(one.version.id, demand)
+            assert (one.removal is not None) == (one.version.id in self.model.forgotten)
         assert {one.version.id for one in self.store.waiting()} == said.waiting(lines)
         for id in {note.about for note in said.notes.values()}:
             wanted = said.status(id, self.model.chain(id))
@@ -201,6 +229,7 @@ class Reviewing(Machine):
             told = (status.review, status.approvers, status.rejecters, status.lifecycle)
             assert told == (wanted.review, wanted.approvers, wanted.rejecters, wanted.lifecycle)
             assert status.deployments.keys() == wanted.deployed
+            assert (status.counted, status.needed) == (wanted.counted, wanted.needed)
         for branch, line in lines.items():
             approved = said.last_approved(line)
             if approved is None:
@@ -209,6 +238,6 @@ class Reviewing(Machine):
             else:
                 assert self.store.resolve(f"{branch}@approved").version.id == approved
             states = {id: said.status(id, line[n:]).review for n, id in enumerate(line)}
-            for state in {*states.values(), "approved", "contested"} - {"none"}:
+            for state in {*states.values(), "approved", "contested", "pending"} - {"none"}:
                 listed = [version.id for version in self.store.log(branch, review=state)]
                 assert listed == [id for id in line if states[id] == state]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from castore.model.ids import Id
 
@@ -76,6 +76,8 @@ class Standing:
     rejecters: tuple[str, ...]
     lifecycle: str
     deployed: frozenset[str]
+    counted: int = 0
+    needed: int = 0
 
 
 @dataclass
@@ -143,10 +145,16 @@ class Sayings:
 
     def status(self, about: Id, line: Sequence[Id]) -> Standing:
         """What a version's notes come to under the policy in force for it."""
-        return self.status_under(about, dismissals=not self.in_force(line).undismissed)
+        demand = self.in_force(line)
+        found = self.status_under(about, dismissals=not demand.undismissed)
+        if found.review != "approved":
+            return found
+        review = "approved" if self.approved(about, demand) else "pending"
+        counted = len(self.approvers(about, demand))
+        return replace(found, review=review, counted=counted, needed=demand.approvals)
 
     def status_under(self, about: Id, *, dismissals: bool) -> Standing:
-        """What they come to where dismissals count, or do not."""
+        """What they come to by themselves, where dismissals count, or do not."""
         verdicts = self.verdicts(about, dismissals=dismissals)
         by = {value: sorted(w for w, v in verdicts.items() if v == value) for value in DECIDED}
         if by["approved"] and by["rejected"]:
@@ -220,7 +228,7 @@ class Sayings:
                 if approved:
                     demand = demand.and_(self.demands.get(approved, Demand()))
                 status = self.status(id, newer[place:] + line[len(newer) :])
-                asked = status.review in ("requested", "contested", "approved")
+                asked = status.review in ("requested", "contested", "pending")
                 over = status.lifecycle in ("archived", "withdrawn")
                 if asked and not over and not self.approved(id, demand):
                     found.add(id)
