@@ -12,17 +12,18 @@ from castore.store.removals import forgotten_error
 from castore.store.version import Version
 
 
-def require_stored(tables: Reading, version: Version) -> None:
+def require_stored(tables: Reading, version: Version, *, forgotten: bool = False) -> None:
     """Raise ObjectNotFound if a version was collected since it was read, or is forgotten.
 
-    Called in the transaction that makes a root of it: from then on the collector keeps it.
+    Called in the transaction that makes a root of it: from then on the collector keeps it. With
+    `forgotten` it may be, for what does not ask for its content.
     """
     if not tables.present((version.id,)):
         raise ObjectNotFound(
             f"{version.label} ({version.id.hex()}) was removed by a collection meanwhile",
             id=version.id.hex(),
         )
-    removal = tables.forgotten(version.id)
+    removal = None if forgotten else tables.forgotten(version.id)
     if removal is not None:
         raise forgotten_error(tables, version, removal)
 

@@ -189,7 +189,8 @@ def deploy(
     The note takes the place of every other about this environment and spec. That the version is
     withdrawn or not approved is a warning: what is there is there. Raises InvalidName for the
     environment, InvalidInput for a partial, RefNotFound if what is to be removed is not there,
-    ObjectNotFound if the content of what is deployed was forgotten or purged.
+    ObjectNotFound if the content of what is deployed was forgotten or purged; that it is there no
+    longer can be said of any.
     """
     check_segment(environment, "environment")
     if not version.manifest.complete:
@@ -216,6 +217,7 @@ def deploy(
         meta={"state": REMOVED if remove else "deployed"},
         replaces=replaces,
         check=check,
+        forgotten=remove,
     )
     return Stated(version, stated.id, stated.note, tuple(warnings))
 

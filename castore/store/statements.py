@@ -89,12 +89,13 @@ def write_note(
     replaces: Choose,
     check: Callable[[Reading, Mapping[Id, Note]], None] | None = None,
     about: Id | None = None,
+    forgotten: bool = False,
 ) -> Stated:
     """Write one note about a version, in one transaction with its entry in the operation log.
 
     `about` is a note about that version which this one is about instead. `check` may refuse, given
-    the notes so far. Raises InvalidInput for an unknown speaker,
-    ObjectNotFound for a version that was collected meanwhile.
+    the notes so far. Raises InvalidInput for an unknown speaker, ObjectNotFound for a version that
+    was collected meanwhile, or without `forgotten` one that was forgotten.
     """
     if not speaker.by:
         raise InvalidInput("who says so? an author is needed", fix="--author WHO, or CAS_AUTHOR")
@@ -105,7 +106,7 @@ def write_note(
         known[AGENT] = speaker.acting
 
     def transact(tables: Writing) -> Stated:
-        require_stored(tables, version)
+        require_stored(tables, version, forgotten=forgotten)
         notes = folded.notes_about(tables, target)
         if check is not None:
             check(tables, notes)

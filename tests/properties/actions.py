@@ -47,6 +47,22 @@ class Seen:
         """The entries somebody made."""
         return [entry for entry in self.entries if entry.by == me]
 
+    def gone(self, id: Id) -> bool:
+        """Whether a version was collected or forgotten, at one moment or another."""
+        told = (e.detail["versions"] for e in self.entries if "versions" in e.detail)
+        return id not in self.left or id in self.model.forgotten or any(id in ids for ids in told)
+
+    def named(self, sequence: int) -> set[Id]:
+        """What was named or deployed, and stays for that, after the entry with this number."""
+        moment = next(moment for moment in self.moments if moment.sequence == sequence)
+        said = self.model.said
+        places = said.deployed()
+        for entry in self.entries:
+            if entry.op == "deploy" and entry.sequence <= sequence:
+                target = entry.detail["target"]
+                places[entry.detail["value"], said.specs[target]] = target
+        return {*moment.refs.values(), *moment.pins, *places.values()}
+
 
 @dataclass
 class Action:
@@ -219,7 +235,7 @@ class Pin(Action):
             return
         assert mine == []
         unpinned = self.end and any(self.id not in moment.pins for moment in seen.moments)
-        assert unpinned or self.id not in seen.left or self.id in seen.model.forgotten
+        assert unpinned or seen.gone(self.id)
 
 
 @dataclass
@@ -234,7 +250,7 @@ class Forget(Action):
     def judge(self, seen: Seen) -> None:
         mine = [(entry.op, entry.detail["versions"]) for entry in seen.by(self.me)]
         if self.failed(NotFound, Conflict):
-            named = any(self.id in {*m.refs.values(), *m.pins} for m in seen.moments)
+            named = any(self.id in seen.named(m.sequence) for m in seen.moments)
             assert named if type(self.error) is Conflict else self.id not in seen.left
             assert mine == []
         elif self.answer.versions:
@@ -242,6 +258,50 @@ class Forget(Action):
         else:
             # Another was first.
             assert mine == []
+
+
+@dataclass
+class Retain(Action):
+    """What rules let go of all branches, but for what is named or deployed by then."""
+
+    def act(self, store: castore.Store) -> Any:
+        return store.forget(rules=castore.Rules(last=1), all_branches=True, by=self.me)
+
+    def judge(self, seen: Seen) -> None:
+        mine = seen.by(self.me)
+        # A branch may be taken back and collected while it is walked.
+        if self.failed(NotFound) or not self.answer.versions:
+            assert mine == []
+            return
+        assert [entry.op for entry in mine] == ["forget"]
+        gone = {version.id for version in self.answer.versions}
+        assert gone == set(mine[0].detail["versions"])
+        assert not gone & seen.named(mine[0].sequence)
+
+
+@dataclass
+class Deploy(Action):
+    """A version deployed to a place."""
+
+    id: Id = b""
+    place: str = "prod"
+
+    def act(self, store: castore.Store) -> Any:
+        return store.deploy(self.id.hex(), self.place, by=self.me)
+
+    def judge(self, seen: Seen) -> None:
+        mine = [(entry.op, entry.detail["target"]) for entry in seen.by(self.me)]
+        if self.failed(NotFound):
+            assert mine == []
+            assert seen.gone(self.id) or None in seen.model.content(self.id).values()
+            return
+        assert mine == [("deploy", self.id)]
+
+    def leave(self, model: Model) -> None:
+        if self.answer is not None:
+            over = frozenset(self.answer.note.replaces)
+            note = Note(self.id, "deployment", self.place, self.me, over)
+            model.said.notes[self.answer.id] = note
 
 
 @dataclass
@@ -261,7 +321,7 @@ class Say(Action):
         mine = [(entry.detail["target"], entry.detail["value"]) for entry in seen.by(self.me)]
         if self.failed(NotFound):
             assert mine == []
-            assert self.id not in seen.left or self.id in seen.model.forgotten
+            assert seen.gone(self.id)
             return
         assert mine == [(self.id, self.value)]
         assert not self.answer.note.replaces

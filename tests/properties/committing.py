@@ -74,8 +74,8 @@ class Committing(Machine):
         else:
             self.landed(branch, version, content)
 
-    @rule(which=WHICH, content=CONTENTS)
-    def carry(self, which: int, content: bytes) -> None:
+    @rule(which=WHICH, content=CONTENTS, times=st.integers(1, 3))
+    def carry(self, which: int, content: bytes, times: int) -> None:
         heads = self.model.under(HEADS)
         if not heads:
             return
@@ -86,11 +86,12 @@ class Committing(Machine):
         if any(map(self.model.dead, after.values())):
             self.refused(lambda: self.written(branch, {name: content}, only=[name]), [content])
             return
-        with self.store.session(branch, only=[name]) as session:
-            session.write(name, content)
-            version = session.commit()
-        assert {carried for carried, _ in version.manifest.carried} == before.keys() - {name}
-        self.landed(branch, version, after)
+        for _ in range(times):
+            with self.store.session(branch, only=[name]) as session:
+                session.write(name, content)
+                version = session.commit()
+            assert {carried for carried, _ in version.manifest.carried} == before.keys() - {name}
+            self.landed(branch, version, after)
 
     def written(self, branch: str, content: dict[str, bytes], only: Sequence[str] = ()) -> None:
         """Try to commit these files."""

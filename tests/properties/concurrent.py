@@ -14,9 +14,11 @@ from tests.properties.actions import (
     Backup,
     Collect,
     Commit,
+    Deploy,
     Forget,
     Pin,
     Read,
+    Retain,
     Say,
     Undo,
 )
@@ -42,7 +44,7 @@ class Plan:
 
 VERBS = [
     "commit", "commit", "commit", "gc", "undo", "pin", "unpin", "backup", "read", "read", "forget",
-    "say",
+    "say", "deploy", "retain",
 ]  # fmt: skip
 READS = ["branches", "checkout", "content", "fsck", "log"]
 PLANS = st.builds(
@@ -108,6 +110,11 @@ class Concurrent(Machine):
         if plan.verb == "say" and self.model.complete():
             id = pick(self.model.complete(), plan.which)
             return Say(id=id, value=("approved", "rejected", "requested")[plan.which % 3])
+        if plan.verb == "deploy" and self.model.complete():
+            id = pick(self.model.complete(), plan.which)
+            return Deploy(id=id, place=("prod", "test")[plan.which % 2])
+        if plan.verb == "retain":
+            return Retain()
         if plan.verb == "forget" and self.model.forgettable():
             return Forget(id=pick(self.model.forgettable(), plan.which))
         if plan.verb == "unpin" and self.model.pins:

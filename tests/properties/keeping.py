@@ -110,14 +110,15 @@ class Keeping(Machine):
                     kept.add(id)
         return going - kept - self.model.forgotten.keys()
 
-    @rule(which=WHICH, included=st.sampled_from(["all", "named", "nothing"]))
-    def purge(self, which: int, included: str) -> None:
+    @rule(which=WHICH, included=st.sampled_from(["all", "named", "nothing"]), again=st.booleans())
+    def purge(self, which: int, included: str, again: bool) -> None:
         """An artifact goes for good with what shares its bytes, none of which ever comes back."""
         versions = {id: self.model.versions[id] for id in self.model.complete()}
         places = [(id, name) for id, content in versions.items() for name in sorted(content)]
         if not places:
             return
-        target = pick(places, which)
+        gone = [(id, name) for id, name in places if self.model.dead(versions[id][name])]
+        target = pick(gone if again and gone else places, which)
         data = versions[target[0]][target[1]]
         also = self.sharing(data)
         include = {

@@ -14,13 +14,14 @@ from tests.properties.sayings import BOT, DECIDED, WHO, Note
 
 AGENTS = st.sampled_from(["", "", "", "helper@2"])
 STATES = st.sampled_from(["draft", "published", "archived", "withdrawn"])
+PLACES = st.sampled_from(["prod", "test"])
 TURNS = st.tuples(
-    st.sampled_from(["request", "approve", "reject", "approve", "revoke", "mark"]),
+    st.sampled_from(["request", "approve", "reject", "approve", "revoke", "mark", "deploy"]),
     PEOPLE,
     AGENTS,
     STATES,
+    PLACES,
 )
-PLACES = st.sampled_from(["prod", "test"])
 
 
 class Reviewing(Machine):
@@ -46,16 +47,18 @@ class Reviewing(Machine):
         self.model.said.notes[stated.id] = note
 
     @rule(which=WHICH, turns=st.lists(TURNS, min_size=1, max_size=5))
-    def talk(self, which: int, turns: list[tuple[str, str, str, str]]) -> None:
+    def talk(self, which: int, turns: list[tuple[str, str, str, str, str]]) -> None:
         """Several speak about one version, one after the other."""
         id = self.about(which)
-        for verb, by, agent, state in turns if id is not None else ():
+        for verb, by, agent, state, place in turns if id is not None else ():
             if verb == "request":
                 self.request(id, by, agent)
             elif verb == "revoke":
                 self.revoke(id, by, agent)
             elif verb == "mark":
                 self.mark(id, by, agent, state)
+            elif verb == "deploy":
+                self.place(id, by, place, remove=False)
             else:
                 self.verdict(id, by, agent, approves=verb == "approve")
 
@@ -151,15 +154,21 @@ class Reviewing(Machine):
 
     @rule(which=WHICH, by=PEOPLE, place=PLACES, remove=st.booleans(), gone=st.booleans())
     def deploy(self, which: int, by: str, place: str, remove: bool, gone: bool) -> None:
-        """What is there no more cannot be deployed; what should not be is, with a warning."""
+        """Deployed, and taken back; sometimes of what is there no more."""
+        id = pick(self.lost(), which) if gone and self.lost() else self.about(which)
+        if id is not None:
+            self.place(id, by, place, remove=remove)
+
+    def lost(self) -> list[Id]:
+        """The versions of which something is there no more."""
         lost = [id for id in self.model.versions if self.model.gone(id)]
-        held = [id for id in lost if id not in self.model.sealed]
-        id = pick(held, which) if gone and held else self.about(which)
-        if id is None:
-            return
-        if id in self.model.forgotten or (self.model.gone(id) and not remove):
+        return [id for id in lost if id not in self.model.sealed]
+
+    def place(self, id: Id, by: str, place: str, *, remove: bool) -> None:
+        """What is there no more cannot be deployed; what should not be is, with a warning."""
+        if self.model.gone(id) and not remove:
             with pytest.raises(errors.ObjectNotFound):
-                self.store.deploy(id.hex(), place, by=by, remove=remove)
+                self.store.deploy(id.hex(), place, by=by)
             self.logged()
             return
         spec = self.model.said.specs[id]
@@ -188,13 +197,10 @@ class Reviewing(Machine):
         assert len(stated.warnings) == len(against)
         self.stated("deploy-remove" if remove else "deploy", stated, note)
 
-    @rule(which=WHICH, whole=st.booleans())
-    def gate(self, which: int, whole: bool) -> None:
+    @rule(which=WHICH, gone=st.booleans())
+    def gate(self, which: int, gone: bool) -> None:
         """What may go out, and by which requirement not."""
-        versions = [id for id in self.model.versions if id not in self.model.sealed]
-        if not versions:
-            return
-        id = pick(versions, which) if whole else self.about(which)
+        id = pick(self.lost(), which) if gone and self.lost() else self.about(which)
         if id is None:
             return
         demand = self.model.said.in_force(self.model.chain(id))

@@ -232,6 +232,22 @@ def test_what_is_deployed_goes_only_by_force(store: castore.Store) -> None:
     assert forgotten_ids(store) == {versions[0].id}
 
 
+def test_what_was_forgotten_where_it_is_deployed_can_be_said_to_be_there_no_longer(
+    store: castore.Store,
+) -> None:
+    versions = history(store, count=3)
+    first = versions[0].id.hex()
+    store.deploy(first, "prod", by="ann@example.org")
+    store.forget(first, force=True)
+    assert [item.removal is not None for item in store.deployments()] == [True]
+    with pytest.raises(ObjectNotFound):
+        store.deploy(first, "prod", by="ann@example.org")
+    store.deploy(first, "prod", by="ann@example.org", remove=True)
+    assert store.deployments() == []
+    with pytest.raises(RefNotFound):
+        store.deploy(first, "prod", by="ann@example.org", remove=True)
+
+
 def test_what_is_approved_or_deployed_stays(store: castore.Store) -> None:
     versions = history(store, count=4)
     for target, subject, value in (
