@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
@@ -14,8 +13,7 @@ from castore import errors
 from castore.model.refs import HEADS, PARTIALS
 from castore.store.partials import discard_partials
 from tests.properties.contents import CONTENTS, SETS
-from tests.properties.machine import BRANCHES, PEOPLE, WHICH, Machine, pick
-from tests.properties.sayings import POLICIES, WHO
+from tests.properties.machine import BRANCHES, WHICH, Machine, pick
 
 OPERATIONS = st.sampled_from(["", "", "op1", "op2"])
 STRICT = """\
@@ -25,23 +23,10 @@ artifacts:
   - {name: a, type: dataset, format: json, path: a.json}
   - {name: b, type: document, format: text, path: b.txt}
 """
-REVIEWED = """\
-spec: reviewed
-version: "1"
-artifacts:
-  - {{name: text, type: document, format: text, path: text.txt}}
-review: {review}
-"""
 
 
 class Committing(Machine):
     """Whatever makes a version."""
-
-    def spec(self, name: str, text: str) -> Path:
-        """The spec file of this name, which says this now."""
-        path = self.folder / f"{name}.spec.yaml"
-        path.write_text(text)
-        return path
 
     @rule(content=CONTENTS)
     def stage(self, content: bytes) -> None:
@@ -143,21 +128,3 @@ class Committing(Machine):
         run = pick(self.partials(), which)
         discard_partials(self.store, run, by="machine")
         self.moved("partial-discard", f"{PARTIALS}{run}/strict", b"")
-
-    @rule(
-        review=st.sampled_from(sorted(POLICIES)),
-        author=PEOPLE,
-        number=st.integers(0, 9),
-        times=st.integers(1, 3),
-    )
-    def reviewed(self, review: str, author: str, number: int, times: int) -> None:
-        """Versions of which the spec says what review they need."""
-        for _ in range(times):
-            content = {"text": b"text %d\n" % number}
-            if self.model.dead(content["text"]):
-                return
-            spec = self.spec("reviewed", REVIEWED.format(review=review))
-            with self.store.session(spec=spec, author=author) as session:
-                session.write("text", content["text"])
-                version = session.commit()
-            self.landed("reviewed", version, content, demand=POLICIES[review], author=WHO[author])

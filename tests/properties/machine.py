@@ -92,6 +92,12 @@ class Machine(RuleBasedStateMachine):
         for entry in new:
             self.model.apply(entry)
 
+    def spec(self, name: str, text: str) -> Path:
+        """The spec file of this name, which says this now."""
+        path = self.folder / f"{name}.spec.yaml"
+        path.write_text(text)
+        return path
+
     def moved(self, op: str, name: str, new: Id) -> None:
         """One ref was moved, made, or with b"" removed."""
         self.logged((op, ((name, self.model.refs.get(name, b""), new),)))

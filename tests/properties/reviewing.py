@@ -10,11 +10,18 @@ from castore import errors
 from castore.model.ids import Id
 from castore.store.statements import Stated
 from tests.properties.machine import PEOPLE, WHICH, Machine, pick
-from tests.properties.sayings import BOT, DECIDED, WHO, Note
+from tests.properties.sayings import BOT, DECIDED, POLICIES, WHO, Note
 
 AGENTS = st.sampled_from(["", "", "", "helper@2"])
-STATES = st.sampled_from(["draft", "published", "archived", "withdrawn"])
+STATES = st.sampled_from(["withdrawn", "published", "archived", "draft"])
 PLACES = st.sampled_from(["prod", "test"])
+REVIEWED = """\
+spec: reviewed
+version: "1"
+artifacts:
+  - {{name: text, type: document, format: text, path: text.txt}}
+review: {review}
+"""
 TURNS = st.tuples(
     st.sampled_from(["request", "approve", "reject", "approve", "revoke", "mark", "deploy"]),
     PEOPLE,
@@ -81,6 +88,29 @@ class Reviewing(Machine):
         value = "approved" if approves else "rejected"
         note = Note(id, "review", value, WHO[by], over)
         self.stated("approve" if approves else "reject", verb(id.hex(), by=by), note)
+
+    @rule(
+        review=st.sampled_from(sorted(POLICIES)),
+        author=PEOPLE,
+        number=st.integers(0, 9),
+        times=st.integers(1, 3),
+        people=st.lists(PEOPLE, max_size=3),
+    )
+    def reviewed(
+        self, review: str, author: str, number: int, times: int, people: list[str]
+    ) -> None:
+        """Versions of which the spec says what review they need; the newest gets some of it."""
+        for _ in range(times):
+            content = {"text": b"text %d\n" % number}
+            if self.model.dead(content["text"]):
+                return
+            spec = self.spec("reviewed", REVIEWED.format(review=review))
+            with self.store.session(spec=spec, author=author) as session:
+                session.write("text", content["text"])
+                version = session.commit()
+            self.landed("reviewed", version, content, demand=POLICIES[review], author=WHO[author])
+        for by in people:
+            self.verdict(self.model.lines()["reviewed"][0], by, "", approves=True)
 
     @rule(which=WHICH, by=PEOPLE)
     def approve_newest(self, which: int, by: str) -> None:
@@ -152,12 +182,24 @@ class Reviewing(Machine):
         stated = self.store.mark(id.hex(), state, by=by, agent=agent)
         self.stated("mark", stated, Note(id, "lifecycle", state, WHO[by], over))
 
-    @rule(which=WHICH, by=PEOPLE, place=PLACES, remove=st.booleans(), gone=st.booleans())
-    def deploy(self, which: int, by: str, place: str, remove: bool, gone: bool) -> None:
+    @rule(
+        which=WHICH,
+        by=PEOPLE,
+        place=PLACES,
+        remove=st.booleans(),
+        gone=st.booleans(),
+        withdrawn=st.sampled_from([False, False, True]),
+    )
+    def deploy(
+        self, which: int, by: str, place: str, remove: bool, gone: bool, withdrawn: bool
+    ) -> None:
         """Deployed, and taken back; sometimes of what is there no more."""
         id = pick(self.lost(), which) if gone and self.lost() else self.about(which)
-        if id is not None:
-            self.place(id, by, place, remove=remove)
+        if id is None:
+            return
+        if withdrawn and id not in self.model.forgotten:
+            self.mark(id, by, "", "withdrawn")
+        self.place(id, by, place, remove=remove)
 
     def lost(self) -> list[Id]:
         """The versions of which something is there no more."""
