@@ -70,7 +70,7 @@ def collect(
     """Free what nothing keeps; safe beside commits, and beside another collection.
 
     Memory is bounded: about a bit for each object and a byte for each block, see
-    `castore.store.collect_map`. No write transaction takes much longer than 0.05 s of `clock`,
+    `castore.store.collect_map`. Write transactions are kept near 0.05 s of `clock`,
     and after each others have a turn during a `sleep`: see `castore.store.collect_pace`. Raises
     CorruptObject for a damaged store, of which nothing is removed, and Locked when other
     collections keep getting in between.
