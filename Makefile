@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.castore-installed
 TESTS ?=
+HARNESS ?= kill
+BUDGET ?= 30m
 BENCH ?=
 FIGURES ?= docs/benchmarks/figures.jsonl
 PEERS ?=
@@ -12,7 +14,7 @@ PEER_FIGURES ?= docs/benchmarks/peers.jsonl
 PEER_CACHE ?= .benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test bench bench-peers demo clean
+.PHONY: help venv install lint format test test-long bench bench-peers demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -39,6 +41,9 @@ format: install ## rewrite the sources in the one format
 
 test: install ## run the tests; TESTS="-k name -x" passes options to pytest
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(TESTS)
+
+test-long: install ## one fault harness for long, HARNESS=kill BUDGET=30m; goes on where it was ended
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.harness $(HARNESS) --long --budget $(BUDGET)
 
 bench: install ## measure speed and size against the limits of this machine; half an hour, 12 GB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

@@ -1,7 +1,8 @@
 """Settings of every test run: Hypothesis profiles, and a seed that changes with every run.
 
 The seed is printed in the header; `pytest --hypothesis-seed=N` repeats a run.
-`pytest --hypothesis-profile=long` is the long form, run by hand.
+`pytest --hypothesis-profile=long` is the long form, run by hand. At the end stands what the fault
+harnesses of `tests/harness` found.
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ import secrets
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.harness import report
+from tests.harness.frame import Result
+
+HARNESS_RESULTS = pytest.StashKey[list[Result]]()
 
 _COMMON = {
     "deadline": None,
@@ -33,3 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """How to repeat this run."""
     return f"repeat with: --hypothesis-seed={config.option.hypothesis_seed}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """What each fault harness ran, lost and noticed."""
+    results = config.stash.get(HARNESS_RESULTS, [])
+    if results:
+        terminalreporter.section("fault harnesses")
+        for line in report.table(results):
+            terminalreporter.line(line)

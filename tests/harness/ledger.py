@@ -1,0 +1,182 @@
+"""What a worker was told, line by line, and whether a store still holds it.
+
+A worker says what it is about to do and, once castore has acknowledged it, that it is done. Each
+worker has branches of its own, so what it said tells exactly what they must hold; of what was under
+way when it ended, all or nothing may be there.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import castore
+from castore.errors import NotFound
+from tests.harness.frame import Lost
+
+Line: TypeAlias = "dict[str, Any]"
+FORGOTTEN = "forgotten"
+PURGED = "purged"
+
+
+@dataclass(slots=True)
+class Made:
+    """A version: its id, "" while nobody was told, and its artifacts as (seed, size)."""
+
+    id: str
+    files: dict[str, tuple[int, int]]
+    gone: str = ""
+    erased: set[str] = field(default_factory=set)
+
+
+Branches: TypeAlias = "dict[str, list[Made]]"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What one worker's branches and tags must be: as `now`, or as `later` if that was under way.
+
+    `copied` and `copying` are the same of its backup.
+    """
+
+    now: Branches = field(default_factory=dict)
+    later: Branches | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    copied: Branches | None = None
+    copying: bool = False
+    acknowledged: int = 0
+
+    def hear(self, line: Line) -> None:
+        """Take in what the worker said next."""
+        if line["says"] == "begin":
+            self.later = copy.deepcopy(self.now)
+            _CHANGES.get(line["verb"], _nothing)(self.later, line)
+            self.copying = line["verb"] == "backup"
+        elif line["says"] == "done":
+            assert self.later is not None
+            self.now, self.later = self.later, None
+            self.acknowledged += 1
+            if line["verb"] == "commit":
+                self.now[line["branch"]][-1].id = line["id"]
+            elif line["verb"] == "tag":
+                self.tags[line["tag"]] = line["id"]
+            elif self.copying:
+                self.copied = copy.deepcopy(self.now)
+            self.copying = False
+
+
+def ledger(lines: Iterable[str]) -> Ledger:
+    """All that was said; a line that was not ended was not said."""
+    heard = Ledger()
+    for line in lines:
+        if line.endswith("\n"):
+            heard.hear(json.loads(line))
+    return heard
+
+
+def content(seed: int, size: int) -> bytes:
+    """The bytes of an artifact: text that packs well for an even seed, noise for an odd one."""
+    dice = random.Random(seed)
+    if seed % 2:
+        return dice.randbytes(size)
+    words = [b"%d" % dice.getrandbits(20) for _ in range(40)]
+    return b" ".join(dice.choice(words) for _ in range(size // 6 + 1))
+
+
+def judge(store: castore.Store, heard: Ledger) -> None:
+    """Raises Lost unless all of it is there, and nothing else on the same branches."""
+    _match(store, heard.now, heard.later)
+    for name, id in heard.tags.items():
+        found = store.resolve(name).version.id.hex()
+        if found != id:
+            raise Lost(f"tag {name} names {found}, not {id}")
+
+
+def judge_copy(store: castore.Store, heard: Ledger) -> None:
+    """Raises Lost unless a backup holds what it was told to hold when last acknowledged."""
+    if heard.copied is not None:
+        _match(store, heard.copied, heard.now if heard.copying else None)
+
+
+def whole(store: castore.Store, what: str = "") -> None:
+    """Raises Lost unless a full check finds nothing."""
+    report = store.fsck(full=True)
+    if not report.ok:
+        raise Lost(f"{what}fsck: " + "; ".join(map(str, report.lines())))
+
+
+def _match(store: castore.Store, now: Branches, later: Branches | None) -> None:
+    names = {*now, *(later or ())}
+    for name in sorted(names):
+        before, after = now.get(name, []), (now if later is None else later).get(name, [])
+        wrong = _differs(store, name, before)
+        if wrong and before != after:
+            wrong = _differs(store, name, after) and wrong
+        if wrong:
+            raise Lost(wrong)
+
+
+def _differs(store: castore.Store, name: str, made: list[Made]) -> str:
+    """How a branch is not what it should be; "" if it is."""
+    tips = {tip.branch for tip in store.branches()}
+    history = [version.id.hex() for version in store.log(name)][::-1] if name in tips else []
+    if len(history) != len(made):
+        return f"branch {name} has {len(history)} versions, not {len(made)}"
+    for number, (id, one) in enumerate(zip(history, made, strict=True), 1):
+        if one.id and id != one.id:
+            return f"{name}@v{number} is {id}, not {one.id}"
+        for file, (seed, size) in one.files.items():
+            wrong = _unread(
+                store, f"{id}:{file}", content(seed, size), one.gone or file in one.erased
+            )
+            if wrong:
+                return wrong
+    return ""
+
+
+def _unread(store: castore.Store, selector: str, data: bytes, gone: object) -> str:
+    try:
+        found = store.read_bytes(selector)
+    except NotFound:
+        return "" if gone else f"{selector} is not there"
+    if gone:
+        return f"{selector} was let go of, and is there"
+    return "" if found == data else f"{selector} has other bytes"
+
+
+def _nothing(later: Branches, line: Line) -> None:
+    """It changes nothing that can be read."""
+
+
+def _commit(later: Branches, line: Line) -> None:
+    files = {name: (seed, size) for name, seed, size in line["files"]}
+    later.setdefault(line["branch"], []).append(Made("", files))
+
+
+def _undo(later: Branches, line: Line) -> None:
+    later[line["branch"]].pop()
+
+
+def _forget(later: Branches, line: Line) -> None:
+    later[line["branch"]][line["number"] - 1].gone = FORGOTTEN
+
+
+def _purge(later: Branches, line: Line) -> None:
+    later[line["branch"]][line["number"] - 1].erased.add(line["file"])
+
+
+def _delete(later: Branches, line: Line) -> None:
+    del later[line["branch"]]
+
+
+_CHANGES = {
+    "commit": _commit,
+    "undo": _undo,
+    "forget": _forget,
+    "purge": _purge,
+    "delete": _delete,
+}

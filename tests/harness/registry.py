@@ -1,0 +1,18 @@
+"""Every harness, by name: a module of this package with a `HARNESS` in it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tests.harness.frame import Harness
+
+MODULES = {
+    "kill": "tests.harness.kill",
+}
+
+
+def load(name: str) -> Harness:
+    """The harness of that name; raises KeyError."""
+    harness: Harness = import_module(MODULES[name]).HARNESS
+    assert harness.name == name
+    return harness

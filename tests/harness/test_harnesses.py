@@ -1,0 +1,61 @@
+"""Each fault harness finds nothing in castore, and finds each fault that is planted into it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import HARNESS_RESULTS
+from tests.harness.frame import Result
+from tests.harness.registry import MODULES, load
+
+ROOT = Path(__file__).parents[2]
+# What all of them may take in a run of the tests, and one of them to notice a mutant.
+SECONDS = 170.0
+PATIENCE = 60.0
+
+
+def run(request: pytest.FixtureRequest, name: str, *options: str) -> Result:
+    """Run a harness in a process of its own, which has loaded castore and opened nothing."""
+    seed = str(request.config.getoption("hypothesis_seed"))
+    if not seed.isdecimal():
+        seed = "0"
+    command = [sys.executable, "-m", "tests.harness", name, "--seed", seed, "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout, f"{' '.join(command)}\n{done.stderr[-4000:]}"
+    result = Result.from_json(done.stdout.splitlines()[-1])
+    request.config.stash.setdefault(HARNESS_RESULTS, []).append(result)
+    if result.skipped:
+        pytest.skip(result.skipped)
+    return result
+
+
+def told(result: Result) -> str:
+    """Each loss and the command that repeats it."""
+    return "\n".join(f"{loss.what}\n{result.command(loss.round)}" for loss in result.losses)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_nothing_is_lost(request: pytest.FixtureRequest, name: str) -> None:
+    result = run(request, name)
+    assert not result.losses, told(result)
+    assert result.cases > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "mutant"),
+    [(name, mutant) for name in sorted(MODULES) for mutant in load(name).mutants],
+)
+def test_the_mutant_is_caught(request: pytest.FixtureRequest, name: str, mutant: str) -> None:
+    result = run(request, name, "--mutant", mutant, "--budget", str(PATIENCE))
+    assert result.caught, f"{load(name).mutants[mutant]}: not noticed in {result.cases} cases"
+    assert not any(loss.broken for loss in result.losses), told(result)
+
+
+def test_every_harness_has_a_mutant_and_all_fit_their_time() -> None:
+    harnesses = [load(name) for name in MODULES]
+    assert all(harness.mutants and harness.shows for harness in harnesses)
+    assert sum(harness.share for harness in harnesses) < SECONDS
