@@ -54,7 +54,7 @@ class Kill(Harness):
             Fork(lambda n=name, p=path: _work(scene.folder, n, seeds[n], p), self.limit)  # type: ignore[misc]
             for name, path in names.items()
         ]
-        time.sleep(scene.dice.uniform(0.02, 0.5))
+        time.sleep(scene.dice.uniform(0.02, 0.25))
         for name, fork in zip(names, forks, strict=True):
             ended = fork.kill()
             if ended.error != "SIGKILL":

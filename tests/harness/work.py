@@ -1,4 +1,4 @@
-"""A worker: verbs of castore in a random order on branches of its own, each said before and after."""
+"""A worker: random verbs of castore on branches of its own, each told before and after."""
 
 from __future__ import annotations
 
