@@ -182,5 +182,10 @@ def _row(
         aim=aim,
         cpu=ours.cpu,
         memory=ours.memory,
-        detail={"limit_cpu": raw.cpu, "limit_spread": [size / s / 1e6 for s in raw.spread]},
+        detail={
+            "limit_cpu": raw.cpu,
+            "limit_spread": [size / s / 1e6 for s in raw.spread],
+            "stolen": [ours.stolen, raw.stolen],
+            "left_out": ours.left_out,
+        },
     )

@@ -22,23 +22,31 @@ while not select.select([sys.stdin], [], [], 0.02)[0]:
         peak = max(peak, int(re.search(rb"RssAnon:\\s+(\\d+) kB", status.read())[1]) * 1024)
 print(peak)
 """
+# Of the CPU time of a round the host may have taken this share from a virtual machine.
+_STOLEN_SHARE = 0.01
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
 _ANONYMOUS = re.compile(rb"RssAnon:\s+(\d+) kB")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call: seconds by the clock, seconds of CPU over all threads, peak of RssAnon in bytes."""
+    """One call: seconds by the clock, seconds of CPU over all threads, peak of RssAnon in bytes.
+
+    `stolen` are seconds of CPU that the host took from this machine meanwhile.
+    """
 
     wall: float
     cpu: float
     memory: int
+    stolen: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Several calls of the same thing."""
+    """Several calls of the same thing; `left_out` more were disturbed by the host."""
 
     runs: tuple[Run, ...]
+    left_out: int = 0
 
     @property
     def wall(self) -> float:
@@ -54,6 +62,11 @@ class Runs:
     def memory(self) -> int:
         """The highest peak of anonymous memory, in bytes."""
         return max(run.memory for run in self.runs)
+
+    @property
+    def stolen(self) -> float:
+        """Seconds of CPU that the host took from the machine, of all runs."""
+        return sum(run.stolen for run in self.runs)
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -74,13 +87,20 @@ def measure(work: Callable[[], object], *, watch: bool = True) -> Run:
     A thread that samples would wait for the interpreter lock, and others for it.
     """
     with _watching() if watch else nullcontext() as sampler:
-        wall, cpu = time.perf_counter(), time.process_time()
+        stolen, wall, cpu = _stolen(), time.perf_counter(), time.process_time()
         work()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        stolen = _stolen() - stolen
         peak = anonymous_bytes()
         if sampler is not None:
             peak = max(peak, int(sampler.communicate(b"\n")[0]))
-    return Run(wall, cpu, peak)
+    return Run(wall, cpu, peak, stolen)
+
+
+def _stolen() -> float:
+    """Seconds of CPU that the host took since this machine started."""
+    with open("/proc/stat", "rb") as file:
+        return int(file.readline().split()[8]) * _TICK
 
 
 @contextmanager
@@ -102,16 +122,35 @@ def repeat(
     """Measure each of `works` `times` times, in turns, so that a change of load hits all alike.
 
     `warm` rounds come first and do not count; `before` is called, unmeasured, before each call.
+    A round from which the host took CPU time is measured again, twice `times` rounds at most; those
+    it took least from are kept.
     """
-    found: list[list[Run]] = [[] for _ in works]
-    for turn in range(warm + times):
-        for index, work in enumerate(works):
+
+    def round_of() -> list[Run]:
+        found = []
+        for work in works:
             if before is not None:
                 before()
-            run = measure(work, watch=watch)
-            if turn >= warm:
-                found[index].append(run)
-    return [Runs(tuple(runs)) for runs in found]
+            found.append(measure(work, watch=watch))
+        return found
+
+    for _ in range(warm):
+        round_of()
+    rounds: list[list[Run]] = []
+    while len(rounds) < 2 * times and sum(map(_undisturbed, rounds)) < times:
+        rounds.append(round_of())
+    left_out = len(rounds) - times
+    rounds.sort(key=_disturbance)
+    return [Runs(tuple(runs), left_out) for runs in zip(*rounds[:times], strict=True)]
+
+
+def _disturbance(runs: Sequence[Run]) -> float:
+    """The largest share of a run's time that the host took from one processor."""
+    return max([run.stolen / run.wall for run in runs], default=0.0)
+
+
+def _undisturbed(runs: Sequence[Run]) -> bool:
+    return _disturbance(runs) <= _STOLEN_SHARE
 
 
 def settle(folder: Path) -> None:
