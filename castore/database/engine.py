@@ -20,7 +20,7 @@ from castore.database.copying import copy_by_lmdb
 from castore.database.datafile import DataStart, MetaPage, newest_meta
 from castore.database.failures import commit_failure, no_address_space, translate
 from castore.database.gate import Gate
-from castore.database.storefiles import StoreFiles
+from castore.database.storefiles import StoreFiles, allocate_lock
 from castore.database.tables import ERASURES, INTEGER_KEYED, Tables
 from castore.errors import CorruptObject, ForkedProcess, Locked, UnsupportedFormat
 from castore.model.limits import MIB
@@ -46,6 +46,7 @@ def open_environment(
     `least` is the length of the data file, below which it cannot be mapped. The map is a power of
     two, on which the page accounting counts.
     """
+    allocate_lock(folder)
     least = 1 << (max(least, _MAP_MIN) - 1).bit_length()
     map_size = max(map_size, least)
     while True:

@@ -16,7 +16,7 @@ from castore.database.conversion import update_lookup
 from castore.database.copying import appearing, replace_file, sync_folder, sync_tree
 from castore.database.datafile import DATA_FILE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
-from castore.database.failures import writing_copy
+from castore.database.failures import using_files, writing_copy
 from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
 from castore.database.identity import (
     KNOWN_FEATURES,
@@ -108,9 +108,10 @@ class Database:
         CorruptObject, UnsupportedFormat, Locked, StoreFull.
         """
         folder = folder.absolute()
-        identity = read_identity(folder)
-        head = last_head(folder)
-        database = cls(folder, REGISTRY.acquire(folder, map_size), identity)
+        with using_files(folder):
+            identity = read_identity(folder)
+            head = last_head(folder)
+            database = cls(folder, REGISTRY.acquire(folder, map_size), identity)
         try:
             database.read(database._check_identity)
             if check_heads and head is not None:
@@ -190,11 +191,13 @@ class Database:
 
     def heads_log(self) -> list[tuple[int, Id]]:
         """The (sequence, hash) of operations noted outside the database, oldest first."""
-        return read_heads(self.folder)
+        with using_files(self.folder):
+            return read_heads(self.folder)
 
     def check_heads_log(self) -> None:
         """Compare the database with `heads.log`; raises CorruptObject if it was rolled back."""
-        head = last_head(self.folder)
+        with using_files(self.folder):
+            head = last_head(self.folder)
         if head is not None:
             self.read(lambda reading: _check_head(reading, self.folder, head))
 

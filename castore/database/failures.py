@@ -15,11 +15,14 @@ import lmdb
 from castore.database.datafile import DATA_FILE
 from castore.errors import CastoreError, CorruptObject, Locked, StoreFull
 from castore.model.limits import MIB
+from castore.model.names import quoted
 
 # What is kept free on the disk, so that the collector can still run.
 RESERVE_BYTES: Final = 4 * MIB
-_FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_CODES: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_FILE_CODES: Final = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+_HANDLES_CODES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _DAMAGE: Final = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -77,12 +80,42 @@ def writing_copy(folder: Path, outcome: str = "there is no copy") -> Iterator[No
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL_CODES:
+        if error.errno in FULL_CODES:
             raise StoreFull(
                 f"{folder}: the disk is full; {outcome}", fix="free space there, then try again"
             ) from None
         fix = f"chmod u+rwx {folder.parent}" if error.errno in _DENIED_CODES else "check the disk"
         raise CastoreError(f"{folder}: the copy failed: {error}; {outcome}", fix=fix) from None
+
+
+@contextlib.contextmanager
+def using_files(folder: Path) -> Iterator[None]:
+    """What an OSError means in here, where files of the store in `folder` are opened and read."""
+    try:
+        yield
+    except OSError as error:
+        raise file_failure(folder, error) from None
+
+
+def file_failure(folder: Path, error: OSError) -> CastoreError:
+    """The exception for a file of a store that cannot be used, with what helps."""
+    path = os.fsdecode(error.filename) if error.filename is not None else str(folder)
+    text = f"{path}: {error.strerror or error}"
+    if error.errno in FULL_CODES:
+        return disk_full(folder)
+    if error.errno in _NO_FILE_CODES:
+        return CorruptObject(
+            f"{text}: something else is where a file of the store should be",
+            where=path,
+            fix="restore it from a backup",
+        )
+    if error.errno in _DENIED_CODES:
+        return CastoreError(
+            f"{text}: this user may not use the store", fix=f"chmod -R u+rwX {quoted(str(folder))}"
+        )
+    if error.errno in _HANDLES_CODES:
+        return Locked(text, fix="close some files, or raise the limit of `ulimit -n`")
+    return CastoreError(text, fix="check the disk")
 
 
 def disk_full(folder: Path) -> StoreFull:
@@ -109,7 +142,7 @@ def disk_room(folder: Path) -> int:
 
 def _is_full(folder: Path, error: lmdb.Error) -> bool:
     """Whether an error means no room: LMDB reports a short write as an I/O error."""
-    if error.code in _FULL_CODES:
+    if error.code in FULL_CODES:
         return True
     if error.code != errno.EIO:
         return False

@@ -185,13 +185,13 @@ class _Accounting:
         self.owners[:META_PAGES] = bytes((_META, _META))[: self._last + 1]
 
     def read_free_list(self, meta: MetaPage, before: int | None = None) -> None:
-        def on_node(key: Key, _flags: int, data: bytes) -> None:
+        def on_node(key: Key, flags: int, data: bytes) -> None:
             if before is not None and isinstance(key, int) and key >= before:
                 return
             if isinstance(key, int) and not 0 < key <= meta.transaction:
                 self._problem(f"free list: transaction {key} is not in the past")
-            if len(data) < 8 or len(data) % 8:
-                self._problem(f"free list: a record of {len(data)} bytes")
+            if flags or len(data) < 8 or len(data) % 8:
+                self._problem(f"free list: a record of {len(data)} bytes, flags {flags:#x}")
                 return
             numbers = [int(number) for (number,) in _NUMBER.iter_unpack(data)]
             count, pages = numbers[0], numbers[1:]

@@ -181,12 +181,12 @@ class Reading(LookupView):
     def refs(self, prefix: str = "") -> list[tuple[str, Id]]:
         """Every ref whose name begins with `prefix`, in order of names, without tombstones."""
         rows = self._with_prefix(self._tables.refs, prefix.encode())
-        return [(key.decode(), value) for key, value in rows if value]
+        return [(tables.read_text(key, "refs"), value) for key, value in rows if value]
 
     def tombstones(self, prefix: str = "") -> list[str]:
         """The names that were deleted and stay taken."""
         rows = self._with_prefix(self._tables.refs, prefix.encode())
-        return [key.decode() for key, value in rows if not value]
+        return [tables.read_text(key, "refs") for key, value in rows if not value]
 
     def tombstone(self, name: str) -> bool:
         """Whether this name was deleted and stays taken."""
@@ -244,7 +244,7 @@ class Reading(LookupView):
         """What a session noted for each artifact, in order of names."""
         prefix = tables.stage_key(tables.STAGE_ENTRY, session)
         rows = self._with_prefix(self._tables.stage, prefix)
-        return {key[len(prefix) :].decode(): value for key, value in rows}
+        return {tables.read_text(key[len(prefix) :], "stage"): value for key, value in rows}
 
     def staged_ids(self, session: bytes) -> Iterator[Id]:
         """Every id the batches of a session wrote or rely on: roots of the collector."""
@@ -290,14 +290,15 @@ class Reading(LookupView):
         """Whether something was erased since the data file was last cleared to its end."""
         return self.integer(tables.SCRUBBED) != self.integer(tables.ERASURES)
 
-    def removals(self, table: str) -> Iterator[tuple[Id, Removal]]:
-        """Every row of `forgotten` or `purged`."""
-        for id, value in self._walk(getattr(self._tables, table)):
+    def removals(self, table: str, start: Id = b"") -> Iterator[tuple[Id, Removal]]:
+        """Every row of `forgotten` or `purged` from id `start` on."""
+        for id, value in self._walk(getattr(self._tables, table), start):
             yield id, tables.read_removal(value, table)
 
     def pins(self) -> list[tuple[Id, str]]:
         """Every pinned id and why it is pinned."""
-        return [(id, value.decode()) for id, value in self._walk(self._tables.pins)]
+        rows = self._walk(self._tables.pins)
+        return [(id, tables.read_text(value, "pins")) for id, value in rows]
 
     def upload(self, remote: str) -> bytes | None:
         """What was noted about the unfinished upload to a remote."""

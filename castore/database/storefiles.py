@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from castore.database.datafile import (
     DATA_FILE,
@@ -12,9 +13,34 @@ from castore.database.datafile import (
     file_identity,
     newest_meta,
 )
-from castore.database.failures import RESERVE_BYTES, disk_full, disk_room
+from castore.database.failures import FULL_CODES, RESERVE_BYTES, disk_full, disk_room, file_failure
 from castore.database.pages import free_pages, is_whole
 from castore.errors import CorruptObject
+
+# Of 1,024 readers, as LMDB lays its lock file out.
+_LOCK_BYTES: Final = 65_664
+
+
+def allocate_lock(folder: Path) -> None:
+    """Give a new lock file all its bytes on the disk.
+
+    LMDB maps it with holes: on a full disk the first reader would be killed by SIGBUS. Nothing in
+    this process may have that file open, its locks would end. Raises StoreFull, CorruptObject.
+    """
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return  # Who may only read can do so with the file that is there; LMDB will tell.
+    except OSError as error:
+        raise file_failure(folder, error) from None
+    try:
+        if not os.fstat(descriptor).st_blocks:
+            os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+    except OSError as error:
+        if error.errno in FULL_CODES:
+            raise disk_full(folder) from None
+    finally:
+        os.close(descriptor)
 
 
 class StoreFiles:

@@ -149,6 +149,14 @@ def read_integer(value: bytes, what: str) -> int:
     return int(_INTEGER.unpack(value)[0])
 
 
+def read_text(value: bytes, table: str) -> str:
+    """The text of a name or reason in a table; raises CorruptObject."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise CorruptObject(f"{table}: {value!r} is no text", where=table) from None
+
+
 def pack_object(row: tuple[int, int, Kind, State]) -> bytes:
     """The bytes of an objects row."""
     return _OBJECT.pack(*row)

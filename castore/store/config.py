@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from castore.errors import InvalidInput
 from castore.model.limits import KIB
-from castore.model.names import near_names
+from castore.model.names import near_names, quoted
 from castore.store.moments import parse_age
 
 CONFIG_FILE: Final = "config.toml"
@@ -79,7 +79,10 @@ def read_config(file: Path) -> Config:
     except (FileNotFoundError, NotADirectoryError):
         return Config()
     except OSError as error:
-        raise InvalidInput(f"{str(file)!r} cannot be read: {error.strerror}") from None
+        raise InvalidInput(
+            f"{str(file)!r} cannot be read: {error.strerror}",
+            fix=f"make it a file that you may read, or remove it: ls -ld {quoted(str(file))}",
+        ) from None
     found = parse_config(data, str(file))
     if found.signing_key is None:
         return found
@@ -96,7 +99,9 @@ def parse_config(data: bytes, where: str) -> Config:
     Raises InvalidInput: every fault in the message, `where` and `line` of the first as attributes.
     """
     if len(data) > _BYTES_MAX:
-        raise InvalidInput(f"{where!r} has more than {_BYTES_MAX} bytes", where=where)
+        raise InvalidInput(
+            f"{where!r} has more than {_BYTES_MAX} bytes", where=where, fix=f"edit {where}"
+        )
     if all(line.lstrip()[:1] in (b"", b"#") for line in data.splitlines()):
         return Config()
     text, table = _table(data, where)

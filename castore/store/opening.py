@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from castore.database.environment import Database
+from castore.database.failures import using_files
 from castore.errors import InvalidInput, StoreNotFound
 from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
@@ -82,17 +83,16 @@ def find_store(where: str | os.PathLike[str]) -> Path:
     if "://" in text:
         raise InvalidInput(f"{text!r}: stores behind a URL are not supported yet; use a local path")
     start = Path(text).absolute()
-    if is_store(start):
-        return start
-    for folder in (start, *start.parents):
-        if is_store(folder / FOLDER):
-            return folder / FOLDER
+    for folder in (start, *(above / FOLDER for above in (start, *start.parents))):
+        if is_store(folder):
+            return folder
     raise StoreNotFound(f"no store in {str(start)!r} or any folder above", fix="cas init")
 
 
 def is_store(folder: Path) -> bool:
-    """Whether `folder` is a store's own folder, damaged or not."""
-    return (folder / "store.json").is_file() or (folder / "data.mdb").is_file()
+    """Whether `folder` is a store's own folder, damaged or not; raises CastoreError if closed."""
+    with using_files(folder):
+        return (folder / "store.json").is_file() or (folder / "data.mdb").is_file()
 
 
 def _write_if_absent(path: Path, text: str) -> None:

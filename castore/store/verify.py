@@ -24,6 +24,7 @@ from castore.store.find import Wanted, find
 from castore.store.store import Store
 from castore.store.verify_blocks import BlockCheck
 from castore.store.verify_closure import ClosureCheck, Marks
+from castore.store.verify_records import RecordCheck
 from castore.store.verify_report import Finding, Findings, FsckReport, Hurt
 from castore.store.version import Version
 
@@ -73,7 +74,7 @@ def _check(
         closure = ClosureCheck(store, findings, content=full, progress=progress)
         _check_versions(store, closure, [(version.label, version.id)])
     else:
-        refs = store.database.read(lambda tables: tables.refs())
+        refs = _refs(store, findings)
         _check_log(store, findings)
         _check_refs(store, findings, refs)
         if full:
@@ -90,9 +91,18 @@ def _check(
     )
 
 
+def _refs(store: Store, findings: Findings) -> list[tuple[str, Id]]:
+    try:
+        return store.database.read(lambda tables: tables.refs())
+    except CastoreError as error:
+        findings.add(b"", "ref", "refs", error.message)
+        return []
+
+
 def _check_log(store: Store, findings: Findings) -> None:
     """The chain of operations, and that refs are where its last records put them."""
     expected: dict[str, Id] = {}
+    records = RecordCheck()
     sequence, hash = 0, b""
     try:
         while True:
@@ -107,14 +117,15 @@ def _check_log(store: Store, findings: Findings) -> None:
                     )
                 sequence, hash = operation.sequence, operation.hash
                 expected.update((name, new) for name, _, new in operation.refs)
+                records.take(operation)
                 findings.count("operations")
             if not batch:
                 break
         store.database.check_heads_log()
+        records.compare(store, sequence, findings)
+        _compare_refs(store, findings, expected, sequence)
     except CastoreError as error:
         findings.add(b"", "operation", "ops", error.message)
-        return
-    _compare_refs(store, findings, expected, sequence)
 
 
 def _operations(tables: Reading, start: int) -> list[Operation]:
@@ -189,9 +200,12 @@ def _check_versions(store: Store, closure: ClosureCheck, starts: Iterable[tuple[
 
 
 def _check_tables(store: Store, findings: Findings) -> None:
-    for problem in check_structure(store.database):
-        kind = "heads.log" if problem.where == "heads.log" else "table"
-        findings.add(problem.id, kind, problem.where, problem.detail)
+    try:
+        for problem in check_structure(store.database):
+            kind = "heads.log" if problem.where == "heads.log" else "table"
+            findings.add(problem.id, kind, problem.where, problem.detail)
+    except CastoreError as error:
+        findings.add(b"", "table", "tables", error.message)
     report = store.database.check_pages()
     findings.count("pages", report.pages)
     for text in report.problems:

@@ -57,9 +57,7 @@ class MemorySink:
             return vanished
         self.batches.append(batch)
         for block in batch.blocks:
-            with block.laid() as data:
-                self.put(bytes(data))
-                assert data[len(block.head) :] == block.frame
+            self.put(block.data)
         self.indexed.update((id, payload) for _, id, payload in batch.indexed)
         return set()
 

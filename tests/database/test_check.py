@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from castore.database.check import check_structure
+from castore.database.datafile import newest_meta
 from castore.database.environment import Database
 from castore.database.indexes import Index
 from castore.database.pages import check_pages
@@ -236,6 +237,27 @@ def test_pages_that_are_used_twice_or_lost_are_found(home: Path) -> None:
         path.write_bytes(damaged)
         hit += any("belongs to" in text for text in check_pages(str(path)).problems)
     assert hit > 0
+
+
+def test_a_record_of_the_free_list_with_flags_is_found(home: Path) -> None:
+    """LMDB would take it for a table, and the next write fails."""
+    made = make_database(home)
+    dice = random.Random(9)
+    for _ in range(5):
+        commit(made, "a", dice)
+    made.close()
+    path = home / "data.mdb"
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        root = newest_meta(file.fileno(), "").free.root * 4096
+    node = int.from_bytes(data[root + 16 : root + 18], "little")
+    for flag in (2, 4):
+        data[root + node + 4] ^= flag
+        path.write_bytes(data)
+        assert check_pages(str(path)).problems, flag
+        data[root + node + 4] ^= flag
+    path.write_bytes(data)
+    assert not check_pages(str(path)).problems
 
 
 def test_a_damaged_store_never_ends_the_process_of_a_check(home: Path, child: Child) -> None:

@@ -7,6 +7,8 @@ from importlib import import_module
 from tests.harness.frame import Harness
 
 MODULES = {
+    "files": "tests.harness.files",
+    "flips": "tests.harness.flips",
     "kill": "tests.harness.kill",
 }
 

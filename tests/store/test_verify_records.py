@@ -1,0 +1,138 @@
+"""Rows that no object tells of: pins, removals and the next number, against the operation log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import castore
+from castore.database.tables import read_integer
+from castore.model.ids import Id
+from castore.store.verify import fsck
+from castore.store.verify_report import FsckReport
+from tests.store.damage import alter, with_table
+
+WHO = "ann@example.org"
+
+
+@pytest.fixture
+def folder(store: castore.Store, out: Path, tmp_path: Path) -> Path:
+    """A closed store with a pin, a pin that ended, and versions forgotten, restored and purged."""
+    for number in range(4):
+        (out / "report.md").write_text(f"# Report {number}\n")
+        store.commit("out", cwd=tmp_path)
+    store.pin("out@v1", why="an audit", by=WHO)
+    store.pin("out@v2", by=WHO)
+    store.unpin("out@v2", by=WHO)
+    store.forget("out@v2", by=WHO, why="too old")
+    store.forget("out@v3", by=WHO)
+    store.undo(by=WHO)
+    store.purge("out@v4:report.md", reason="a key", by=WHO)
+    assert not fsck(store, full=True).findings
+    store.close()
+    return tmp_path
+
+
+def check(folder: Path, *, full: bool = True) -> FsckReport:
+    with castore.open(folder) as store:
+        return fsck(store, full=full)
+
+
+def rows(folder: Path, table: str) -> dict[bytes, bytes]:
+    with castore.open(folder) as store:
+        return dict(store.database.read(lambda tables: list(tables.rows(table))))
+
+
+def moved(folder: Path, table: str, key: bytes) -> None:
+    """A row whose key has another bit."""
+
+    def change(transaction: object, handle: object) -> None:
+        value = transaction.get(key, db=handle)  # type: ignore[attr-defined]
+        transaction.delete(key, db=handle)  # type: ignore[attr-defined]
+        transaction.put(key[:-1] + bytes((key[-1] ^ 1,)), value, db=handle)  # type: ignore[attr-defined]
+
+    with_table(folder / ".cas", table, change)
+
+
+def one_letter(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def change(value: bytes) -> bytes:
+        assert old in value
+        return value.replace(old, new)
+
+    return change
+
+
+CHANGES = {
+    "pins": (b"an audit", b"an audot"),
+    "forgotten": (b"too old", b"too odd"),
+    "purged": (b"a key", b"a kex"),
+}
+
+
+@pytest.mark.parametrize("table", CHANGES)
+@pytest.mark.parametrize("full", [False, True])
+def test_words_that_the_log_does_not_know_are_found(folder: Path, table: str, full: bool) -> None:
+    (key,) = rows(folder, table)
+    alter(folder / ".cas", table, key, one_letter(*CHANGES[table]))
+    (found,) = check(folder, full=full).findings
+    assert (found.object, found.where) == (key, table)
+
+
+@pytest.mark.parametrize("table", CHANGES)
+def test_rows_of_another_id_are_found(folder: Path, table: str) -> None:
+    (key,) = rows(folder, table)
+    moved(folder, table, key)
+    assert {found.where for found in check(folder).findings} >= {table}
+
+
+@pytest.mark.parametrize("table", ["pins", "forgotten"])
+def test_rows_that_are_missing_are_found(folder: Path, table: str) -> None:
+    (key,) = rows(folder, table)
+    alter(folder / ".cas", table, key, lambda _: None)
+    assert {found.where for found in check(folder).findings} == {table}
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [("pins", b""), ("refs", b"heads/out"), ("refs", b"heads/\xff")]
+)
+def test_text_that_is_none_is_damage_and_no_fault_of_the_check(
+    folder: Path, table: str, key: bytes
+) -> None:
+    def change(transaction: object, handle: object) -> None:
+        at = key or next(iter(rows_of))
+        value = b"\xff\xfe" if table == "pins" else next(iter(rows_of.values()))
+        transaction.put(at[:-1] + b"\xff" if table == "refs" else at, value, db=handle)  # type: ignore[attr-defined]
+
+    rows_of = rows(folder, table)
+    with_table(folder / ".cas", table, change)
+    assert not check(folder).ok
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_number_that_a_block_has_already_is_found(folder: Path, number: int) -> None:
+    """The next commit would be written over that block."""
+    assert read_integer(rows(folder, "meta")[b"next_block"], "") > 5
+    alter(folder / ".cas", "meta", b"next_block", lambda _: number.to_bytes(8, "little"))
+    assert "meta next_block" in {found.where for found in check(folder, full=False).findings}
+
+
+def test_look_up_tables_of_a_version_nobody_knows_are_found(folder: Path) -> None:
+    alter(folder / ".cas", "meta", b"indexes", lambda value: value[:-1] + b"\x40")
+    assert "meta indexes" in {found.where for found in check(folder, full=False).findings}
+
+
+def test_what_is_forgotten_again_and_again_is_counted_once(
+    store: castore.Store, out: Path, tmp_path: Path
+) -> None:
+    ids: list[Id] = []
+    for number in range(3):
+        (out / "report.md").write_text(f"# Report {number}\n")
+        ids.append(store.commit("out", cwd=tmp_path).version.id)
+    for _ in range(3):
+        store.forget("out@v1", by=WHO)
+        assert not store.forget(ids[0].hex(), by=WHO).versions
+        store.undo(by=WHO)
+    store.forget("out@v1", "out@v2", by=WHO)
+    assert not fsck(store).findings
