@@ -105,7 +105,10 @@ class Judge:
                 break
             name = damages[at][0]
             phase = told[-1] if len(told) % 2 else ""
-            if ended.error == "hang" or phase not in ("check", "read"):
+            if ended.error == "Lost":
+                raise Lost(ended.text.removeprefix("Lost: "))
+            # A check looks in a child; what reads without one has been told that it should not.
+            if not ended.error.startswith("SIG") or phase not in ("check", "found"):
                 raise Lost(f"{name}: {ended.error} during {phase or 'nothing'}: {ended.text}")
             tally.count(f"died:{phase}")
             at += 1
@@ -141,7 +144,7 @@ class Judge:
         how = self._check(name)
         if how and not reading:
             return how
-        self._tell_again("read")
+        self._tell_again("found" if how else "unfound")
         served = self._read(name, found=bool(how))
         if how:
             return f"{how},{served}"

@@ -32,6 +32,7 @@ def regions(path: Path) -> dict[str, array[int]]:
         os.close(descriptor)
     for page in (0, 1):
         found["metas"].extend(range(page * PAGE, page * PAGE + META_BYTES))
+    ends = _value_ends(data, free)
     listed = _tree(data, meta.free.root)
     number = 2
     while number < len(free):
@@ -42,7 +43,7 @@ def regions(path: Path) -> dict[str, array[int]]:
         at = number * PAGE
         if flags & _OVERFLOW:
             found["structure"].extend(range(at, at + PAGE_HEADER))
-            found["blocks"].extend(range(at + PAGE_HEADER, at + pages * PAGE))
+            found["blocks"].extend(range(at + PAGE_HEADER, ends[number]))
             number += pages
             continue
         heads, values = _parts(data, at)
@@ -67,6 +68,22 @@ def _tree(data: bytes, root: int) -> set[int]:
         for (node,) in struct.iter_unpack("<H", data[at + PAGE_HEADER : at + lower]):
             low, high, top = struct.unpack_from("<HHH", data, at + node)
             found |= _tree(data, low | high << 16 | top << 32)
+    return found
+
+
+def _value_ends(data: bytes, free: bytearray) -> dict[int, int]:
+    """Where each value in pages of its own ends, by the first of its pages."""
+    found = {}
+    for number in range(2, len(free)):
+        at = number * PAGE
+        flags, lower = struct.unpack_from("<HH", data, at + 10)
+        if free[number] or data[at : at + 8] != number.to_bytes(8, "little") or flags != _LEAF:
+            continue
+        for (node,) in struct.iter_unpack("<H", data[at + PAGE_HEADER : at + lower]):
+            low, high, how, key = struct.unpack_from("<HHHH", data, at + node)
+            if how & 1:
+                (first,) = struct.unpack_from("<Q", data, at + node + 8 + key)
+                found[first] = first * PAGE + PAGE_HEADER + (low | high << 16)
     return found
 
 
