@@ -28,6 +28,7 @@ _NAMES = {
     "Version": "castore.store.version",
     "init": "castore.store.library",
     "open": "castore.store.library",
+    "salvage": "castore.store.salvage",
 }
 
 __all__ = [*_NAMES, "__version__"]

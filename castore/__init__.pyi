@@ -11,6 +11,7 @@ from castore.store.library import init as init
 from castore.store.library import open as open
 from castore.store.report import CommitReport as CommitReport
 from castore.store.retention import Rules as Rules
+from castore.store.salvage import salvage as salvage
 from castore.store.session import Session as Session
 from castore.store.staging import Staged as Staged
 from castore.store.version import Version as Version

@@ -74,6 +74,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "purge": Entry("operate", "castore.cli.commands.purge", ""),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
     "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage; mend"),
+    "salvage": Entry("operate", "castore.cli.commands.salvage", ""),
     "reindex": Entry("operate", "castore.cli.commands.reindex", ""),
     "backup": Entry("operate", "castore.cli.commands.backup", "copy the store, verified"),
     "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
@@ -83,7 +84,7 @@ SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
     "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
-    "verify-signatures", "partial", "repack", "completion",
+    "verify-signatures", "partial", "repack", "reindex", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {
@@ -91,6 +92,7 @@ HABITS: Final = {
     "check": "fsck", "list": "ls", "restore": "checkout", "get": "checkout", "clone": "checkout",
     "grep": "find", "search": "find", "reflog": "op log", "branches": "branch", "tags": "tag",
     "st": "status", "ci": "commit", "co": "checkout", "head": "log", "validate": "spec check",
+    "recover": "salvage", "repair": "salvage",
 }  # fmt: skip
 
 

@@ -168,10 +168,11 @@ def chunk_head(codec: Codec, id: Id, size: int) -> bytes:
     return head[:_CHECK_AT] + check + head[_CHECK_AT + _CHECK_BYTES :]
 
 
-def decode_block(data: bytes, where: str) -> Block:
+def decode_block(data: bytes, where: str, *, checked: bool = True) -> Block:
     """The block stored as `data`, its check and every bound verified; the frame is not decoded.
 
-    `where` names the place in messages. Raises CorruptObject, and UnsupportedFormat for a block
+    `where` names the place in messages. Not `checked` is for whoever salvages: what it gives is to
+    be compared with ids, member by member. Raises CorruptObject, and UnsupportedFormat for a block
     that is whole but written by a newer castore, or encrypted.
     """
     if len(data) < _HEADER.size:
@@ -179,7 +180,7 @@ def decode_block(data: bytes, where: str) -> Block:
     version, codec, flags, depth, raw_size, bases, members, check = _HEADER.unpack_from(data)
     members_at = _HEADER.size + bases * ID_BYTES
     frame_at = members_at + members * _MEMBER.size
-    whole = len(data) >= frame_at and check == _check_of(data, frame_at, flags)
+    whole = len(data) >= frame_at and (not checked or check == _check_of(data, frame_at, flags))
     if version > FORMAT and not whole:
         raise UnsupportedFormat(
             f"{where}: block format {version}; this castore reads format {FORMAT}"
@@ -210,6 +211,19 @@ def decode_block(data: bytes, where: str) -> Block:
 def block_depth(data: bytes) -> int:
     """The depth that the header of a stored block tells, unchecked."""
     return data[_DEPTH_AT]
+
+
+def block_shape(data: bytes) -> tuple[int, int, int] | None:
+    """Codec, place of the frame and raw size that the header of a block tells, unchecked.
+
+    None for what cannot be the beginning of one.
+    """
+    if len(data) < _HEADER.size:
+        return None
+    version, codec, flags, _, raw_size, bases, members, _ = _HEADER.unpack_from(data)
+    if version != FORMAT or codec > Codec.DELTA or flags & ~_METADATA or not members:
+        return None
+    return codec, _HEADER.size + bases * ID_BYTES + members * _MEMBER.size, raw_size
 
 
 def sketch_block(data: bytes) -> Sketch | None:

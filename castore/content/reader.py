@@ -142,6 +142,16 @@ class ObjectReader:
             raise InvalidInput(f"file {digest.hex()} has {size} bytes, more than {limit}")
         return b"".join(self.stream(digest, size))
 
+    def digest(self, root: bytes) -> Id:
+        """The digest of the file whose layout has this root page: all of it is read.
+
+        Raises as `payload`.
+        """
+        hasher = blake3()
+        for part in iter_parts(self.layout_page, root):
+            hasher.update(self.chunk(part))
+        return hasher.digest()
+
     def chunk(self, part: Part) -> bytes:
         """The bytes of one chunk of a layout; raises as `payload`."""
         return self._check_chunk(part, self._load(part.id))

@@ -84,7 +84,7 @@ class Database:
         temporary = folder.parent / f"{folder.name}.new-{uuid.hex()[:16]}"
         temporary.mkdir()
         try:
-            _build(temporary, identity, now())
+            build(temporary, identity, now())
             try:
                 os.rename(temporary, folder)
             except OSError:
@@ -306,7 +306,11 @@ def _check_head(reading: Reading, folder: Path, head: tuple[int, Id]) -> None:
     raise CorruptObject(f"{folder}: {problem}", where=where, fix="cas fsck")
 
 
-def _build(folder: Path, identity: Identity, at: int) -> None:
+def build(folder: Path, identity: Identity, at: int) -> None:
+    """Fill an empty folder with the files of an empty store, flushed; `at` is its time of birth.
+
+    Whoever does so sees to it that the folder gets its name only then. Raises CastoreError.
+    """
     try:
         environment = open_environment(folder, map_size=_CREATION_MAP, readonly=False, create=True)
         try:

@@ -130,7 +130,8 @@ class ClosureCheck:
             row = self._row(parent)
             if row is None or row.state is not State.STORED:
                 if not self._excused(row):
-                    self._findings.add(parent, "manifest", version.label, "a parent is missing")
+                    detail = f"a parent {'is missing' if row is None else 'was lost'}"
+                    self._findings.add(parent, "manifest", version.label, detail)
                 continue
             found = self.manifest(parent, f"parent of {version.label}")
             if found is None:

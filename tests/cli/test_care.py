@@ -104,3 +104,28 @@ def test_stats_where_nothing_was_saved(cas: Cas) -> None:
     assert re.search(r"^  compression +\d+ B  added: each object by itself$", text, re.M)
     assert "saved" not in text
     assert "%" not in text
+
+
+def test_salvage_says_what_it_copied(cas: Cas, two: Path) -> None:
+    made = cas("salvage", "rescued")
+    assert made.out.startswith("salvaged to ")
+    assert made.out.endswith("nothing is lost\n")
+    assert made.err == "next: cas fsck --full --store rescued\n"
+    assert cas("fsck", "--full", "--store", "rescued").out.startswith("no damage found")
+    assert cas("salvage", "rescued").out.startswith("nothing to do: ")
+    record = cas("salvage", "rescued", "--json").json
+    assert (record["whole"], record["changed"], record["lost"]) == (True, False, [])
+    assert "in the damaged store" in cas("salvage", ".cas/copy", code=2).err
+
+
+def test_salvage_of_a_store_that_does_not_open(cas: Cas, two: Path) -> None:
+    data = Path(".cas/data.mdb")
+    data.write_bytes(bytes(2 * 4096) + data.read_bytes()[2 * 4096 :])
+    cas("log", code=7)
+    whole = cas("salvage", "rescued")
+    assert "damaged: data.mdb: " in whole.out
+    assert cas("log", "--store", "rescued").out
+    data.write_bytes(data.read_bytes()[: 3 * 4096])
+    lost = cas("salvage", "little", code=7)
+    assert "lost: operation (operations 1 to 2)" in lost.out
+    assert cas("salvage", "little", "--json", code=7).json["lost"]

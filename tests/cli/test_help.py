@@ -167,6 +167,7 @@ NEEDS_STORE = [
     ("lineage", "x"), ("impact", "x"), ("blame", "x"), ("stale",), ("gate", "x"),
     ("sign", "x"), ("verify-signatures",),
     ("audit",), ("sql", "x"), ("export", "catalogue"), ("reindex",),
+    ("salvage", "copy"),
 ]  # fmt: skip
 
 
