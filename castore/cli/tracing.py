@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -13,11 +14,15 @@ from castore.cli.invocation import Invocation
 from castore.cli.screen import clean
 from castore.cli.walks import Drawing, dot, summary
 from castore.errors import RefNotFound
+from castore.model.names import quoted
 from castore.store.lineage import LIMIT, impact, lineage
-from castore.store.recognition import as_path
+from castore.store.recognition import as_path, spec_with
+from castore.store.standing import Verdicts, status_of
 from castore.store.store import Store
+from castore.store.version import Version
 from castore.store.walk import Walk, walk_record
 
+_AGAINST: Final = ("rejected", "contested", "withdrawn", "forgotten")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
@@ -48,7 +53,7 @@ def trace(call: Invocation, wanted: Wanted, *, back: bool) -> None:
     with opened(call) as store:
         walk = _walk(store, wanted, back=back)
         if output.json:
-            output.record(walk_record(walk))
+            output.record(walk_record(store, walk))
             return
         if wanted.dot:
             for line in dot(walk):
@@ -60,6 +65,7 @@ def trace(call: Invocation, wanted: Wanted, *, back: bool) -> None:
             whole=bool(output.verbose),
             names=store.database.read(ref_names),
             begin=wanted.what,
+            states=partial(_states, store, Verdicts(store)),
         )
         for line in drawing.lines():
             output.row(line)
@@ -75,7 +81,16 @@ def _walk(store: Store, wanted: Wanted, *, back: bool) -> Walk:
         what = full_rev(store, what)
     walk = verb(store, what, depth=wanted.depth, limit=wanted.limit)
     begin = walk.nodes[0]
-    if begin.uri and walk.complete and len(walk.nodes) == 1 and wanted.depth != 0:
+    alone = walk.complete and len(walk.nodes) == 1 and wanted.depth != 0
+    if alone and begin.digest and (pin := spec_with(store, begin.digest)):
+        spec = f"{pin.id}@{pin.version}" if pin.version else pin.id
+        which = "is" if begin.digest == pin.source else "belongs to"
+        raise RefNotFound(
+            f"{what} {which} the spec {pin.id} {pin.version}: no version was made from it, "
+            "but under it",
+            fix=f"cas audit --spec {quoted(spec)}",
+        )
+    if alone and begin.uri:
         if back:
             fix = f"cas impact {wanted.what}"
             raise RefNotFound(f"{begin.uri} lies elsewhere: its own sources are unknown", fix=fix)
@@ -85,10 +100,19 @@ def _walk(store: Store, wanted: Wanted, *, back: bool) -> Walk:
     return walk
 
 
+def _states(store: Store, verdicts: Verdicts, version: Version) -> list[str]:
+    """What speaks against a version."""
+    status = status_of(store, version, verdicts)
+    states = [status.review, status.lifecycle, "forgotten" if store.forgotten(version) else ""]
+    return [state for state in states if state in _AGAINST]
+
+
 def _last_line(walk: Walk, *, back: bool) -> str:
-    met = clean(summary(walk))
-    if not met and not walk.complete:
+    held, met = summary(walk, back=back)
+    if not (met or held) and not walk.complete:
         return "nothing is near enough to be shown"
     if back:
-        return f"made from {met}" if met else "no sources are recorded"
-    return f"made from it: {met}" if met else "nothing was made from it"
+        said = f"made from {met}" if met else "no sources are recorded"
+    else:
+        said = f"made from it: {met}" if met else "nothing was made from it"
+    return f"held by {held}; {said}" if held else said

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from castore.cli.describe import Names, agent_text, moment
 from castore.cli.screen import clean, plural, size
 from castore.model.ids import short
 from castore.store.lineage import CARRIED, HELD
+from castore.store.version import Version
 from castore.store.walk import Edge, Node, Walk
+
+States: TypeAlias = Callable[[Version], Sequence[str]]
+"""What is to be said of a version: that it was withdrawn, rejected or forgotten."""
 
 BESIDE: Final = 8
 """Lines below one node, and versions of one branch among them, before the rest is counted."""
@@ -27,11 +31,14 @@ class _Step(NamedTuple):
 class Drawing:
     """A walk as lines; `back` is whether it went to what was used. `whole` draws all of it."""
 
-    def __init__(self, walk: Walk, *, back: bool, whole: bool, names: Names, begin: str) -> None:
+    def __init__(
+        self, walk: Walk, *, back: bool, whole: bool, names: Names, begin: str, states: States
+    ) -> None:
         self._nodes = {node.id: node for node in walk.nodes}
         self._whole = whole
         self._names = names
         self._begin = begin
+        self._states = states
         self._below: dict[str, list[_Step]] = {}
         for edge in walk.edges:
             above, below = (edge.user, edge.used) if back else (edge.used, edge.user)
@@ -47,7 +54,7 @@ class Drawing:
             yield line
 
     def _tree(self) -> Iterator[str]:
-        yield described(self._root, self._names, self._begin)
+        yield described(self._root, self._names, self._states, called=self._begin)
         drawn = {self._root.id}
         stack = [("", iter(self._rows(self._root)))]
         while stack:
@@ -81,7 +88,8 @@ class Drawing:
             if not self._whole and (crowded or len(shown) >= BESIDE):
                 more[version.branch if version else "outside"] += 1
                 continue
-            text = described(step.node, self._names) + _relation(step)
+            text = described(step.node, self._names, self._states, carried=_carried(step))
+            text += _relation(step)
             shown.append((step, text))
         if more:
             rest = ", ".join(f"{clean(name)} {count:,}" for name, count in more.most_common(5))
@@ -90,26 +98,33 @@ class Drawing:
         return [(step, text, at == len(shown) - 1) for at, (step, text) in enumerate(shown)]
 
 
-def described(node: Node, names: Names, called: str = "") -> str:
-    """A node on one line: what it is called, then what is known of who made it."""
+def described(
+    node: Node, names: Names, states: States, *, called: str = "", carried: bool = False
+) -> str:
+    """A node on one line: what it is called and said to be, then what is known of who made it."""
     version = node.version
     if version is None:
-        return _unversioned(node, called)
+        return _unversioned(node, called) + ("  [carried]" if carried else "")
     others = [name for name in names.get(version.id, ()) if name != version.branch]
     artifact = f":{clean(node.artifact)}" if node.artifact else ""
     marks = ["newest"] if version.branch in names.get(version.id, ()) else []
-    marks += map(clean, others)
-    manifest = version.manifest
+    marks += [*map(clean, others), *states(version)]
     facts = [
         f"{clean(version.label)}{artifact}" + (f" ({', '.join(marks)})" if marks else ""),
+        *(["[carried]"] if carried else []),
         version.short,
-        moment(manifest.at),
+        moment(version.manifest.at),
     ]
-    if manifest.agent.id:
-        facts.append(agent_text(manifest.agent))
-    if manifest.spec.version:
-        facts.append(f"spec {clean(manifest.spec.version)}")
+    made = node.made_by
+    if made and made.manifest.agent.id:
+        facts.append(agent_text(made.manifest.agent))
+    if made and made.manifest.spec.version:
+        facts.append(f"spec {clean(made.manifest.spec.version)}")
     return "  ".join(facts)
+
+
+def _carried(step: _Step) -> bool:
+    return step.edge.relation == CARRIED
 
 
 def _unversioned(node: Node, called: str) -> str:
@@ -124,10 +139,8 @@ def _unversioned(node: Node, called: str) -> str:
 
 def _relation(step: _Step) -> str:
     edge = step.edge
-    if edge.relation in (CARRIED, HELD):
-        return f"  [{edge.relation}]" if edge.relation == CARRIED else ""
     source = edge.source
-    if source is None:
+    if edge.relation in (CARRIED, HELD) or source is None:
         return ""
     said = [f"as {clean(source.selector)}"] if _moves(source.selector, source.label) else []
     if source.artifact and not step.node.artifact:
@@ -142,10 +155,30 @@ def _moves(selector: str, label: str) -> bool:
     return bool(label) and selector != label and "@" in selector
 
 
-def summary(walk: Walk) -> str:
-    """How much the walk met, by branches."""
-    versions = {node.version.id: node.version for node in walk.nodes[1:] if node.version}
-    outside = sum(1 for node in walk.nodes[1:] if node.version is None)
+class Met(NamedTuple):
+    """What a walk met, by branches, or "" for nothing: `held` has the content it began at."""
+
+    held: str
+    other: str
+
+
+def summary(walk: Walk, *, back: bool) -> Met:
+    """How much a walk met; `back` is whether it went to what was used."""
+    ends: dict[bool, set[str]] = {True: set(), False: set()}
+    for edge in walk.edges:
+        ends[edge.relation == HELD].add(edge.used if back else edge.user)
+    held = ends[True] - ends[False]
+    return Met(
+        _counted(node for node in walk.nodes[1:] if node.id in held),
+        _counted(node for node in walk.nodes[1:] if node.id not in held),
+    )
+
+
+def _counted(nodes: Iterable[Node]) -> str:
+    """How many these are, by branches."""
+    met = list(nodes)
+    versions = {node.version.id: node.version for node in met if node.version}
+    outside = sum(1 for node in met if node.version is None)
     branches = Counter(version.branch for version in versions.values())
     parts = []
     if versions:

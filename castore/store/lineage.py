@@ -87,6 +87,9 @@ class Walking:
 
     def walk(self, begin: Node, steps: Callable[[Walking, Node], Iterator[_Step]]) -> Walk:
         """Follow `steps` from a node, breadth first."""
+        if begin.version is not None and begin.artifact:
+            self._versions[begin.version.id] = begin.version
+            begin = self.at(begin.version.id, begin.artifact, 0)
         self._nodes[begin.id] = begin
         back = steps is _used
         waiting = deque([begin])
@@ -136,7 +139,10 @@ class Walking:
     def at(self, id: Id, artifact: str, distance: int) -> Node:
         """The node of a version or of one of its artifacts."""
         name = id.hex() + (f":{artifact}" if artifact else "")
-        return Node(name, self.version(id), artifact, distance=distance)
+        version = self.version(id)
+        carried = dict(version.manifest.carried).get(artifact) if version and artifact else None
+        maker = self.version(carried) if carried else None
+        return Node(name, version, artifact, distance=distance, maker=maker)
 
     def found(self, index: Index, value: Id | str) -> Iterator[Id]:
         """Where `index` leads from `value`, newest first, a batch in each read transaction."""
@@ -322,9 +328,18 @@ def _carriers(walking: Walking, node: Node, maker: Id) -> Iterator[_Step]:
 
 
 def _holders(walking: Walking, node: Node) -> Iterator[_Step]:
-    """The artifacts that have a content, each in the version that made it, if that is stored."""
-    for found in find(walking.store, Wanted(digest=node.digest.hex())):
+    """The artifacts that have a content, each in the version that made it, if that is stored.
+
+    Of one that was forgotten who carries it on tells that it made this content.
+    """
+    store, told = walking.store, set()
+    for found in find(store, Wanted(digest=node.digest.hex())):
         version, name = found.version, found.artifact.name
-        maker = dict(version.manifest.carried).get(name)
-        if maker is None or walking.version(maker) is None:
-            yield _Step(walking.at(version.id, name, node.distance + 1), HELD)
+        id = dict(version.manifest.carried).get(name)
+        made = walking.version(id) if id else None
+        if made is not None and store.forgotten(made) is None:
+            continue
+        holder = walking.at(made.id if made else version.id, name, node.distance + 1)
+        if holder.id not in told:
+            told.add(holder.id)
+            yield _Step(holder, HELD)

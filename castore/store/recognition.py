@@ -16,12 +16,13 @@ from castore.content.trees import build_tree
 from castore.database.reading import Reading
 from castore.errors import InvalidInput, NotFound, RefNotFound
 from castore.model.artifact_set import ArtifactSet, Content, FileContent, TreeContent
-from castore.model.ids import Id, content_id_of
+from castore.model.ids import Id, Kind, content_id_of
 from castore.model.limits import FOLDER_DEPTH
+from castore.model.manifest import SpecPin
 from castore.model.pages import FILE, TREE
 from castore.store.find import sets_with, versions_with
 from castore.store.store import Store
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 LOOKED_AT: Final = 1_000
 """Versions of one set, and sets that hold one file, that are looked at."""
@@ -60,6 +61,20 @@ def _scanned(scan: FolderScan, path: str, prefix: str, rules: Rules, depth: int)
         inside = f"{prefix}{below.name}/"
         found[below.name] = _scanned(scan, below.path, inside, rules, depth + 1)
     return found
+
+
+def spec_with(store: Store, digest: Id) -> SpecPin | None:
+    """The spec that has these bytes, or a file that its checks name; None if there is none."""
+
+    def read(tables: Reading) -> SpecPin | None:
+        for holder, kind in tables.containers(digest):
+            if kind is Kind.MANIFEST:
+                pin = version_in(tables, holder).manifest.spec
+                if digest == pin.source or digest in dict(pin.files).values():
+                    return pin
+        return None
+
+    return store.database.read(read)
 
 
 class Recognised(NamedTuple):

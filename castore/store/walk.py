@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from castore.model.ids import Id
 from castore.model.manifest import Source
 from castore.model.values import frozen
 from castore.store.moments import format_moment
 from castore.store.records import maker_record, source_record
+from castore.store.removals import removal_record
+from castore.store.standing import Verdicts, status_of
+from castore.store.store import Store
 from castore.store.version import Version
+
+_SAID: Final = ("review", "lifecycle", "forgotten")
 
 
 @frozen
@@ -18,7 +23,8 @@ class Node:
 
     `id` is its name in edges: the id of the version, with `:artifact` behind it for an artifact,
     the URI, or the digest; ids and digests in hex. `version` is None for what is no version, and
-    for one that is not stored here. `distance` counts the edges from where the walk began.
+    for one that is not stored here. `distance` counts the edges from where the walk began. `maker`
+    is the version that made an artifact which `version` carries, if that is stored.
     """
 
     id: str
@@ -28,6 +34,14 @@ class Node:
     digest: Id = b""
     size: int = -1
     distance: int = 0
+    maker: Version | None = None
+
+    @property
+    def made_by(self) -> Version | None:
+        """The version whose spec version, agent and run are those of this node, if it is known."""
+        version = self.version
+        carried = version and self.artifact in dict(version.manifest.carried)
+        return self.maker if carried else version
 
 
 @frozen
@@ -57,15 +71,20 @@ class Walk:
     complete: bool
 
 
-def walk_record(walk: Walk) -> dict[str, Any]:
+def walk_record(store: Store, walk: Walk) -> dict[str, Any]:
     """A walk as `--json` prints it: the node it began at, all nodes, all edges."""
+    verdicts = Verdicts(store)
     labels = {
         edge.used: edge.source.label for edge in walk.edges if edge.source and edge.source.label
     }
     return {
         "begin": walk.nodes[0].id,
         "complete": walk.complete,
-        "nodes": [_node_record(node, labels.get(node.id, "")) for node in walk.nodes],
+        "nodes": [
+            _node_record(node, labels.get(node.id, ""))
+            | (_said(store, node.version, verdicts) if node.version else dict.fromkeys(_SAID))
+            for node in walk.nodes
+        ],
         "edges": [
             {
                 "user": edge.user,
@@ -81,7 +100,7 @@ def walk_record(walk: Walk) -> dict[str, Any]:
 def _node_record(node: Node, label: str) -> dict[str, Any]:
     """`label` is what a user's manifest calls a version that is not stored here."""
     version = node.version
-    made = maker_record(version) if version else {}
+    made = maker_record(node.made_by) if node.made_by else {}
     return {
         "id": node.id,
         "kind": node_kind(node),
@@ -98,6 +117,13 @@ def _node_record(node: Node, label: str) -> dict[str, Any]:
         "agent": made.get("agent"),
         "run": made.get("run"),
     }
+
+
+def _said(store: Store, version: Version, verdicts: Verdicts) -> dict[str, Any]:
+    """What people said about a version, and whether it was forgotten."""
+    status, removal = status_of(store, version, verdicts), store.forgotten(version)
+    told = (status.review, status.lifecycle, removal_record(removal) if removal else None)
+    return dict(zip(_SAID, told, strict=True))
 
 
 def node_kind(node: Node) -> str:

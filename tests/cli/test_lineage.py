@@ -103,13 +103,60 @@ def test_lineage_to_the_roots(cas: Cas, api: None) -> None:
     ]
     result = cas("lineage", "api")
     assert "(above)" in result.out.splitlines()[5]
-    assert "coder@7  spec 1.0  [carried]" in result.out
+    assert "api@v1:code  [carried]  " in result.out
+    assert "coder@7  spec 1.0\n" in result.out
     assert result.out.splitlines()[-1] == ("made from 2 versions (api 1, raw 1) · 1 from elsewhere")
     assert _names(cas("lineage", "api:code"))[-2:] == [
         "    └── raw@v1",
         "        └── https://example.org/in",
     ]
     assert cas("lineage", "raw", "--depth", "0").err.startswith("this is not all")
+
+
+def test_what_is_carried_is_told_of_who_made_it(cas: Cas, api: None) -> None:
+    carried = [line for line in cas("impact", "api@v1").out.splitlines() if "api@v2:" in line]
+    assert len(carried) == 2
+    assert all("[carried]" in line and "coder@7  spec 1.0" in line for line in carried)
+    assert "coder@7  spec 1.0" in cas("lineage", "api:code").out.splitlines()[0]
+    nodes = cas("impact", "api@v1", "--json").json["nodes"]
+    assert [(node["agent"]["id"], node["spec"]["version"], node["run"]) for node in nodes] == [
+        ("coder", "1.0", "run-1")
+    ] * 3
+    assert cas("lineage", "api:code", "--json").json["nodes"][0]["agent"]["id"] == "coder"
+
+
+def test_a_file_whose_maker_was_forgotten_keeps_its_lineage(cas: Cas, api: None) -> None:
+    before = _names(cas("lineage", "./code.py"))
+    cas("mark", "api@v1", "withdrawn")
+    cas("forget", "api@v1", "-m", "old")
+    cas("gc", "-q", "--grace", "0")
+    result = cas("lineage", "./code.py")
+    assert _names(result) == before
+    assert "api@v1:code (withdrawn, forgotten)" in result.out
+    assert result.out.endswith(
+        "held by 1 version (api 1); made from 1 version (raw 1) · 1 from elsewhere\n"
+    )
+    node = cas("impact", "./code.py", "--json").json["nodes"][1]
+    assert (node["label"], node["lifecycle"]) == ("api@v1", "withdrawn")
+    assert node["forgotten"]["why"] == "old"
+    assert "api@v2:code (newest)" in cas("impact", "./code.py").out
+
+
+def test_who_holds_a_file_was_not_made_from_it(cas: Cas, api: None) -> None:
+    assert cas("impact", "./raw/in.csv").out.splitlines()[-1] == (
+        "held by 1 version (raw 1); made from it: 2 versions (api 2)"
+    )
+    assert cas("impact", "./openapi.yaml").out.splitlines()[-1] == (
+        "held by 1 version (api 1); nothing was made from it"
+    )
+
+
+def test_a_spec_file_leads_to_what_was_made_under_it(cas: Cas, api: None) -> None:
+    for verb in ("impact", "lineage"):
+        error = cas(verb, "./api.spec.yaml", "--json", code=3).error
+        assert error["message"].startswith("./api.spec.yaml is the spec api 1.1: ")
+        assert error["fix"] == "cas audit --spec api@1.1"
+    assert [row["number"] for row in cas("audit", "--spec", "api@1.1", "--json").rows] == [2]
 
 
 def _names(result: Result) -> list[str]:

@@ -351,7 +351,7 @@ def test_a_walk_as_data(store: castore.Store) -> None:
     gone = commit(store, "gone")
     commit(store, "report", ("b=raw:a", "gone"))
     store.database.write(lambda tables: tables.drop_object_row(gone.id))
-    record = walk_record(store.lineage("report"))
+    record = walk_record(store, store.lineage("report"))
     assert record["begin"] == record["nodes"][0]["id"] == store.resolve("report").version.id.hex()
     assert [(node["kind"], node["label"], node["stored"]) for node in record["nodes"]] == [
         ("version", "report@v1", True),
