@@ -44,7 +44,17 @@ def _sources(record: Record) -> str:
 
 
 def _reviewers(record: Record) -> str:
-    return ", ".join(f"{found['by']} {found['verdict']}" for found in record["reviewers"])
+    return ", ".join(
+        f"{found['by']} {found['verdict']}" + " (not counted)" * (not found["counts"])
+        for found in record["reviewers"]
+    )
+
+
+def _forgotten(record: Record) -> str:
+    removal = record["forgotten"]
+    return (
+        " ".join((removal["at"], removal["by"] or UNKNOWN, removal["why"] or "")) if removal else ""
+    )
 
 
 def _meta(record: Record) -> str:
@@ -79,8 +89,13 @@ _COLUMNS: Final[dict[str, Callable[[Record], str]]] = {
     "folder": _text("folder"),
     "meta": _meta,
     "operation": _text("operation"),
+    "deployments": lambda record: ", ".join(record["deployments"]),
+    "forgotten": _forgotten,
 }
-_NONE: Final = ("artifacts", "message", "checks", "sources", "reviewers", "parents", "meta")
+_NONE: Final = (
+    "spec", "artifacts", "message", "checks", "sources", "reviewers", "parents", "meta",
+    "deployments", "forgotten",
+)  # fmt: skip
 """The columns whose emptiness is known: there are none."""
 _IDS: Final = ("id", "set", "parents")
 _TRUSTED: Final = ("agent", "spec", "author", "run", "trace", "checks", "sources", "reviewers")
@@ -95,6 +110,7 @@ SHOWN: Final = (
     "sources",
     "review",
     "reviewers",
+    "lifecycle",
 )
 NAMES: Final = tuple(
     name
@@ -142,8 +158,9 @@ def shown(record: Record, columns: Sequence[str], *, short: bool) -> list[str]:
 
 def _empty(record: Record, name: str) -> str:
     """What a table says where there is no text; what a forgotten version held is not known."""
-    forgotten = name == "artifacts" and record["artifacts"] is None
-    return "none" if name in _NONE and not forgotten else UNKNOWN
+    if name == "artifacts" and record["artifacts"] is None:
+        return "forgotten"
+    return "none" if name in _NONE else UNKNOWN
 
 
 def _cell(record: Record, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -15,8 +15,8 @@ from castore.model.ids import Id, short
 from castore.model.note import Note
 from castore.model.status import Status
 from castore.store.context import parse_agent
-from castore.store.notes import note_record
-from castore.store.policy import approval, policy_in_force
+from castore.store.notes import AGENT, known_as, note_record
+from castore.store.policy import Approval, approval, policy_in_force
 from castore.store.records import approvals_record
 from castore.store.standing import status_of
 from castore.store.statements import Speaker, Stated
@@ -67,6 +67,7 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
                 "lifecycle": status.lifecycle,
                 "approved": judged.approved if judged else None,
                 "wanting": list(judged.reasons) if judged else None,
+                "uncounted": dict(judged.uncounted) if judged else None,
                 "warnings": list(stated.warnings),
                 "note": note_record(stated.id, stated.note),
             }
@@ -74,10 +75,22 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
         return
     output.line(f"{done} {clean(version.label)} {version.id.hex()}")
     words = status_words(status)
-    output.line(f"note {short(stated.id)} by {clean(stated.note.by)}; {', '.join(words)}")
+    output.line(f"note {short(stated.id)} by {writer(stated.note)}; {', '.join(words)}")
     if judged is not None and status.approvers and not judged.approved:
         output.say(f"not approved yet: {clean('; '.join(judged.reasons))}")
+    elif judged is not None:
+        for sentence in _in_vain(stated.note, judged):
+            output.say(sentence)
     output.next(f"cas show {version.label}")
+
+
+def _in_vain(note: Note, judged: Approval) -> Iterator[str]:
+    """What an approval or a request does not do where the version is approved anyway."""
+    name = known_as(note.by)
+    if note.value == "approved" and name in judged.uncounted:
+        yield f"{clean(note.by)} approved, which {clean(judged.uncounted[name])}"
+    if note.value == "requested" and judged.approved:
+        yield "it is approved: nothing waits for a verdict"
 
 
 def status_words(status: Status) -> list[str]:
@@ -85,6 +98,12 @@ def status_words(status: Status) -> list[str]:
     more = f" by {status.counted}" if status.review == "approved" and status.counted > 1 else ""
     words = [f"review {review_text(status)}{more}", status.lifecycle]
     return words + [f"deployed to {clean(name)}" for name in status.deployments]
+
+
+def writer(note: Note) -> str:
+    """Who wrote a note, and the agent that acted for them."""
+    agent = note.meta.get(AGENT)
+    return clean(note.by) + (f" (agent {clean(str(agent))})" if agent else "")
 
 
 def note_line(id: Id, note: Note, *, stands: bool = True) -> str:
@@ -96,5 +115,5 @@ def note_line(id: Id, note: Note, *, stands: bool = True) -> str:
     if note.subject == "signature":
         said = f"signed by {said}"
     text = first_line(note.text) if note.subject != "signature" else ""
-    line = f"{short(id)}  {moment(note.at)}  {clean(said)}{old}  {clean(note.by)}"
+    line = f"{short(id)}  {moment(note.at)}  {clean(said)}{old}  {writer(note)}"
     return f"{line}  {text}" if text else line

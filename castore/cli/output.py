@@ -8,12 +8,14 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
-from castore.cli.screen import clean, clip
+from castore.cli.screen import clean, clip, fold
 
 _STYLES: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36",
 }  # fmt: skip
 _DEFAULT_COLUMNS: Final = 80
+_NARROWEST: Final = 20
+"""Columns of a terminal below which nothing is made to fit."""
 
 
 class Output:
@@ -37,6 +39,12 @@ class Output:
         if mark and mark in text:
             text = text.replace(mark, self.style(mark, "yellow"), 1)
         self.line(text)
+
+    def wrap(self, text: str, indent: str = "    ") -> None:
+        """One line of which nothing may be lost: folded to the width of a terminal."""
+        limit = self.columns()
+        for line in [text] if limit is None else fold(text, max(limit, _NARROWEST), indent):
+            self.line(line)
 
     def record(self, value: Mapping[str, Any]) -> None:
         """One JSON object on a line of stdout; ASCII only, so no terminal or locale is fooled."""

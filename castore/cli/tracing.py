@@ -11,7 +11,6 @@ import click
 from castore.cli.access import full_rev, opened
 from castore.cli.describe import ref_names
 from castore.cli.invocation import Invocation
-from castore.cli.screen import clean
 from castore.cli.walks import Drawing, dot, summary
 from castore.errors import RefNotFound
 from castore.model.names import quoted

@@ -24,6 +24,7 @@ from castore.store.context import parse_agent
 from castore.store.deployments import deployed_versions
 from castore.store.homes import Homes, versions_under
 from castore.store.moments import parse_moment, parse_period
+from castore.store.notes import known_as
 from castore.store.records import version_record
 from castore.store.standing import Verdicts, check_state, is_in_state, row_state, status_of
 from castore.store.store import Store
@@ -113,9 +114,13 @@ def audit_record(
     """A version as `cas audit --json` prints it: with artifacts, and who gave a verdict on it."""
     record = version_record(store, version, artifacts=True, verdicts=verdicts)
     status = status_of(store, version, verdicts)
-    said = [(who, "approved") for who in status.approvers]
-    said += [(who, "rejected") for who in status.rejecters]
-    record["reviewers"] = [{"by": who, "verdict": verdict} for who, verdict in said]
+    verdicts = verdicts or Verdicts(store)
+    counted = verdicts.counted(version, status)
+    said = [(who, "approved", known_as(who) in counted) for who in status.approvers]
+    said += [(who, "rejected", True) for who in status.rejecters]
+    record["reviewers"] = [
+        {"by": who, "verdict": verdict, "counts": counts} for who, verdict, counts in said
+    ]
     record["deployments"] = list(status.deployments)
     record["trust"] = {**record["trust"], "reviewers": "claimed" if said else None}
     return record

@@ -199,7 +199,8 @@ def _difference(
 def spec_changes(old: SpecPin, new: SpecPin) -> tuple[FieldChange, ...]:
     """What differs between two spec pins: id, version, contract; not where the YAML lies."""
     pairs = (
-        ("id", old.id, new.id),
+        # Without a spec the branch stands in the place of the id.
+        ("id", old.id if old.known else "", new.id if new.known else ""),
         ("version", old.version, new.version),
         ("contract", old.contract.hex(), new.contract.hex()),
     )

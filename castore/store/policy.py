@@ -19,7 +19,7 @@ from castore.errors import CastoreError, CorruptObject
 from castore.model.ids import Id
 from castore.model.note import Note
 from castore.model.status import standing
-from castore.model.values import frozen
+from castore.model.values import frozen, made
 from castore.spec.declaration import ReviewPolicy
 from castore.spec.parse import parse_policy, parse_spec
 from castore.store.config import KnownIdentity
@@ -48,12 +48,16 @@ class Policy:
 
 @frozen
 class Approval:
-    """Whether a version counts as approved, why not, whose approvals count, and how many must."""
+    """Whether a version counts as approved, why not, whose approvals count, and how many must.
+
+    `uncounted` says of each other identity that approved why that does not count.
+    """
 
     approved: bool
     reasons: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     needed: int = 1
+    uncounted: Mapping[str, str] = made(default_factory=dict)
 
 
 def strictest(one: Policy, other: Policy) -> Policy:
@@ -106,7 +110,7 @@ def approval(store: Store, version: Version, policy: Policy) -> Approval:
     except CastoreError as error:
         wanting = (error.message,)
     reasons = (*found.reasons, *wanting)
-    return Approval(not reasons, reasons, found.approvers, policy.approvals)
+    return Approval(not reasons, reasons, found.approvers, policy.approvals, found.uncounted)
 
 
 def unsigned(store: Store, version: Version, policy: Policy) -> tuple[str, ...]:
@@ -335,7 +339,7 @@ def _judge(
     if len(approvers) < policy.approvals:
         reasons.append(f"{len(approvers)} of {policy.approvals} approvals")
         reasons += [f"{name} approved, which {why}" for name, why in sorted(faults.items())]
-    return Approval(not reasons, tuple(reasons), approvers, policy.approvals)
+    return Approval(not reasons, tuple(reasons), approvers, policy.approvals, faults)
 
 
 def _uncounted(

@@ -64,6 +64,13 @@ class Verdicts:
         review = "approved" if found.approved else PENDING
         return status.judged(review, len(found.approvers), found.needed)
 
+    def counted(self, version: Version, status: Status) -> frozenset[str]:
+        """Who of those that approve a version counts, by their names in lower case."""
+        names = frozenset(map(known_as, status.approvers))
+        if not names or (status.needed and status.counted == len(names)):
+            return names
+        return frozenset(self._policies().told(version).approvers)
+
     def forbids_to_dismiss(self, version: Version) -> bool:
         """Whether the policy in force for a version lets no dismissal count; raises InvalidSpec."""
         return self._asks(version) and bool(self._policies().policy(version).forbid_dismiss)

@@ -27,7 +27,8 @@ def test_one_command_answers_what_an_agent_made(cas: Cas, two: Path) -> None:
     assert cells["LABEL"] == "out@v2"
     assert cells["AGENT"] == "writer@7~"
     assert cells["AUTHOR"] == "alice@example.org~"
-    assert cells["SPEC"] == "unknown"
+    assert cells["SPEC"] == "none"
+    assert cells["LIFECYCLE"] == "draft"
     assert cells["ARTIFACTS"] == "metrics.json, pages, summary.md"
     assert "~ claimed" in told.err
     assert cas("audit", "--agent", "writer@8").out == ""
@@ -71,9 +72,51 @@ def test_reviews_are_told_and_asked_for(cas: Cas, two: Path) -> None:
     asked = ("audit", "--review", "approved", "--agent", "writer", "--json")
     assert cas(*asked).rows == []
     found = cas("audit", "--review", "approved", "--json").json
-    assert found["reviewers"] == [{"by": "bob@example.org", "verdict": "approved"}]
+    assert found["reviewers"] == [{"by": "bob@example.org", "verdict": "approved", "counts": True}]
     assert found["trust"]["reviewers"] == "claimed"
     cas("audit", "--review", "splendid", code=2)
+
+
+POLICY = """\
+spec: rep
+version: "1"
+artifacts: [{name: a, type: document, format: text, path: a.txt}]
+review: {not_author: true}
+"""
+
+
+def test_who_does_not_count_is_told_apart(cas: Cas) -> None:
+    cas("init")
+    write("rep.spec.yaml", POLICY)
+    write("a.txt", "a\n")
+    cas("commit", "-q")
+    assert "alice@example.org approved, which does not count" in cas("approve", "rep").err
+    told = cas("audit", "--review", "pending", "--json").json
+    assert told["reviewers"] == [
+        {"by": "alice@example.org", "verdict": "approved", "counts": False}
+    ]
+    cas("approve", "rep", "--author", "bob@example.org")
+    # Also where it is approved without them.
+    result = cas("approve", "rep")
+    assert "alice@example.org approved, which does not count: the author may not" in result.err
+    assert cas("approve", "rep", "--json").json["uncounted"] == {
+        "alice@example.org": "does not count: the author may not approve"
+    }
+    cas("deploy", "rep", "--to", "prod")
+    cells = cas("audit", "--deployed", "--columns", "reviewers,deployments").out.splitlines()[1]
+    assert cells == ("alice@example.org approved (not counted), bob@example.org approved~  prod")
+    assert cas("audit", "--deployed").out.split("\n")[0].endswith("LIFECYCLE  DEPLOYMENTS")
+    assert cas("gate", "rep").out.endswith("  approved by bob@example.org; valid\n")
+
+
+def test_what_was_forgotten_says_so(cas: Cas, two: Path) -> None:
+    cas("forget", "out@v1", "-m", "of no use")
+    told = rows(cas("audit", "--columns", "label,artifacts,forgotten").out)
+    assert told[1][2] == "none"
+    assert told[2][:2] == ["out@v1", "forgotten"]
+    assert told[2][2].endswith("alice@example.org of no use")
+    table = list(csv.DictReader(io.StringIO(cas("audit", "--csv").out)))
+    assert [bool(row["forgotten"]) for row in table] == [False, True]
 
 
 def test_csv_has_every_column_and_what_is_claimed(cas: Cas, two: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.conftest import Cas, write
+from tests.cli.test_process import on_terminal
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_a_review_from_the_request_to_the_approval(cas: Cas, out: str) -> None:
     waits = cas("review")
     assert waits.out.splitlines()[0] == f"out@v2  {out[:12]}  requested"
     assert "0 of 1 approvals" in waits.out
-    assert "alice@example.org  please" in waits.out
+    assert "alice@example.org (agent writer@7)  please" in waits.out
     assert "nothing approved before:" in waits.out
     assert waits.err == "next: cas approve out@v2\n"
     done = cas("approve", "out@v2", "-m", "checked", "--author", "ben@example.org")
@@ -66,6 +67,27 @@ def test_agents_are_refused(cas: Cas, out: str, monkeypatch: pytest.MonkeyPatch)
     write(".cas/config.toml", '[identity."bot"]\nkind = "agent"\n')
     assert "bot is an agent" in cas("approve", "out", "--author", "Bot", code=6).err
     assert cas("show", "out", "--json").json["review"] == "requested"
+
+
+def test_a_request_that_waits_for_nothing_says_so(cas: Cas, out: str) -> None:
+    cas("approve", "out", "--author", "ben@example.org")
+    done = cas("request-review", "out", "--agent", "writer@7")
+    assert done.err.splitlines()[0] == "it is approved: nothing waits for a verdict"
+    assert "by alice@example.org (agent writer@7); review approved" in done.out
+    assert cas("review").out == ""
+
+
+def test_who_approved_is_not_cut_off_on_a_terminal(cas: Cas, out: str) -> None:
+    cas("approve", "out", "-m", "word " * 20 + "end", "--author", "the-reviewer@example.org")
+    cas("deploy", "out", "--to", "prod", "--author", "somebody-of-operations@example.org")
+    for words in (("deploy",), ("show", "out"), ("blame", "out")):
+        code, shown = on_terminal(*words, env={"COLUMNS": "80", "NO_COLOR": "1"})
+        assert code == 0
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "…" not in shown
+        joined = "".join(shown.split())
+        assert "the-reviewer@example.org" in joined or words[0] == "blame"
+        assert "wordend" in joined or words[0] != "show"
 
 
 def test_short_ids_and_moved_branches_are_refused(cas: Cas, out: str) -> None:
@@ -172,6 +194,17 @@ def half(cas: Cas) -> str:
     return str(made["id"])
 
 
+def test_what_waits_has_short_ids_and_no_spec_that_there_is_not(cas: Cas, half: str) -> None:
+    assert max(map(len, cas("review").out.splitlines())) < 80
+    assert "spec id: none → r" in cas("review").out
+    contract = cas("show", "r", "--json").json["spec"]["contract"]
+    assert f"spec contract: none → {contract[:12]}\n" in cas("review").out
+    write("b.txt", "x")
+    cas("commit", "--name", "plain", "b.txt")
+    assert "spec" not in cas("diff", "plain").out
+    assert cas("diff", "plain", "--json").json["spec"] == []
+
+
 def test_approved_is_told_by_the_policy(cas: Cas, half: str) -> None:
     def told() -> list[str]:
         commands = (
@@ -205,7 +238,7 @@ def test_who_approved_what_is_deployed(cas: Cas, half: str) -> None:
     assert record["warnings"] == ["r@v1 is not approved: 1 of 2 approvals"]
     line = cas("deploy").out.splitlines()[0]
     assert line.startswith(f"prod  r@v1  {half[:12]}  ")
-    assert "eva@example.org  not approved: 1 of 2 approvals, by ann@example.org" in line
+    assert "eva@example.org  not approved: 1 of 2 approvals; approved by ann@example.org" in line
     cas("approve", "r", "--author", "ben@example.org")
     assert "approved by ann@example.org, ben@example.org" in cas("deploy").out
     row = cas("deploy", "--json").rows[0]

@@ -65,7 +65,8 @@ def test_the_author_does_not_count_where_the_policy_says_so(
         f"{AUTHOR} approved, which does not count: the author may not approve",
     )
     say(store, version, ANN)
-    assert judged(store, version) == Approval(True, (), (ANN,))
+    uncounted = {AUTHOR: "does not count: the author may not approve"}
+    assert judged(store, version) == Approval(True, (), (ANN,), uncounted=uncounted)
 
 
 def test_an_unknown_author_might_be_anybody(store: castore.Store, tmp_path: Path) -> None:

@@ -58,13 +58,15 @@ def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, *
 
     All options given must hold; versions of all branches, newest first, times UTC. Columns: label,
     id, at, agent, spec, author, artifacts, message, run, trace, workspace, checks, sources, review,
-    reviewers, lifecycle, branch, number, parents, set, folder, meta, operation. A value its maker
-    claims is marked ~, a signed one +; in a CSV this is agent_trust and so on. What nobody noted is
-    unknown, in a CSV empty. TIME: 2d, "7 days ago", yesterday, "last month", 2026-10, 2026-10-31.
+    reviewers, lifecycle, branch, number, parents, set, folder, meta, operation, deployments,
+    forgotten. A value its maker claims is marked ~, a signed one +; in a CSV this is agent_trust
+    and so on. What nobody noted is unknown, in a CSV empty. TIME: 2d, "7 days ago", yesterday,
+    "last month", 2026-10, 2026-10-31.
     """
     if call.output.json and (as_csv or chosen):
         raise click.UsageError("--json shows every field: leave out --csv and --columns")
-    names = parse_columns(chosen) if chosen else list(NAMES if as_csv else SHOWN)
+    shown = [*SHOWN, "deployments"] if only["deployed"] else SHOWN
+    names = parse_columns(chosen) if chosen else list(NAMES if as_csv else shown)
     with opened(call) as store:
         criteria = Criteria(**only)
         if not indexed(store, criteria):

@@ -59,7 +59,7 @@ def _print(output: Output, found: Blame) -> None:
         output.say("  what was before that is not stored here: it may be older")
     filled = [(*row, *[""] * (6 - len(row))) for row in rows]
     for line in columns(filled):
-        output.row(f"  {line}")
+        output.wrap(f"  {line}", " " * 10)
     if found.before:
         output.row(f"  before that as in {clean(found.before.label)}  {found.before.short}")
 

@@ -66,10 +66,11 @@ def _approval(item: Deployment) -> str:
     if item.approval.approved:
         words = [f"approved by {who}"]
     else:
-        words = [f"not approved: {'; '.join(item.approval.reasons)}", f"by {who}" if who else ""]
+        words = [f"not approved: {'; '.join(item.approval.reasons)}"]
+        words.append(f"approved by {who}" if who else "")
     words.append("withdrawn" if item.status.lifecycle == "withdrawn" else "")
     words.append("forgotten" if item.removal else "")
-    return ", ".join(filter(None, words))
+    return "; ".join(filter(None, words))
 
 
 def _list(call: Invocation, store: Store) -> None:
@@ -93,4 +94,4 @@ def _list(call: Invocation, store: Store) -> None:
         for item in found
     ]
     for line in columns(rows):
-        call.output.row(line)
+        call.output.wrap(line)

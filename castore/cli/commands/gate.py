@@ -16,7 +16,7 @@ from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
 from castore.spec.parse import REQUIREMENTS
-from castore.store.gate import gate
+from castore.store.gate import APPROVED, gate
 
 _POLICY_BYTES = 1 << 20
 
@@ -69,7 +69,8 @@ def command(
     version = judged.version
     label = call.output.style(clean(version.label), "yellow")
     by = f" by {', '.join(map(clean, judged.approvers))}" if judged.approvers else ""
-    call.output.line(f"{label}  {version.id.hex()}  {', '.join(judged.require)}{by}")
+    passed = [word + by if word == APPROVED else word for word in judged.require]
+    call.output.line(f"{label}  {version.id.hex()}  {('; ' if by else ', ').join(passed)}")
     for note in judged.notes:
         call.output.say(clean(note))
 

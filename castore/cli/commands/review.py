@@ -9,7 +9,7 @@ from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.noting import note_line
 from castore.cli.output import Output
-from castore.cli.screen import clean, first_line
+from castore.cli.screen import clean, first_line, short_ids
 from castore.cli.verbs import verb
 from castore.store.inbox import Waiting, waiting
 from castore.store.store import Store
@@ -55,8 +55,8 @@ def _show(output: Output, store: Store, item: Waiting) -> None:
     for reason in item.approval.reasons:
         output.line(f"  {clean(reason)}")
     for id, note in item.notes.items():
-        output.row("  " + note_line(id, note))
+        output.wrap("  " + note_line(id, note), "      ")
     before = f"against {clean(item.approved.label)}" if item.approved else "nothing approved before"
     output.line(f"  {before}:")
     for line in item.changes(store).lines():
-        output.row("    " + clean(line))
+        output.row("    " + short_ids(clean(line)))

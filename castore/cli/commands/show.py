@@ -170,7 +170,7 @@ def _show_notes(output: Output, store: Store, version: Version) -> None:
     if notes:
         output.line(plural(len(notes), "note"))
     for id, note in notes.items():
-        output.row("  " + note_line(id, note, stands=id in standing))
+        output.wrap("  " + note_line(id, note, stands=id in standing), "      ")
 
 
 def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
