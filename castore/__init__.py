@@ -26,6 +26,7 @@ _NAMES = {
     "Staged": "castore.store.staging",
     "Store": "castore.store.library",
     "Version": "castore.store.version",
+    "fsck": "castore.store.verify_apart",
     "init": "castore.store.library",
     "open": "castore.store.library",
     "salvage": "castore.store.salvage",

@@ -14,6 +14,7 @@ from castore.store.retention import Rules as Rules
 from castore.store.salvage import salvage as salvage
 from castore.store.session import Session as Session
 from castore.store.staging import Staged as Staged
+from castore.store.verify_apart import fsck as fsck
 from castore.store.version import Version as Version
 
 __version__: str

@@ -49,7 +49,9 @@ def read_identity(folder: Path) -> Identity:
     except (FileNotFoundError, NotADirectoryError):
         if (folder / "data.mdb").exists():
             raise CorruptObject(
-                f"{path} is missing", where=str(path), fix="restore it from a backup"
+                f"{path} is missing",
+                where=str(path),
+                fix="restore it from a backup, or: cas salvage DEST",
             ) from None
         raise StoreNotFound(f"no store at {folder}", fix="cas init") from None
     return _as_written(data) or _parsed(data, path)

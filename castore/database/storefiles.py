@@ -113,7 +113,7 @@ class StoreFiles:
                 f"{self.data} is cut off: {size} bytes, where its last page ends at "
                 f"{meta.bytes_needed}",
                 where=self.data,
-                fix="restore the store from a backup",
+                fix="restore the store from a backup, or: cas salvage DEST",
             )
         self._short = (meta.transaction, size)
         return True

@@ -48,9 +48,9 @@ def fsck(
     Damage is reported, never raised. Memory is bounded: a bit for each object seen, at most 1,000
     findings. Versions written meanwhile may or may not be looked at; if there are findings and a
     collection removed something meanwhile, all is checked again, `attempts` times at most.
-    `progress` is told bytes: of blocks, and of big files, which are read twice. A data file that is
-    cut off, or a damaged meta page, already fails at opening the store: check untrusted stores in a
-    child process.
+    `progress` is told bytes: of blocks, and of big files, which are read twice; 0 is a sign of
+    life. A data file that is cut off, or a damaged meta page, already fails at opening the store:
+    `castore.fsck` checks folders, in a process of their own.
     """
     while True:
         epoch = store.database.read(Reading.gc_epoch)
@@ -72,7 +72,7 @@ def _check(
     blocks: BlockCheck | None = None
     if version is not None:
         closure = ClosureCheck(store, findings, content=full, progress=progress)
-        _check_versions(store, closure, [(version.label, version.id)])
+        _check_versions(store, closure, [(version.label, version.id)], progress)
     else:
         refs = _refs(store, findings)
         _check_log(store, findings)
@@ -80,8 +80,8 @@ def _check(
         if full:
             blocks = BlockCheck(store, findings, progress)
             blocks.run()
-            _check_tables(store, findings)
-        _check_versions(store, ClosureCheck(store, findings), refs)
+            _check_tables(store, findings, progress)
+        _check_versions(store, ClosureCheck(store, findings), refs, progress)
         _check_stages(store, findings)
     return FsckReport(
         full=full,
@@ -176,7 +176,12 @@ def _check_refs(store: Store, findings: Findings, refs: Iterable[tuple[str, Id]]
             findings.add(id, "ref", name, f"names {kind} version")
 
 
-def _check_versions(store: Store, closure: ClosureCheck, starts: Iterable[tuple[str, Id]]) -> None:
+def _check_versions(
+    store: Store,
+    closure: ClosureCheck,
+    starts: Iterable[tuple[str, Id]],
+    progress: Callable[[int], None] | None,
+) -> None:
     """Every version that these lead to, each once, newest first; damaged ones end their line."""
     pending: list[Version] = []
     for where, id in starts:
@@ -196,12 +201,16 @@ def _check_versions(store: Store, closure: ClosureCheck, starts: Iterable[tuple[
             continue
         version = Version(id, manifest, manifest.branch)
         closure.version(version)
+        if progress is not None:
+            progress(0)
         stack.extend((parent, f"parent of {version.label}") for parent in manifest.parents)
 
 
-def _check_tables(store: Store, findings: Findings) -> None:
+def _check_tables(store: Store, findings: Findings, progress: Callable[[int], None] | None) -> None:
+    # The same blocks again: signs of life, and no more bytes.
+    alive = None if progress is None else lambda _: progress(0)
     try:
-        for problem in check_structure(store.database):
+        for problem in check_structure(store.database, progress=alive):
             kind = "heads.log" if problem.where == "heads.log" else "table"
             findings.add(problem.id, kind, problem.where, problem.detail)
     except CastoreError as error:

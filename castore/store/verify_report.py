@@ -10,6 +10,7 @@ from castore.model.ids import Id
 
 FINDINGS: Final = 1_000
 """Findings kept in one report; the rest is counted."""
+_DERIVED: Final = frozenset({"objects", "blockinfo", "lookup"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Finding:
     """One thing that is wrong.
 
     `object` is the id it is about, b"" for none; `kind` is chunk, layout, tree, set, manifest,
-    note, block, ref, operation, stage, table, page or heads.log; `where` a place in the store.
+    note, block, ref, operation, stage, table, page, heads.log, store or process; `where` a place in
+    the store.
     """
 
     object: Id
@@ -87,6 +89,14 @@ class FsckReport:
         """Whether nothing is wrong."""
         return not self.findings
 
+    @property
+    def fix(self) -> str:
+        """The command that helps: making tables again, or saving what can be; "" for none."""
+        if self.ok:
+            return ""
+        derived = all(f.kind == "table" and f.where in _DERIVED for f in self.findings)
+        return "cas reindex" if derived else "cas salvage DEST"
+
     def lines(self) -> Iterator[str]:
         """One line for each finding."""
         yield from (finding.line() for finding in self.findings)
@@ -100,6 +110,7 @@ class FsckReport:
             "full": self.full,
             "findings": [finding.as_json() for finding in self.findings],
             "more": self.more,
+            "fix": self.fix or None,
             "counts": dict(self.counts),
         }
 

@@ -14,11 +14,11 @@ from castore.errors import CorruptObject, IncompleteSet
 
 def test_an_answer() -> None:
     here = os.getpid()
-    assert in_child(lambda: (os.getpid() != here, "x" * 1_000_000)) == (True, "x" * 1_000_000)
+    assert in_child(lambda _: (os.getpid() != here, "x" * 1_000_000)) == (True, "x" * 1_000_000)
 
 
 def test_an_exception() -> None:
-    def work() -> None:
+    def work(_: object) -> None:
         raise IncompleteSet("refused", missing=["a"], fix="cas x", run="r")
 
     with pytest.raises(IncompleteSet, match="refused") as caught:
@@ -29,7 +29,7 @@ def test_an_exception() -> None:
 
 
 def test_a_death_by_sigbus_is_a_corrupt_file() -> None:
-    def work() -> None:
+    def work(_: object) -> None:
         faulthandler.disable()
         os.kill(os.getpid(), signal.SIGBUS)
 
@@ -38,7 +38,7 @@ def test_a_death_by_sigbus_is_a_corrupt_file() -> None:
 
 
 def test_an_interrupt() -> None:
-    def work() -> None:
+    def work(_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -48,9 +48,9 @@ def test_an_interrupt() -> None:
 
 def test_an_exit_of_the_child_is_not_ours() -> None:
     with pytest.raises(SystemExit):
-        in_child(lambda: exit(3))
+        in_child(lambda _: exit(3))
 
 
 def test_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.fork")
-    assert in_child(os.getpid) == os.getpid()
+    assert in_child(lambda _: os.getpid()) == os.getpid()

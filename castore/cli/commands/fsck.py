@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import full_rev, opened
+from castore.cli.access import full_rev, opened, store_place
 from castore.cli.child import in_child
 from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
@@ -13,8 +13,11 @@ from castore.cli.progress import Progress
 from castore.cli.screen import clean, plural
 from castore.cli.verbs import verb
 from castore.errors import CorruptObject
+from castore.store.apart import Tell
+from castore.store.opening import find_store
 from castore.store.selectors import resolve_version
 from castore.store.verify import fsck
+from castore.store.verify_apart import unreadable
 from castore.store.verify_report import FsckReport
 
 
@@ -32,9 +35,14 @@ from castore.store.verify_report import FsckReport
 def command(call: Invocation, rev: str | None, full: bool) -> int:
     """Check the store, or one version and its chain of parents, for damage.
 
-    Changes nothing. Exits with 7 when something is wrong, and names what is hurt.
+    Changes nothing. Exits with 7 when something is wrong, and names what is hurt. A store that
+    does not open, or kills the process that reads it, is told of the same way.
     """
-    report = in_child(lambda: _check(call, rev, full=full))
+    try:
+        with Progress(call.output, "checking") as progress:
+            report = in_child(lambda tell: _check(call, rev, tell, full=full), progress.advance)
+    except CorruptObject as error:
+        report = unreadable(find_store(store_place(call)), error, full=full)
     if call.output.json:
         call.output.record(report.as_json())
     else:
@@ -42,11 +50,10 @@ def command(call: Invocation, rev: str | None, full: bool) -> int:
     return 0 if report.ok else CorruptObject.code
 
 
-def _check(call: Invocation, rev: str | None, *, full: bool) -> FsckReport:
+def _check(call: Invocation, rev: str | None, tell: Tell, *, full: bool) -> FsckReport:
     with opened(call) as store:
         version = resolve_version(store, full_rev(store, rev)) if rev else None
-        with Progress(call.output, "checking") as progress:
-            return fsck(store, full=full, version=version, progress=progress.advance)
+        return fsck(store, full=full, version=version, progress=tell)
 
 
 def _print(output: Output, report: FsckReport) -> None:
@@ -58,5 +65,7 @@ def _print(output: Output, report: FsckReport) -> None:
     found = len(report.findings) + report.more
     verdict = "no damage found" if report.ok else plural(found, "finding")
     output.line(f"{verdict}; looked at {counts or 'nothing'}")
-    if report.ok and not report.full:
+    if report.fix:
+        output.next(report.fix)
+    elif not report.full:
         output.next("cas fsck --full")
