@@ -94,13 +94,15 @@ def encode_changed(
 
 
 def encode_plain(chunks: Sequence[tuple[Id, bytes]]) -> list[EncodedBlock]:
-    """Blocks of these chunks without bases: big ones alone, small ones together."""
-    blocks: list[EncodedBlock] = []
+    """Blocks of these chunks without bases: big ones with big ones, small with small."""
+    big = [chunk for chunk in chunks if len(chunk[1]) >= SMALL_OBJECT_BYTES]
+    blocks = encode_chunks(big) if big else []
     small: list[tuple[Id, bytes]] = []
     size = 0
     for id, data in chunks:
-        if not 0 < len(data) < SMALL_OBJECT_BYTES:
+        if not data:
             blocks += encode_chunks([(id, data)])
+        if not 0 < len(data) < SMALL_OBJECT_BYTES:
             continue
         small.append((id, data))
         size += len(data)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.blocks import Block, Member, decode_block
-from castore.content.delta_encoder import Base, encode_delta
+from castore.content.delta_encoder import Base, encode_delta, encode_plain
 from castore.content.deltas import block_place, raw_bytes
-from castore.content.encoder import encode_chunks, encode_metadata, encode_solid
+from castore.content.encoder import encode_metadata
 from castore.content.sink import EncodedBlock
 from castore.database.derive import INDEXED
 from castore.database.indexes import Index
@@ -17,7 +17,6 @@ from castore.database.reading import Reading
 from castore.database.tables import ObjectRow, State
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, object_id
-from castore.model.limits import BLOCK_MEMBERS, SMALL_OBJECT_BYTES, SOLID_BLOCK_BYTES
 from castore.store.collect_census import Census, member_starts, slots_here
 from castore.store.collect_map import LiveMap
 from castore.store.collect_pace import ROW_BYTES
@@ -303,24 +302,8 @@ def checked_member(member: Member, payload: bytes, where: str) -> bytes:
     return payload
 
 
-def encoded_again(
-    kept: Sequence[tuple[Kind, Id, bytes]], *, metadata: bool
-) -> Iterator[EncodedBlock]:
+def encoded_again(kept: Sequence[tuple[Kind, Id, bytes]], *, metadata: bool) -> list[EncodedBlock]:
     """Plain blocks that hold these objects, of which all are metadata or none is."""
-    if metadata:
-        if kept:
-            yield from encode_metadata(kept)
-        return
-    solid: list[tuple[Id, bytes]] = []
-    solid_bytes = 0
-    for _, id, data in kept:
-        if not 0 < len(data) < SMALL_OBJECT_BYTES:
-            yield from encode_chunks([(id, data)])
-            continue
-        solid.append((id, data))
-        solid_bytes += len(data)
-        if solid_bytes >= SOLID_BLOCK_BYTES or len(solid) >= BLOCK_MEMBERS:
-            yield from encode_solid(solid)
-            solid, solid_bytes = [], 0
-    if solid:
-        yield from encode_solid(solid)
+    if not metadata:
+        return encode_plain([(id, data) for _, id, data in kept])
+    return encode_metadata(kept) if kept else []

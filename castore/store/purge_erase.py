@@ -130,7 +130,7 @@ def _rewrite_block(tables: Writing, number: int, dependants: Iterable[int]) -> N
         payload = checked_member(member, raw[starts[slot] : starts[slot + 1]], where)
         kept.append((member.kind, member.id, payload))
     tables.blank_block(number)
-    tables.replace_block(number, list(encoded_again(kept, metadata=block.metadata)), ())
+    tables.replace_block(number, encoded_again(kept, metadata=block.metadata), ())
     for resting in dependants:
         above = tables.block(resting)
         if above is not None:

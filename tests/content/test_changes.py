@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from castore.content import chains
 from castore.content.blocks import Block, Codec, decode_block
 from castore.content.chains import Chains
+from castore.content.delta_encoder import encode_plain
 from castore.content.earlier import EarlierFolder
 from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
 from castore.model.artifact_set import FileContent, TreeContent
-from castore.model.ids import Id
+from castore.model.ids import Id, content_id
 from castore.model.limits import CHUNK_MAX, DELTA_DEPTH, DICTIONARY_BYTES, KIB, MIB
 from tests.content.memory_sink import MemorySink
 from tests.content.samples import noise, prose
@@ -320,3 +321,16 @@ def test_what_is_gathered_is_bounded(tmp_path: Path) -> None:
     data = b"".join(scattered(records(150_000)))
     store_file(sink, data, first, stream=True)
     assert max(block.raw_size for block in deltas_of(sink)) <= 4 * MIB + CHUNK_MAX
+
+
+def test_plain_blocks_hold_big_with_big_small_with_small_and_what_is_empty_alone() -> None:
+    pieces = [noise(60_000, str(n)) if n % 2 else prose(2_000, n) for n in range(12)]
+    pieces.insert(5, b"")
+    blocks = encode_plain([(content_id(piece), piece) for piece in pieces])
+    sizes = sorted([member.size for member in block.members] for block in blocks)
+    assert sizes == [[0], [2_000] * 6, [60_000] * 2, [60_000] * 4]
+    sink = MemorySink()
+    for block in blocks:
+        sink.put(block.data)
+    for piece in pieces:
+        assert b"".join(sink.reader.stream(content_id(piece), len(piece))) == piece
