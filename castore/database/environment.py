@@ -303,7 +303,11 @@ def _check_head(reading: Reading, folder: Path, head: tuple[int, Id]) -> None:
         )
     else:
         problem = f"operation {sequence} is not the one noted in {HEADS_LOG}"
-    raise CorruptObject(f"{folder}: {problem}", where=where, fix="cas fsck")
+    raise CorruptObject(
+        f"{folder}: {problem}",
+        where=where,
+        fix="restore both files from one backup, or: cas salvage DEST",
+    )
 
 
 def build(folder: Path, identity: Identity, at: int) -> None:

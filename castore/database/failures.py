@@ -134,10 +134,13 @@ def no_address_space(folder: Path) -> StoreFull:
 
 
 def disk_room(folder: Path) -> int:
-    """Bytes that this user can still write to the disk of `folder`."""
+    """Bytes that this process may still add to the data file in `folder`: by disk, or file size."""
     found = os.statvfs(folder)
     free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
-    return free * found.f_frsize
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return free * found.f_frsize
+    return min(free * found.f_frsize, max(0, limit - os.stat(folder / DATA_FILE).st_size))
 
 
 def _is_full(folder: Path, error: lmdb.Error) -> bool:
@@ -147,9 +150,6 @@ def _is_full(folder: Path, error: lmdb.Error) -> bool:
     if error.code != errno.EIO:
         return False
     try:
-        size = os.stat(folder / DATA_FILE).st_size
-        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-        limited = limit != resource.RLIM_INFINITY and size + RESERVE_BYTES > limit
-        return limited or disk_room(folder) < RESERVE_BYTES
+        return disk_room(folder) < RESERVE_BYTES
     except OSError:
         return False

@@ -88,7 +88,7 @@ def delete_branch(store: Store, name: str, *, by: str, expect: Id | None = None)
         _record(tables, "branch-delete", at, by, (ref, current, b""))
         return before
 
-    return store.database.write(transact)()
+    return store.database.write(transact, urgent=True)()
 
 
 def _current(tables: Writing, name: str, expect: Id | None) -> Id:

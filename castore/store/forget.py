@@ -100,7 +100,7 @@ def forget(store: Store, request: ForgetRequest) -> ForgetReport:
     record = None
     if versions:
         versions, record = store.database.write(
-            lambda tables: _record(tables, request, versions, store.now())
+            lambda tables: _record(tables, request, versions, store.now()), urgent=True
         )
     return ForgetReport(False, tuple(versions), _sorted(kept), already, record=record)
 

@@ -201,7 +201,7 @@ def discard_partials(store: Store, run: str, branch: str = "", *, by: str) -> li
             "partial-discard", op_id="", at=at, by=by, why="", refs=refs, detail=detail
         )
 
-    store.database.write(transact)
+    store.database.write(transact, urgent=True)
     return found
 
 

@@ -58,4 +58,4 @@ def unpin(store: Store, version: Version, *, by: str, why: str = "") -> None:
             raise RefNotFound(f"{version.label} is not pinned", fix="cas pin")
         tables.append_operation("unpin", at=at, by=by, why=why, detail={"id": version.id})
 
-    store.database.write(transact)
+    store.database.write(transact, urgent=True)

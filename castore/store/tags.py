@@ -61,4 +61,4 @@ def delete_tag(store: Store, name: str, *, by: str, why: str = "") -> Version:
         tables.bump_generation()
         return version
 
-    return store.database.write(transact)()
+    return store.database.write(transact, urgent=True)()
