@@ -6,7 +6,7 @@ the source is gone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from castore.content.blocks import Codec, Member, block_head, chunk_head
@@ -19,7 +19,7 @@ from castore.content.codecs import (
     decompress_all,
     incompressible,
 )
-from castore.content.sink import EncodedBlock
+from castore.content.sink import EncodedBlock, Lying
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, content_id
 from castore.model.limits import KIB, SOLID_BLOCK_BYTES
@@ -35,18 +35,22 @@ _Content: TypeAlias = tuple[tuple[Member, ...], bytes | memoryview]
 
 
 def encode_chunks(
-    chunks: Sequence[tuple[Id, bytes | memoryview]], *, held: int = 0
+    chunks: Sequence[tuple[Id, bytes | memoryview]],
+    *,
+    held: int = 0,
+    lying: Lying | None = None,
 ) -> list[EncodedBlock]:
-    """Content blocks of these chunks: those that compress lie together, up to SOLID_BLOCK_BYTES.
+    """Content blocks of these chunks: neighbours lie together, up to SOLID_BLOCK_BYTES.
 
-    Frames may be the data that was given, `held` bytes in memory; but not if they would keep that
-    for less than half of it.
+    Frames may be the data that was given, `held` bytes in memory, and lie where `lying` says; but
+    not if they would keep that for less than half of it.
     """
-    blocks = _content_blocks(*_grouped(chunks))
+    contents, tried = _grouped(chunks, lying)
+    blocks = _content_blocks(contents, tried, lying=lying)
     kept = sum([len(block.frame) for block in blocks])
     if not kept or 2 * kept >= held:
         return blocks
-    return [block._replace(frame=bytes(block.frame)) for block in blocks]
+    return [block._replace(frame=bytes(block.frame), around=None) for block in blocks]
 
 
 def encode_solid(chunks: Sequence[tuple[Id, bytes | memoryview]]) -> list[EncodedBlock]:
@@ -91,41 +95,65 @@ def _joined(
 
 
 def _grouped(
-    chunks: Sequence[tuple[Id, bytes | memoryview]],
+    chunks: Sequence[tuple[Id, bytes | memoryview]], lying: Lying | None
 ) -> tuple[list[_Content], Sequence[int]]:
-    """What goes into blocks of their own, and which of that to try to compress.
+    """What goes into blocks, and which of that to try to compress.
 
     A block takes a part of a page of LMDB that is left empty, and a frame of several chunks is
-    smaller by a tenth; what does not compress stays where it was read to.
+    smaller by a tenth. What does not compress stays where it was read to, if that is in one place.
     """
     promising = {*_promising([data for _, data in chunks])}
     contents: list[_Content] = []
     tried: list[int] = []
-    group: list[tuple[Id, bytes | memoryview]] = []
-    size = 0
-
-    def close() -> None:
-        if group:
-            tried.append(len(contents))
-            alone = ((Member(group[0][0], Kind.CHUNK, size),), group[0][1])
-            contents.append(alone if len(group) == 1 else _joined(group))
-            group.clear()
-
-    for at, (id, data) in enumerate(chunks):
-        if at not in promising:
-            contents.append(((Member(id, Kind.CHUNK, len(data)),), data))
-            continue
-        if size + len(data) > SOLID_BLOCK_BYTES:
-            close()
-            size = 0
-        group.append((id, data))
-        size += len(data)
-    close()
+    for worth in (True, False):
+        picked = [chunk for at, chunk in enumerate(chunks) if (at in promising) is worth]
+        for group in _runs(picked, None if worth else lying):
+            if worth:
+                tried.append(len(contents))
+            contents.append(_lying_together(group, None if worth else lying))
     return contents, tried
 
 
+def _runs(
+    chunks: Sequence[tuple[Id, bytes | memoryview]], lying: Lying | None
+) -> Iterator[list[tuple[Id, bytes | memoryview]]]:
+    """Groups of up to SOLID_BLOCK_BYTES in their order; with `lying` each in one place there."""
+    group: list[tuple[Id, bytes | memoryview]] = []
+    size = start = 0
+    for id, data in chunks:
+        at = 0 if lying is None else lying.starts[id]
+        apart = lying is not None and at != start + size
+        if group and (apart or size + len(data) > SOLID_BLOCK_BYTES):
+            yield group
+            group, size = [], 0
+        if not group:
+            start = at
+        group.append((id, data))
+        size += len(data)
+    if group:
+        yield group
+
+
+def _lying_together(
+    group: Sequence[tuple[Id, bytes | memoryview]], lying: Lying | None
+) -> _Content:
+    if len(group) == 1:
+        id, data = group[0]
+        return (Member(id, Kind.CHUNK, len(data)),), data
+    if lying is None:
+        return _joined(group)
+    members = tuple([Member(id, Kind.CHUNK, len(data)) for id, data in group])
+    whole = lying.around(group[0][0], sum([member.size for member in members]), 0)
+    assert whole is not None
+    return members, whole
+
+
 def _content_blocks(
-    contents: Sequence[_Content], tried: Sequence[int], *, trusted: bool = False
+    contents: Sequence[_Content],
+    tried: Sequence[int],
+    *,
+    trusted: bool = False,
+    lying: Lying | None = None,
 ) -> list[EncodedBlock]:
     """A block for each of `contents`, all in a few calls of zstd; `trusted` as `_verify` says.
 
@@ -145,7 +173,8 @@ def _content_blocks(
         frame = packed.get(at)
         head = _head(Codec.RAW if frame is None else Codec.ZSTD, members)
         if frame is None:
-            blocks.append(EncodedBlock(head, members, len(raw), (), raw))
+            around = lying.around(members[0].id, len(raw), len(head)) if lying is not None else None
+            blocks.append(EncodedBlock(head, members, len(raw), (), raw, around=around))
         else:
             blocks.append(EncodedBlock(b"".join((head, frame)), members, len(raw), ()))
     return blocks

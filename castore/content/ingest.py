@@ -255,7 +255,7 @@ class Ingestor:
             return self._store_segments(ahead, ahead.give, earlier)
 
     def _cut(self, read: ReadInto, take: Callable[[], bytearray]) -> Iterator[Cut]:
-        return cut_segments(read, self._chunker, take, self._packer.turn)
+        return cut_segments(read, self._chunker, take)
 
     def _store_segments(
         self, cuts: Iterable[Cut], give: Callable[[bytearray], None], earlier: FindFile | None
@@ -265,11 +265,11 @@ class Ingestor:
         parts: list[Part] = []
         following = Following(self._matcher, earlier, packer.add_change, packer.under_way)
         try:
-            for chunks, buffer, size in hash_segments(cuts, hasher, packer.turn):
+            for chunks, buffer, size, lying in hash_segments(cuts, hasher, packer.turn):
                 known = packer.known([id for id, _ in chunks])
                 stay = following.take(chunks, known, parts)
                 parts.extend([Part(id, len(data)) for id, data in chunks])
-                packer.add_chunks(stay, known, weight=BUFFER_BYTES, done=partial(give, buffer))
+                packer.add_chunks(stay, known, BUFFER_BYTES, partial(give, buffer), lying)
                 if size:
                     self._progress(size)
             following.end()

@@ -18,7 +18,7 @@ from castore.content.changes import Change, Changes
 from castore.content.delta_encoder import Base, encode_on_bases
 from castore.content.encoder import encode_chunks, encode_solids
 from castore.content.relied import Gathered, Relied, Restore, gathering, write_again
-from castore.content.sink import Batch, EncodedBlock, Sink, Turn
+from castore.content.sink import Batch, EncodedBlock, Lying, Sink, Turn
 from castore.content.tally import Tally
 from castore.errors import Unavailable
 from castore.model.ids import Id, Kind
@@ -103,13 +103,14 @@ class Packer:
         self,
         chunks: Iterable[Chunk],
         known: Set[Id],
-        *,
         weight: int = 0,
         done: Callable[[], None] | None = None,
+        lying: Lying | None = None,
     ) -> None:
         """Store the chunks that are neither under way nor in `known`.
 
-        `done` is called when their memory, `weight` bytes, may be used for something else.
+        `done` is called when their memory, `weight` bytes, may be used for something else; until
+        then it may be written to where `lying` says.
         """
         pending, tally = self._pending, self.tally
         big: list[Chunk] = []
@@ -137,8 +138,7 @@ class Packer:
                 raw += size
         if big:
             held = weight or raw
-            encode = partial(encode_chunks, big, held=held)
-            self._run(encode, raw, held, done)
+            self._run(partial(encode_chunks, big, held=held, lying=lying), raw, held, done)
         elif done is not None:
             done()
 

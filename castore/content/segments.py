@@ -15,12 +15,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from blake3 import blake3
 
 from castore.content.chunker import Chunker
-from castore.content.sink import Turn
+from castore.content.sink import Lying, Turn
 from castore.model.ids import Id, content_id
-from castore.model.limits import CHUNK_MAX, CHUNK_MIN, MIB
+from castore.model.limits import CHUNK_MAX, CHUNK_MIN, KIB, MIB
 
 SEGMENT_BYTES: Final = 2 * MIB
-BUFFER_BYTES: Final = SEGMENT_BYTES + CHUNK_MAX
+# Left free at the front of a buffer, so that a block's head fits before any chunk in it.
+_HEAD_BYTES: Final = 4 * KIB
+BUFFER_BYTES: Final = _HEAD_BYTES + SEGMENT_BYTES + CHUNK_MAX
 # Segments read ahead: what waits to be encoded or written holds buffers of its own.
 AHEAD: Final = 4
 
@@ -29,20 +31,25 @@ ReadInto: TypeAlias = Callable[[memoryview], int]
 
 
 class Cut(NamedTuple):
-    """Bytes read into `buffer`, the new ones from `start` to `filled`, and the ends of chunks."""
+    """Bytes read into `buffer`: chunks from `first` to each of `ends`, new from `start` on."""
 
     buffer: bytearray
+    first: int
     start: int
     filled: int
     ends: list[int]
 
 
 class Segment(NamedTuple):
-    """Some consecutive chunks as (id, bytes in `buffer`); `size` new bytes were read for it."""
+    """Some consecutive chunks as (id, bytes in `buffer`); `size` new bytes were read for it.
+
+    `lying` tells where in `buffer` each of them is.
+    """
 
     chunks: list[tuple[Id, memoryview]]
     buffer: bytearray
     size: int
+    lying: Lying
 
 
 class Buffers:
@@ -60,10 +67,8 @@ class Buffers:
         self._free.append(buffer)
 
 
-def cut_segments(
-    read: ReadInto, chunker: Chunker, take: Callable[[], bytearray], turn: Turn
-) -> Iterator[Cut]:
-    """An input, cut segment by segment; `turn` is held while one is cut.
+def cut_segments(read: ReadInto, chunker: Chunker, take: Callable[[], bytearray]) -> Iterator[Cut]:
+    """An input, cut segment by segment.
 
     The last segment may be empty. A buffer belongs to whoever got the segment.
     """
@@ -72,18 +77,17 @@ def cut_segments(
     while not final:
         buffer = take()
         view = memoryview(buffer)
-        filled = start = len(rest)
-        view[:start] = rest
+        filled = start = _HEAD_BYTES + len(rest)
+        view[_HEAD_BYTES:start] = rest
         while filled < len(view):
             count = read(view[filled:])
             if not count:
                 final = True
                 break
             filled += count
-        with turn:
-            ends = chunker.ends(view[:filled], final=final)
-        rest = bytes(view[ends[-1] if ends else 0 : filled])
-        yield Cut(buffer, start, filled, ends)
+        ends = [_HEAD_BYTES + end for end in chunker.ends(view[_HEAD_BYTES:filled], final=final)]
+        rest = bytes(view[ends[-1] if ends else _HEAD_BYTES : filled])
+        yield Cut(buffer, _HEAD_BYTES, start, filled, ends)
 
 
 def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn) -> Iterator[Segment]:
@@ -91,17 +95,19 @@ def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn) -> Iterator[S
 
     `turn` is held while the chunks of one are hashed.
     """
-    for buffer, start, filled, ends in cuts:
+    for buffer, at, start, filled, ends in cuts:
         view = memoryview(buffer)
         hasher.update(view[start:filled])
         chunks = []
-        at = 0
+        starts: dict[Id, int] = {}
         with turn:
             for end in ends:
                 piece = view[at:end]
-                chunks.append((content_id(piece), piece))
+                id = content_id(piece)
+                chunks.append((id, piece))
+                starts.setdefault(id, at)
                 at = end
-        yield Segment(chunks, buffer, filled - start)
+        yield Segment(chunks, buffer, filled - start, Lying(view, starts))
 
 
 def cut_whole(digest: Id, data: bytes, chunker: Chunker) -> list[tuple[Id, bytes | memoryview]]:

@@ -8,7 +8,7 @@ them in the transaction that writes the batch.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol
@@ -53,12 +53,25 @@ class Turn:
                 self._lock.release()
 
 
+class Lying(NamedTuple):
+    """Memory in which chunks lie, and where in it each begins."""
+
+    view: memoryview
+    starts: Mapping[Id, int]
+
+    def around(self, id: Id, size: int, room: int) -> memoryview | None:
+        """The `size` bytes from where a chunk begins, and `room` before them, if there are."""
+        start = self.starts.get(id, 0)
+        return self.view[start - room : start + size] if start >= room else None
+
+
 class EncodedBlock(NamedTuple):
     """A block as it is stored, with what an index needs to know about it.
 
     It is the bytes of `head` and those of `frame` behind them: what does not compress stays where
-    it was read until it is written. `again` are the raw bytes of a delta of content, should it have
-    to be written in full.
+    it was read until it is written. `around`, if given, ends with `frame` and has room for `head`
+    before it. `again` are the raw bytes of a delta of content, should it have to be written in
+    full.
     """
 
     head: bytes
@@ -67,6 +80,7 @@ class EncodedBlock(NamedTuple):
     bases: tuple[Id, ...]
     frame: bytes | memoryview = b""
     again: bytes = b""
+    around: memoryview | None = None
 
     @property
     def size(self) -> int:
@@ -78,14 +92,22 @@ class EncodedBlock(NamedTuple):
         """The block as it is stored, joined anew each time."""
         return b"".join((self.head, self.frame)) if self.frame else self.head
 
-    def laid_in(self, place: memoryview) -> bytes | memoryview:
-        """What `data` gives, joined in the front of `place`, memory used again and so in reach."""
-        if not self.frame:
-            return self.head
-        ends = len(self.head), self.size
-        place[: ends[0]] = self.head
-        place[ends[0] : ends[1]] = self.frame
-        return place[: ends[1]]
+    @contextmanager
+    def laid(self) -> Iterator[bytes | memoryview]:
+        """What `data` gives, while the context lasts: `head` may lie over what is before `frame`.
+
+        Nobody else may read or write there meanwhile.
+        """
+        if self.around is None:
+            yield self.data
+            return
+        room = self.around[: len(self.head)]
+        before = bytes(room)
+        room[:] = self.head
+        try:
+            yield self.around
+        finally:
+            room[:] = before
 
 
 class Batch:

@@ -67,13 +67,11 @@ class Writing(RecordWriting):
         payloads = {id: payload for _, id, payload in indexed}
         new: list[Payload] = []
         infos: list[tuple[bytes, bytes]] = []
-        joined = max([block.size for block in blocks if block.frame], default=0)
-        place = memoryview(bytearray(joined))
         for block in blocks:
             added = self._new_members(block, number, rows)
             if not added:
                 continue
-            infos.append(self._put_block(number, block, block.laid_in(place), added, rows))
+            infos.append(self._put_block(number, block, added, rows))
             if block.members[0].kind is not Kind.CHUNK:
                 new.extend(_payloads(block, added, payloads))
             number += 1
@@ -116,11 +114,10 @@ class Writing(RecordWriting):
         self,
         number: int,
         block: EncodedBlock,
-        stored: bytes | memoryview,
         added: list[tuple[int, Member]],
         rows: Mapping[Id, bytes],
     ) -> tuple[bytes, bytes]:
-        """Store a block, whose bytes are `stored`; the row of blockinfo the caller is to write."""
+        """Store a block; the row of blockinfo the caller is to write."""
         bases = set()
         for base in block.bases:
             new = rows.get(base)
@@ -136,7 +133,8 @@ class Writing(RecordWriting):
             bases=tuple(sorted(bases)),
         )
         key = tables.number_key(number)
-        self._txn.put(key, stored, append=True, db=self._tables.blocks)
+        with block.laid() as stored:
+            self._txn.put(key, stored, append=True, db=self._tables.blocks)
         return key, tables.pack_block_info(info)
 
     def index(self, payloads: Sequence[Payload], *, fold: bool = True) -> None:
@@ -207,7 +205,7 @@ class Writing(RecordWriting):
             for slot, member in enumerate(block.members):
                 row = ObjectRow(at, slot, member.kind, State.STORED)
                 rows.append((member.id, tables.pack_object(row)))
-            info = self._put_block(at, block, block.data, list(enumerate(block.members)), {})
+            info = self._put_block(at, block, list(enumerate(block.members)), {})
             self._put_sorted(self._tables.blockinfo, [info])
         if blocks:
             after = tables.pack_integer(fresh + len(blocks))

@@ -57,7 +57,9 @@ class MemorySink:
             return vanished
         self.batches.append(batch)
         for block in batch.blocks:
-            self.put(block.data)
+            with block.laid() as data:
+                self.put(bytes(data))
+                assert data[len(block.head) :] == block.frame
         self.indexed.update((id, payload) for _, id, payload in batch.indexed)
         return set()
 

@@ -104,9 +104,13 @@ def test_segments_read_in_buffers_are_the_chunks_of_the_whole(size: int, step: i
     data = (NOISE + PROSE + NOISE)[:size]
     hasher, buffers, found = blake3(), Buffers(), []
     pieces = [memoryview(data)[at : at + step] for at in range(0, size, step)]
-    cuts = cut_segments(reader_of(pieces), Chunker(), buffers.take, Turn())
-    for chunks, buffer, _ in hash_segments(cuts, hasher, Turn()):
+    cuts = cut_segments(reader_of(pieces), Chunker(), buffers.take)
+    for chunks, buffer, _, lying in hash_segments(cuts, hasher, Turn()):
         found.extend((id, bytes(piece)) for id, piece in chunks)
+        for id, piece in chunks:
+            around = lying.around(id, len(piece), 4096)
+            assert around is not None
+            assert around[4096:] == piece
         buffers.give(buffer)
     assert b"".join(piece for _, piece in found) == data
     assert hasher.digest() == content_id(data)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from castore.content import packer, segments
-from castore.content.blocks import Codec, decode_block
+from castore.content.blocks import Codec, Member, decode_block
 from castore.content.ingest import WHOLE_BYTES, Ingestor
-from castore.content.sink import Batch
+from castore.content.sink import Batch, EncodedBlock, Lying
 from castore.content.trees import build_tree
 from castore.errors import NotFound, StoreFull
 from castore.model.artifact_set import FileContent
@@ -150,6 +150,44 @@ def test_noise_is_stored_raw() -> None:
         ingestor.add_bytes(BIG[: 2 * MIB])
     blocks = [decode_block(data, "") for data in sink.blocks.values()]
     assert {block.codec for block in blocks if not block.metadata} == {Codec.RAW}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_noise_lies_in_blocks_of_neighbours_that_are_written_where_they_were_read(
+    tmp_path: Path, workers: int
+) -> None:
+    data = noise(12 * MIB)
+    path = tmp_path / "noise"
+    path.write_bytes(data)
+    sink = MemorySink()
+    with Ingestor(sink, workers=workers) as ingestor:
+        content = ingestor.add_path(path)
+    assert stored(sink, content) == data
+    blocks = [decode_block(data, "") for data in sink.blocks.values()]
+    sizes = [block.raw_size for block in blocks if not block.metadata]
+    assert max(sizes) <= SOLID_BLOCK_BYTES
+    # Two neighbours are always more than a block holds, or they would be in one; but for segments.
+    assert len(sizes) <= 2 * len(data) / SOLID_BLOCK_BYTES + 2 * len(data) / segments.SEGMENT_BYTES
+    laid = [block for batch in sink.batches for block in batch.blocks if block.around is not None]
+    assert sum(len(block.frame) for block in laid) >= len(data) - segments.BUFFER_BYTES
+
+
+def test_a_head_lies_before_its_frame_only_while_it_is_written() -> None:
+    memory = bytearray(noise(8000))
+    before = bytes(memory)
+    view = memoryview(memory)
+    head, members = b"h" * 100, (Member(content_id(before[200:]), Kind.CHUNK, 7800),)
+    block = EncodedBlock(head, members, 7800, (), view[200:], around=view[100:])
+
+    def fail() -> None:
+        with block.laid() as data:
+            assert bytes(data) == block.data == head + before[200:]
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        fail()
+    assert memory == before
+    assert Lying(view, {b"x": 50}).around(b"x", 10, 51) is None
 
 
 def test_objects_are_stored_and_manifests_stay_raw() -> None:

@@ -67,7 +67,7 @@ def test_a_failed_block_cannot_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
         ingestor.flush()
 
 
-def _broken(chunks: object, held: int) -> list[object]:
+def _broken(chunks: object, held: int, lying: object) -> list[object]:
     raise ZeroDivisionError
 
 
@@ -145,7 +145,7 @@ def test_a_keyboard_interrupt_stops_everything(big: Path) -> None:
 
     once = threading.Lock()
 
-    def slow(chunks: object, held: int) -> list[object]:
+    def slow(chunks: object, held: int, lying: object) -> list[object]:
         time.sleep(0.1)
         if once.acquire(blocking=False):
             _thread.interrupt_main()
@@ -166,7 +166,7 @@ def test_a_keyboard_interrupt_stops_everything(big: Path) -> None:
 def test_read_ahead_ends_however_early_it_is_left() -> None:
     def endless(take):  # type: ignore[no-untyped-def]
         while True:
-            yield segments.Cut(take(), 0, 1, [])
+            yield segments.Cut(take(), 0, 0, 1, [])
 
     for wanted in (0, 1, 5, 100):
         with ReadAhead(endless) as ahead:
@@ -178,7 +178,7 @@ def test_read_ahead_ends_however_early_it_is_left() -> None:
 
 def test_what_reading_raises_is_raised_by_the_iteration() -> None:
     def broken(take):  # type: ignore[no-untyped-def]
-        yield segments.Cut(take(), 0, 1, [])
+        yield segments.Cut(take(), 0, 0, 1, [])
         raise OSError(5, "Input/output error")
 
     with ReadAhead(broken) as ahead, pytest.raises(OSError, match="Input/output"):

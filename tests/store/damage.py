@@ -11,6 +11,7 @@ import castore
 from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
 from castore.content.sink import EncodedBlock
 from castore.database.writing import Writing
+from castore.errors import CorruptObject
 from castore.model.artifact_set import ArtifactSet, encode_set
 from castore.model.ids import Id, Kind, object_id
 from castore.model.manifest import Manifest, SpecPin, encode_manifest
@@ -63,15 +64,32 @@ def block_key_of(folder: Path, id: Id) -> bytes:
 
 
 def alter_block_of(folder: Path, id: Id) -> None:
-    """Flip the last bit of the block of an object; of a big file, of its first chunk's block."""
+    """Flip the last bit of an object where it lies as it is, else of its block.
+
+    Of a big file it is that of its first chunk.
+    """
     key = block_key_of(folder, id)
 
     def change(transaction: lmdb.Transaction[bytes], handle: object) -> None:
         data = transaction.get(key, db=handle)
         assert data is not None
-        transaction.put(key, flip_last(data), db=handle)
+        end = len(data) - _behind(data, id)
+        transaction.put(key, flip_last(data[:end]) + data[end:], db=handle)
 
     with_table(folder, "blocks", change)
+
+
+def _behind(data: bytes, id: Id) -> int:
+    """How many bytes lie behind an object in its block, as far as one can tell."""
+    try:
+        block = decode_block(data, "test")
+    except CorruptObject:
+        return 0
+    if block.codec is not Codec.RAW or block.metadata:
+        return 0
+    ids = [member.id for member in block.members]
+    slot = ids.index(id) if id in ids else 0
+    return sum(member.size for member in block.members[slot + 1 :])
 
 
 def raw_block(kind: Kind, items: Sequence[tuple[Id, bytes]]) -> EncodedBlock:
