@@ -17,8 +17,8 @@ from typing import Final, TypeAlias, TypeVar
 import lmdb
 
 from castore.database.copying import copy_by_lmdb
-from castore.database.datafile import DataStart, MetaPage, newest_meta
-from castore.database.failures import commit_failure, no_address_space, translate
+from castore.database.datafile import DataStart, MetaPage
+from castore.database.failures import commit_failure, no_address_space, translate, using_files
 from castore.database.gate import Gate
 from castore.database.storefiles import StoreFiles, allocate_lock
 from castore.database.tables import ERASURES, INTEGER_KEYED, Tables
@@ -182,7 +182,8 @@ class Engine:
         def hold() -> Result:
             transaction = self._environment.begin(write=True)
             try:
-                return fn(self._files.data)
+                with using_files(self.folder):
+                    return fn(self._files.data)
             finally:
                 self._abort(transaction)
 
@@ -196,7 +197,7 @@ class Engine:
         """
 
         def hold() -> Result:
-            with self._moment(self._newest_meta) as meta:
+            with using_files(self.folder), self._moment(self._files.newest_meta) as meta:
                 return fn(self._files.data, meta)
 
         self._begin_writing()
@@ -209,13 +210,6 @@ class Engine:
         return min(
             (int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()), default=None
         )
-
-    def _newest_meta(self) -> MetaPage:
-        descriptor = os.open(self._files.data, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return newest_meta(descriptor, self._files.data)
-        finally:
-            os.close(descriptor)
 
     def copy(self, folder: Path, *, compact: bool) -> None:
         """Write a consistent copy of the data file into an existing folder without one.

@@ -102,7 +102,7 @@ def file_failure(folder: Path, error: OSError) -> CastoreError:
     path = os.fsdecode(error.filename) if error.filename is not None else str(folder)
     text = f"{path}: {error.strerror or error}"
     if error.errno in FULL_CODES:
-        return disk_full(folder)
+        return StoreFull(text, fix="free space on this disk, or: cas gc")
     if error.errno in _NO_FILE_CODES:
         return CorruptObject(
             f"{text}: something else is where a file of the store should be",

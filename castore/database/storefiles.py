@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +12,18 @@ from castore.database.datafile import (
     DATA_FILE,
     LOCK_FILE,
     META_PAGES,
+    MetaPage,
     file_identity,
     newest_meta,
 )
-from castore.database.failures import FULL_CODES, RESERVE_BYTES, disk_full, disk_room, file_failure
+from castore.database.failures import (
+    FULL_CODES,
+    RESERVE_BYTES,
+    disk_full,
+    disk_room,
+    file_failure,
+    using_files,
+)
 from castore.database.pages import free_pages, is_whole
 from castore.errors import CorruptObject
 
@@ -88,12 +98,23 @@ class StoreFiles:
 
     def check_length(self) -> None:
         """Refuse a data file that lacks a page in use, by plain reads."""
-        descriptor = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with self._reading() as descriptor:
             while not self._proved(descriptor):
                 pass
-        finally:
-            os.close(descriptor)
+
+    def newest_meta(self) -> MetaPage:
+        """The newest meta page of the data file."""
+        with self._reading() as descriptor:
+            return newest_meta(descriptor, self.data)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[int]:
+        with using_files(self._folder):
+            descriptor = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
 
     def _proved(self, descriptor: int) -> bool:
         """True if the file is long enough, False if it changed while that was found out."""
@@ -131,18 +152,17 @@ class StoreFiles:
         Raises StoreFull.
         """
         needed = room + room // 4 + RESERVE_BYTES
-        on_disk = disk_room(self._folder)
+        with using_files(self._folder):
+            on_disk = disk_room(self._folder)
         if on_disk >= needed:
             return
-        descriptor = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            meta = newest_meta(descriptor, self.data)
-            free = sum(free_pages(descriptor, meta, self.data)) * meta.page_size
+            with self._reading() as descriptor:
+                meta = newest_meta(descriptor, self.data)
+                free = sum(free_pages(descriptor, meta, self.data)) * meta.page_size
         except CorruptObject:
             # The free list changed while it was read, or is damaged: the write itself will tell.
             return
-        finally:
-            os.close(descriptor)
         if on_disk + free < needed:
             raise disk_full(self._folder)
 

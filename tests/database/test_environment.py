@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from castore.database.engine import Engine
 from castore.database.environment import Database
 from castore.database.identity import Features, encode_features
 from castore.errors import (
+    CastoreError,
     CorruptObject,
     StoreNotFound,
     UnsupportedFormat,
@@ -298,3 +300,25 @@ def test_a_copy_is_a_store_of_its_own(database: Database, tmp_path: Path, compac
     copied.close()
     with pytest.raises(WouldOverwrite):
         database.copy(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["store.json", "heads.log"])
+def test_a_file_that_cannot_be_read_is_named(home: Path, name: str) -> None:
+    make_database(home).close()
+    (home / name).unlink()
+    (home / name).mkdir()
+    with pytest.raises(CastoreError, match=f"{name}: Is a directory"):
+        Database.open(home)
+
+
+def test_a_system_that_opens_no_more_files_is_named(database: Database) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    database.write(lambda writing: None)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        for work in (database.check_pages, database.scrub, database.heads_log):
+            with pytest.raises(CastoreError, match="Too many open files"):
+                work()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert database.check_pages().problems == []
