@@ -16,6 +16,7 @@ from typing import Any
 
 from castore.errors import CastoreError
 
+SLICE = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,7 +43,8 @@ class Fork:
 
     def __init__(self, fn: Callable[[], Any], limit: float, *, group: bool = False) -> None:
         self._group = group
-        self._until = time.monotonic() + limit
+        self._left = limit
+        self._seen = time.monotonic()
         # Not a pipe: what the process has started may outlive it and hold the other end open.
         self._said = os.memfd_create("said")
         sys.stdout.flush()
@@ -54,8 +56,14 @@ class Fork:
 
     @property
     def left(self) -> float:
-        """Seconds until it counts as a hang."""
-        return self._until - time.monotonic()
+        """Seconds until it counts as a hang; asked at least every SLICE seconds.
+
+        More than that between two questions means that this process was stopped, and with it all.
+        """
+        now = time.monotonic()
+        self._left -= min(now - self._seen, 2 * SLICE)
+        self._seen = now
+        return self._left
 
     def kill(self) -> Ended:
         """End it by kill -9, and tell how it ended: it may have been faster."""
@@ -84,7 +92,8 @@ class Fork:
 def forked(fn: Callable[[], Any], limit: float = 60.0) -> Ended:
     """Run `fn` in a forked process, and wait for it."""
     fork = Fork(fn, limit)
-    select.select([fork.ended], [], [], limit)
+    while fork.left > 0 and not select.select([fork.ended], [], [], SLICE)[0]:
+        pass
     return fork.reap()
 
 

@@ -75,7 +75,7 @@ def _work(root: Path, me: str, seed: int, said: Path) -> None:
                 worker.step()
             except Locked:
                 # A collection beside many writers may give up, and says so.
-                worker.say("failed", "")
+                worker.failed(undone=True)
 
 
 def _lines(path: Path) -> list[str]:

@@ -12,6 +12,8 @@ import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import castore
@@ -48,6 +50,8 @@ class Ledger:
     tags: dict[str, str] = field(default_factory=dict)
     copied: Branches | None = None
     copying: bool = False
+    torn: dict[str, tuple[list[Made], list[Made]]] = field(default_factory=dict)
+    """Branches that are one or the other, and not used since."""
     acknowledged: int = 0
 
     def hear(self, line: Line) -> None:
@@ -67,6 +71,22 @@ class Ledger:
             elif self.copying:
                 self.copied = copy.deepcopy(self.now)
             self.copying = False
+        elif self.later is not None:
+            self._tear(line)
+
+    def _tear(self, line: Line) -> None:
+        """What failed with an error may have happened or not, unless the error tells."""
+        later, self.later = self.now if line.get("undone") else self.later, None
+        assert later is not None
+        for name in {*self.now, *later}:
+            before, after = self.now.get(name, []), later.get(name, [])
+            if before != after:
+                self.torn[name] = before, after
+                self.now.pop(name, None)
+                if self.copied:
+                    self.copied.pop(name, None)
+        if self.copying:
+            self.copied, self.copying = None, False
 
 
 def ledger(lines: Iterable[str]) -> Ledger:
@@ -78,6 +98,7 @@ def ledger(lines: Iterable[str]) -> Ledger:
     return heard
 
 
+@lru_cache(maxsize=256)
 def content(seed: int, size: int) -> bytes:
     """The bytes of an artifact: text that packs well for an even seed, noise for an odd one."""
     dice = random.Random(seed)
@@ -90,6 +111,10 @@ def content(seed: int, size: int) -> bytes:
 def judge(store: castore.Store, heard: Ledger) -> None:
     """Raises Lost unless all of it is there, and nothing else on the same branches."""
     _match(store, heard.now, heard.later)
+    for name, (before, after) in heard.torn.items():
+        wrong = _differs(store, name, before)
+        if wrong and _differs(store, name, after):
+            raise Lost(wrong)
     for name, id in heard.tags.items():
         found = store.resolve(name).version.id.hex()
         if found != id:
@@ -100,6 +125,21 @@ def judge_copy(store: castore.Store, heard: Ledger) -> None:
     """Raises Lost unless a backup holds what it was told to hold when last acknowledged."""
     if heard.copied is not None:
         _match(store, heard.copied, heard.now if heard.copying else None)
+
+
+def erased(data_file: Path, heard: Ledger) -> None:
+    """Raises Lost if bytes whose purge was acknowledged are anywhere in the data file.
+
+    Noise alone can be found: all else is packed.
+    """
+    held = data_file.read_bytes()
+    for name, made in heard.now.items():
+        for number, one in enumerate(made, 1):
+            for file in one.erased:
+                seed, size = one.files[file]
+                data = content(seed, size)
+                if seed % 2 and size > 100 and (data[:64] in held or data[-64:] in held):
+                    raise Lost(f"the bytes of {name}@v{number}:{file} were purged, and are there")
 
 
 def whole(store: castore.Store, what: str = "") -> None:

@@ -9,7 +9,11 @@ from tests.harness.frame import Harness
 MODULES = {
     "files": "tests.harness.files",
     "flips": "tests.harness.flips",
+    "images": "tests.harness.images",
     "kill": "tests.harness.kill",
+    "powercut": "tests.harness.powercut",
+    "racing": "tests.harness.racing",
+    "syscall": "tests.harness.syscall",
 }
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import select
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from tests.harness.children import Ended, Fork
+import castore
+from tests.harness.children import SLICE, Ended, Fork
 from tests.harness.frame import Harness, Loss, Result, Scene
 
 # A run that goes wrong every time is ended early.
@@ -47,11 +50,27 @@ def run(
     why = harness.unavailable()
     if why:
         return Result(harness.name, seed, mutant, next=first, skipped=why)
+    warm()
     place = Path(tempfile.mkdtemp(prefix=f"harness-{harness.name}-", dir=scratch or memory()))
     try:
         return _Runner(harness, seed, budget, mutant, place, jobs).run(first)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def warm() -> None:
+    """Import all that a round may, so that no forked process has to."""
+    import mimetypes
+    import shlex
+    import uuid
+
+    import pyfastcdc
+    import zstandard
+
+    assert all((mimetypes, shlex, uuid, pyfastcdc, zstandard))
+    for module in pkgutil.walk_packages(castore.__path__, "castore."):
+        if ".cli" not in module.name and not module.name.endswith("__main__"):
+            import_module(module.name)
 
 
 def memory() -> str | None:
@@ -125,8 +144,7 @@ class _Runner:
         self.flying[fork.ended] = number, fork, folder
 
     def _wait(self) -> None:
-        patience = min(fork.left for _, fork, _ in self.flying.values())
-        ready = select.select(list(self.flying), [], [], max(0.0, patience))[0]
+        ready = select.select(list(self.flying), [], [], SLICE)[0]
         for ended, (number, fork, folder) in list(self.flying.items()):
             if ended in ready or fork.left <= 0:
                 del self.flying[ended]

@@ -45,7 +45,10 @@ class Worker:
         # Of each branch the ids, and the numbers of those that may still be forgotten or purged.
         self.made: dict[str, list[bytes]] = {}
         self.whole: dict[str, list[int]] = {}
+        self.forgotten: set[bytes] = set()
         self.turn = 0
+        self._touched = ""
+        self.retired: set[str] = set()
 
     def step(self) -> str:
         """One verb, and its name; raises what castore raises."""
@@ -56,13 +59,25 @@ class Worker:
             self._commit()
         return verb
 
+    def failed(self, *, undone: bool = False) -> None:
+        """The verb under way failed, and with `undone` it said that it changed nothing."""
+        self.say("failed", "", undone=undone)
+        if not undone and self._touched:
+            self.made.pop(self._touched, None)
+            self.whole.pop(self._touched, None)
+            self.retired.add(self._touched)
+
     def say(self, says: str, verb: str, **more: Any) -> None:
         """Tell in one line."""
         line: Line = {"says": says, "verb": verb, **more}
+        if says == "begin":
+            self._touched = more.get("branch", "")
         self._tell(json.dumps(line).encode() + b"\n")
 
     def _commit(self) -> bool:
         branch = f"{self.me}-{self.dice.randrange(2)}"
+        while branch in self.retired:
+            branch += "x"
         files = [("own", self.dice.getrandbits(30), self.dice.choice(SIZES))]
         for name in ("shared", "other"):
             if self.dice.random() < 0.6:
@@ -104,7 +119,9 @@ class Worker:
         branch = self._pick(2)
         if not branch:
             return False
-        last = self.made[branch][-1]
+        before, last = self.made[branch][-2:]
+        if before in self.forgotten:
+            return False
         moves = (
             one.sequence
             for one in self.store.operations()
@@ -132,6 +149,7 @@ class Worker:
         self.say("begin", "forget", branch=branch, number=number)
         self.store.forget(self.made[branch][number - 1].hex())
         self.say("done", "forget", branch=branch, number=number)
+        self.forgotten.add(self.made[branch][number - 1])
         self._keep(branch, number)
         return True
 
