@@ -41,7 +41,7 @@ class Images(Harness):
 
     name = "images"
     shows = "what was acknowledged survives any subset of unsynced writes, torn and reordered"
-    share = 20.0
+    share = 14.0
     shim = True
     mutants = {
         "no-sync": "LMDB does not flush",

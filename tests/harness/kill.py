@@ -24,7 +24,7 @@ class Kill(Harness):
 
     name = "kill"
     shows = "what was acknowledged survives kill -9 at any moment of any verb"
-    share = 14.0
+    share = 10.0
     mutants = {
         "ack-before-commit": "a version is acknowledged before its transaction is",
         "ref-before-objects": "a branch names a version that comes in the next transaction",

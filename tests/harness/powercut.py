@@ -40,7 +40,7 @@ class PowerCut(Harness):
 
     name = "powercut"
     shows = "what was acknowledged is there after an ext4 was cut off and mounted again"
-    share = 15.0
+    share = 8.0
     mutants = {
         "no-sync": "LMDB does not flush",
         "ack-before-commit": "a version is acknowledged before its transaction is",

@@ -14,6 +14,8 @@ from typing import Any
 
 import castore
 from castore.errors import Conflict, Locked, RefNotFound
+from castore.store import collect_sweep
+from castore.store.branches import delete_branch
 from tests.harness.children import Fork
 from tests.harness.frame import Harness, Lost, Scene
 from tests.harness.ledger import content, whole
@@ -23,6 +25,7 @@ PROCESSES = 3
 THREADS = 2
 SECONDS = 1.5
 SHARED = 10
+POOL = range(40)
 _PLANTS = {"tip-unchecked": tip_unchecked, "marked-once": marked_once}
 
 
@@ -31,7 +34,7 @@ class Racing(Harness):
 
     name = "racing"
     shows = "each acknowledged commit is in its branch once, whatever goes on beside it"
-    share = 15.0
+    share = 10.0
     mutants = {
         "tip-unchecked": "a branch moves to its new tip without a look at where it is",
         "marked-once": "a collection does not look again at what became reachable",
@@ -106,9 +109,11 @@ def _write(store: castore.Store, root: Path, me: str, dice: random.Random, end: 
             turn += 1
             branch = f"b{dice.randrange(2)}"
             chance = dice.random()
-            if chance < 0.75:
+            if chance < 0.4:
                 _commit(store, me, turn, branch, dice, tell)
-            elif chance < 0.85:
+            elif chance < 0.8:
+                _short_lived(store, me, dice)
+            elif chance < 0.9:
                 _pin(store, me, branch, dice)
             else:
                 _own_and_undone(store, me, turn, dice, tell)
@@ -166,13 +171,32 @@ def _own_and_undone(
     store.undo(next(moved), by=me)
 
 
+def _short_lived(store: castore.Store, me: str, dice: random.Random) -> None:
+    """A version of what others have let go of, or will: each finds what another leaves dying."""
+    wanted = {f"f{n}": content(1001 + 2 * n, 3_000 + 7_000 * (n % 5)) for n in dice.sample(POOL, 8)}
+    branch = f"{me}-short"
+    with store.session(branch) as session:
+        for name, data in wanted.items():
+            session.write(name, data)
+            if dice.random() < 0.2:
+                session._supply.make_durable()
+        made = session.commit()
+    for name, data in wanted.items():
+        if store.read_bytes(f"{made.id.hex()}:{name}") != data:
+            raise Lost(f"{made.id.hex()}:{name} has other bytes")
+    if dice.random() < 0.7:
+        delete_branch(store, branch, by=me)
+
+
 def _collect(root: Path, seed: int) -> None:
     dice = random.Random(seed)
     end = time.monotonic() + SECONDS
+    # So that others get in between.
+    collect_sweep.SLICE_BYTES = 300_000
     with castore.open(root) as store:
         while time.monotonic() < end:
             try:
-                dice.choice((lambda: store.gc(grace=0),) * 4 + (store.repack, store.reindex))()
+                dice.choice((lambda: store.gc(grace=0),) * 8 + (store.repack, store.reindex))()
             except Locked:
                 continue
 
@@ -217,6 +241,8 @@ def _judge(store: castore.Store, told: list[dict[str, Any]]) -> int:
         for child, parent in pairwise(history):
             if child.manifest.parents != (parent.id,):
                 raise Lost(f"{child.id.hex()} does not follow {parent.id.hex()}")
+        if tip.branch.endswith("-short"):
+            continue
         found.update((tip.branch, version.id.hex()) for version in history)
     if found != wanted:
         lost, more = wanted - found, found - wanted

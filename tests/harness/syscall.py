@@ -47,7 +47,7 @@ class Syscall(Harness):
 
     name = "syscall"
     shows = "a failed system call is a named error, loses nothing and leaves a store that opens"
-    share = 16.0
+    share = 12.0
     shim = True
     mutants = {
         "failure-acknowledged": "a commit that LMDB could not save is acknowledged",
