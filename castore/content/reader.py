@@ -102,7 +102,9 @@ class ObjectReader:
             return None
         if stored.kind is not Kind.LAYOUT:
             raise TypeMismatch(f"{digest.hex()} is a {_word(stored.kind)}, not a file")
-        return self._member(digest, stored)
+        data = self._member(digest, stored)
+        _root_size(digest, data)
+        return data
 
     def open(self, digest: Id, size: int) -> io.BufferedReader:
         """A file as a seekable binary stream; each chunk is compared with its id as it is read.
@@ -222,7 +224,7 @@ class ObjectReader:
             raise TypeMismatch(f"{digest.hex()} is a {_word(stored.kind)}, not a file")
         data = self._member(digest, stored)
         layout = stored.kind is Kind.LAYOUT
-        found = layout_size(data) if layout else len(data)
+        found = _root_size(digest, data) if layout else len(data)
         if found != size:
             raise CorruptObject(
                 f"file {digest.hex()} has {found} bytes, not {size}", id=digest.hex()
@@ -343,6 +345,16 @@ class _File(io.RawIOBase):
 
 def _word(kind: Kind) -> str:
     return kind.name.lower()
+
+
+def _root_size(digest: Id, root: bytes) -> int:
+    """The size of a file by the root of its layout, an error about which names the file."""
+    try:
+        return layout_size(root)
+    except CorruptObject as error:
+        raise CorruptObject(
+            f"file {digest.hex()}: {error.message}", id=digest.hex(), where=error.where
+        ) from None
 
 
 def _false_layout(digest: Id) -> CorruptObject:

@@ -45,7 +45,15 @@ class Reading(LookupView):
         """(block, slot, kind, state) of each of many objects, None for what was never known."""
         self._check()
         get, objects = self._txn.get, self._tables.objects
-        return tables.read_objects([get(id, None, objects) for id in ids])
+        known = list(ids)
+        values = [get(id, None, objects) for id in known]
+        try:
+            return tables.read_objects(values)
+        except CorruptObject:
+            for id, value in zip(known, values, strict=True):
+                if value is not None:
+                    tables.read_object(value, id)
+            raise
 
     def place(self, id: Id) -> tuple[int, int] | None:
         """The block and slot of a chunk; None if it is not stored, or its row is malformed."""
@@ -132,7 +140,12 @@ class Reading(LookupView):
                 return [], b""
             rows = b"".join(islice(cursor.iternext(keys=False), limit))
             after = cursor.key() if cursor.next() else b""
-        return tables.read_places(rows), after
+        try:
+            return tables.read_places(rows), after
+        except CorruptObject:
+            for id, value in islice(self._walk(self._tables.objects, start), limit):
+                tables.read_object(value, id)
+            raise
 
     # Blocks.
 

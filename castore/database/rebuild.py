@@ -15,7 +15,8 @@ from castore.database.indexes import INDEXES_VERSION
 from castore.database.reading import Reading
 from castore.database.tables import INDEXES, BlockInfo, ObjectRow, State
 from castore.database.writing import Payload, Writing
-from castore.model.ids import Id, Kind
+from castore.errors import CorruptObject
+from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import MIB
 
 _STEP: Final = 512
@@ -83,6 +84,7 @@ def rebuild(tables: Writing, progress: Callable[[int], None] | None = None) -> N
         block = decode_block(data, block_place(number))
         tables.put_block_info(number, block_info(tables, number, block, len(data)))
         for payload in live_payloads(tables, number, block, kept):
+            _check_payload(number, *payload)
             waiting.append(payload)
             size += len(payload[2])
         if size >= _INDEXED_BYTES:
@@ -98,12 +100,27 @@ def rebuild(tables: Writing, progress: Callable[[int], None] | None = None) -> N
         sequence = batch[-1].sequence
 
 
+def _check_payload(number: int, kind: Kind, id: Id, payload: bytes) -> None:
+    if object_id(kind, payload) != id:
+        where = block_place(number)
+        raise CorruptObject(
+            f"{where}: the bytes of {kind.name.lower()} {id.hex()} do not match it",
+            id=id.hex(),
+            where=where,
+        )
+
+
 def _rebuild_objects(tables: Writing, progress: Callable[[int], None] | None) -> None:
+    here = _block_bits(tables)
+    gone: list[Id] = []
     start = b""
     while rows := list(islice(tables.object_rows(start), _ROWS)):
         for id, row in rows:
             if row.state is State.STORED:
                 tables.drop_object_row(id)
+                at = row.block >> 3
+                if at >= len(here) or not here[at] >> (row.block & 7) & 1:
+                    gone.append(id)
         start = rows[-1][0] + b"\0"
     places: dict[Id, ObjectRow] = {}
     for number, data in _blocks(tables, progress):
@@ -114,6 +131,25 @@ def _rebuild_objects(tables: Writing, progress: Callable[[int], None] | None) ->
             _put_places(tables, places)
             places = {}
     _put_places(tables, places)
+    for id in gone:
+        if tables.object_row(id) is None:
+            raise CorruptObject(
+                f"object {id.hex()} lies in a block that is missing, and nowhere else: without its "
+                "row nothing would tell that it is lost",
+                id=id.hex(),
+                where="objects",
+            )
+
+
+def _block_bits(tables: Writing) -> bytearray:
+    """A bit for each number, 1 where a block has it."""
+    bits = bytearray()
+    for number in tables.block_numbers():
+        at = number >> 3
+        if at >= len(bits):
+            bits.extend(bytes(at + 1 - len(bits)))
+        bits[at] |= 1 << (number & 7)
+    return bits
 
 
 def _put_places(tables: Writing, places: dict[Id, ObjectRow]) -> None:

@@ -108,7 +108,11 @@ class BlockCheck:
 
     def _file(self, digest: Id) -> None:
         reader = self._store.reader
-        row = self._store.database.read(lambda tables: tables.object_row(digest))
+        try:
+            row = self._store.database.read(lambda tables: tables.object_row(digest))
+        except CastoreError as error:
+            self._findings.add(digest, "table", "objects", error.message)
+            return
         if row is not None and row.state is State.PURGED:
             # A purge that was cut short: its block is still to be written without it.
             return

@@ -39,15 +39,19 @@ class _Page(NamedTuple):
 
 
 class Marks:
-    """Objects seen, by block and place: a bit for each, not an id (118 bytes in a Python set)."""
+    """Objects seen, by block and place: a bit for each, not an id (118 bytes in a Python set).
 
-    def __init__(self) -> None:
+    Blocks from number `limit` on, where a damaged row may lead, take more.
+    """
+
+    def __init__(self, limit: int = 1 << 32) -> None:
+        self._limit = limit
         self._first = bytearray()
         self._others: dict[int, int] = {}
 
     def add(self, row: ObjectRow) -> bool:
         """Mark an object; whether it was not marked before."""
-        if row.slot == 0:
+        if row.slot == 0 and row.block < self._limit:
             at, bit = row.block >> 3, 1 << (row.block & 7)
             if at >= len(self._first):
                 self._first.extend(bytes(at + 1 - len(self._first) + 4096))

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from castore.content.blocks import block_head, decode_block
 from castore.content.reader import ObjectReader
 from castore.database import tables
 from castore.database.environment import Database
+from castore.database.rebuild import rebuild
 from castore.database.tables import BlockInfo, ObjectRow, Removal, State
 from castore.errors import CorruptObject, InvalidInput, ObjectNotFound
 from castore.model.ids import Kind, content_id, object_id
@@ -195,3 +197,30 @@ def test_rows_survive_packing() -> None:
         tables.read_integer(b"x", "generation")
     with pytest.raises(ValueError, match="16 bytes"):
         tables.stage_key(b"h", b"short")
+
+
+def test_a_malformed_row_among_many_is_named(database: Database) -> None:
+    put(database, chunks(b"one", b"two"), chunks(b"three"))
+    id = content_id(b"two")
+    edit(database, "objects", lambda rows: rows.update({id: b"\1\2\3"}))
+    ids = [content_id(data) for data in (b"one", b"two", b"three")]
+    for ask in (lambda r: r.object_numbers(ids), lambda r: r.places(b"", 10)):
+        with pytest.raises(CorruptObject, match=id.hex()):
+            database.read(ask)
+
+
+def test_a_rebuild_names_an_object_that_is_not_what_its_id_says(database: Database) -> None:
+    payload = tree("a", "b")
+    put_objects(database, (Kind.TREE, payload))
+    id = object_id(Kind.TREE, payload)
+
+    def damage(rows: dict[bytes, bytes]) -> None:
+        key = next(iter(rows))
+        block = decode_block(rows[key], "")
+        frame = block.frame.replace(b"a", b"b", 1)
+        head = block_head(block.codec, True, 0, (), block.members, frame)
+        rows[key] = head + frame
+
+    edit(database, "blocks", damage)
+    with pytest.raises(CorruptObject, match=id.hex()):
+        database.write(rebuild)

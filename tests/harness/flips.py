@@ -18,6 +18,7 @@ from castore.store import verify_blocks
 from tests.harness.frame import Harness, Scene
 from tests.harness.judging import Change, Judge, Subject, make_subject
 from tests.harness.regions import regions
+from tests.harness.same import Same
 
 # Of 16 rounds: how many go to which bytes.
 _ORDER: Final = (
@@ -37,20 +38,8 @@ class Material:
     regions: dict[str, array[int]]
 
 
-class _Same(bytes):
-    """An id that equals every other."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-    __hash__ = bytes.__hash__
-
-
 def _any_id(_kind: Kind, _payload: bytes) -> Id:
-    return _Same(32)
+    return Same(32)
 
 
 def _no_pages(_path: str) -> PageReport:
@@ -62,7 +51,7 @@ def plant(mutant: str) -> None:
     if mutant == "no-hash":
         for module in (reader, verify_blocks):
             module.object_id = _any_id  # type: ignore[attr-defined]
-        reader.content_id = lambda _data: _Same(32)
+        reader.content_id = lambda _data: Same(32)
     elif mutant == "no-accounting":
         environment.check_pages = _no_pages
 

@@ -9,8 +9,10 @@ from tests.harness.frame import Harness
 MODULES = {
     "files": "tests.harness.files",
     "flips": "tests.harness.flips",
+    "fuzz": "tests.harness.fuzz",
     "images": "tests.harness.images",
     "kill": "tests.harness.kill",
+    "matrix": "tests.harness.matrix",
     "powercut": "tests.harness.powercut",
     "racing": "tests.harness.racing",
     "syscall": "tests.harness.syscall",

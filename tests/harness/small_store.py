@@ -75,7 +75,7 @@ def make(root: Path, seed: int) -> None:
         store.commit("out", cwd=root, message="third", context=castore.Context(run="run-3"))
         _commit_specs(store, root)
         _say(store)
-        _let_go(store, root, dice)
+        _drop(store, root, dice)
     shutil.rmtree(out)
 
 
@@ -109,7 +109,7 @@ def _say(store: castore.Store) -> None:
     store.pin("out@v1", why="an audit", by=WHO)
 
 
-def _let_go(store: castore.Store, root: Path, dice: random.Random) -> None:
+def _drop(store: castore.Store, root: Path, dice: random.Random) -> None:
     """Versions forgotten and purged, and pages that are free again."""
     for number in range(3):
         folder = root / "temporary"
@@ -162,13 +162,13 @@ def questions(store: castore.Store) -> Iterator[tuple[str, Callable[[], object]]
         versions = _versions(store)
     except CastoreError:
         return
-    seen: set[Id] = set()
+    known: dict[Id, object] = {}
     for version in versions:
         label = f"{version.branch}@v{version.number}"
         yield f"notes {label}", partial(_notes, store, version)
         yield f"status {label}", partial(_status, store, version)
         yield f"files {label}", partial(_files, store, version)
-        yield f"bytes {label}", partial(_contents, store, version, seen)
+        yield f"bytes {label}", partial(_contents, store, version, known)
 
 
 def _old(version: castore.Version) -> bool:
@@ -210,24 +210,31 @@ def _files(store: castore.Store, version: castore.Version) -> object:
     try:
         return [entry.as_json() for entry in store.files(version.id.hex())]
     except NotFound as error:
-        return error.message
+        return _let_go(error)
 
 
-def _contents(store: castore.Store, version: castore.Version, seen: set[Id]) -> object:
-    """The bytes of those files of a version that were not seen before, by digest."""
+def _contents(store: castore.Store, version: castore.Version, known: dict[Id, object]) -> object:
+    """The bytes of all files of a version, by digest; what is `known` is not read again."""
     found: dict[Id, object] = {}
     try:
         entries = [entry for entry in store.files(version.id.hex()) if entry.digest]
     except NotFound as error:
-        return error.message
+        return _let_go(error)
     for entry in entries:
-        if entry.digest not in seen:
-            seen.add(entry.digest)
+        if entry.digest not in known:
             try:
-                found[entry.digest] = b"".join(store.reader.stream(entry.digest, entry.size))
+                known[entry.digest] = b"".join(store.reader.stream(entry.digest, entry.size))
             except NotFound as error:
-                found[entry.digest] = error.message
+                known[entry.digest] = _let_go(error)
+        found[entry.digest] = known[entry.digest]
     return found
+
+
+def _let_go(error: NotFound) -> str:
+    """What is said of content that was forgotten or purged; raises it if it is another error."""
+    if error.attributes.get("forgotten") or error.attributes.get("state") == "purged":
+        return error.message
+    raise error
 
 
 def ask(question: Callable[[], object]) -> object:
@@ -248,11 +255,16 @@ def answers(store: castore.Store) -> dict[str, object]:
 def differences(
     before: dict[str, object], after: dict[str, object], *, but: frozenset[str] = frozenset()
 ) -> list[str]:
-    """The questions that are answered otherwise now, and not by an error that castore knows."""
+    """The questions that are answered otherwise now, and not by an error that castore knows.
+
+    Where there is no log, nobody can ask about its versions.
+    """
+    asked = before if not isinstance(after["log"], Failed) else before.keys() & after.keys()
     return [
         name
         for name, answer in before.items()
-        if name not in but
+        if name in asked
+        and name not in but
         and after.get(name) != answer
         and not (isinstance(found := after.get(name), Failed) and found.known)
     ]
