@@ -7,6 +7,7 @@ from importlib import import_module
 from tests.harness.frame import Harness
 
 MODULES = {
+    "crash": "tests.harness.crash",
     "files": "tests.harness.files",
     "flips": "tests.harness.flips",
     "fuzz": "tests.harness.fuzz",
