@@ -134,8 +134,8 @@ def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored
     where = block_place(number)
     for slot, member in enumerate(block.members):
         row = reading.object_row(member.id)
-        if row is None:
-            run.add("objects", f"no row for member {slot} of {where}", member.id)
+        if row is None or (row.state is State.STORED and reading.block_info(row.block) is None):
+            run.add("objects", f"no row for member {slot} of {where}, or a wrong one", member.id)
         elif row == ObjectRow(number, slot, member.kind, State.STORED):
             run.live += 1
     for base in block.bases:

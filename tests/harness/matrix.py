@@ -159,6 +159,9 @@ class _Cell:
         self._folder = folder
         self._id = id
         self._what = what
+        # What lay in one block with it is as damaged.
+        with castore.open(material.subject.folder) as store:
+            self._beside = store.database.read(lambda tables: _neighbours(tables, id))
 
     def looks(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Each reader, by name; raises Lost."""
@@ -167,6 +170,9 @@ class _Cell:
         for selector in _SELECTORS:
             yield f"checkout {selector}", lambda selector=selector: self._checkout(selector)  # type: ignore[misc]
         yield "export", self._export
+        if self._what.endswith("says lost"):
+            # That is how it is told that something is given up: what only it had goes.
+            return
         for name, change in (
             ("gc", lambda store: store.gc(grace=0)),
             ("repack", lambda store: store.repack()),
@@ -262,7 +268,7 @@ class _Cell:
         with castore.open(self._place) as store:
             held = store.database.read(_stored)
         with castore.open(copy) as store:
-            return sorted(needed & held - store.database.read(_stored) - {self._id})
+            return sorted(needed & held - store.database.read(_stored) - self._beside)
 
     def _backup(self) -> None:
         target = self._folder / "backup"
@@ -283,6 +289,12 @@ def _stored(tables: Reading) -> set[Id]:
         if value[-1:] == bytes((State.STORED,)):
             found.add(id)
     return found
+
+
+def _neighbours(tables: Reading, id: Id) -> set[Id]:
+    row = tables.object_row(id)
+    assert row is not None
+    return {other for other, found in tables.object_rows() if found.block == row.block}
 
 
 def _failed(error: CastoreError) -> small_store.Failed:

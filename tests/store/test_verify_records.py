@@ -9,6 +9,7 @@ import pytest
 
 import castore
 from castore.database.tables import read_integer
+from castore.errors import CorruptObject
 from castore.model.ids import Id
 from castore.store.verify import fsck
 from castore.store.verify_report import FsckReport
@@ -136,3 +137,22 @@ def test_what_is_forgotten_again_and_again_is_counted_once(
         store.undo(by=WHO)
     store.forget("out@v1", "out@v2", by=WHO)
     assert not fsck(store).findings
+
+
+def test_a_row_that_leads_far_away_costs_no_memory(folder: Path) -> None:
+    """A flipped bit in a number of a block: it took a bit for each number below."""
+    with castore.open(folder) as store:
+        id = store.resolve("out@v1").version.set_id
+    far = (1 << 40).to_bytes(8, "little")
+    alter(folder / ".cas", "objects", id, lambda row: far + row[8:])
+    assert any(finding.object == id for finding in check(folder).findings)
+
+
+def test_a_rebuild_does_not_forget_what_is_missing(folder: Path) -> None:
+    """Without its row nothing would tell that a note was ever there."""
+    with castore.open(folder) as store:
+        note = store.comment("out", "it was there", by=WHO).id
+    alter(folder / ".cas", "blocks", rows(folder, "objects")[note][:8], lambda _: None)
+    with castore.open(folder) as store, pytest.raises(CorruptObject, match=note.hex()):
+        store.reindex()
+    assert not check(folder).ok
