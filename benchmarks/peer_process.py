@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -24,6 +26,10 @@ Command: TypeAlias = Sequence[str]
 
 class CommandFailed(RuntimeError):
     """A command of a tool ended with an exit code other than 0; what it said is the message."""
+
+
+class OutOfTime(RuntimeError):
+    """A command was killed, with all it had started, because its time was over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,14 @@ class Usage:
 
 
 def run_all(
-    commands: Sequence[Command], folder: Path, environment: Mapping[str, str], *, settled: bool
+    commands: Sequence[Command],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    settled: bool,
+    deadline: float = math.inf,
 ) -> Usage:
-    """Run commands in turn, as one thing to be measured; raises CommandFailed.
+    """Run commands in turn, as one thing to be measured; raises CommandFailed and OutOfTime.
 
     With `settled` there is a sync(2) before, and one after that is measured apart.
     """
@@ -63,7 +74,7 @@ def run_all(
         os.sync()
     used = Usage()
     for command in commands:
-        used += run(command, folder, environment)
+        used += run(command, folder, environment, deadline=deadline)
     start = time.perf_counter()
     if settled:
         os.sync()
@@ -75,20 +86,38 @@ def run(
     folder: Path,
     environment: Mapping[str, str],
     output: list[str] | None = None,
+    *,
+    deadline: float = math.inf,
 ) -> Usage:
-    """Run one command; what it printed goes to `output`. Raises CommandFailed."""
+    """Run one command; what it printed goes to `output`.
+
+    `deadline` is a time of the monotonic clock. Raises CommandFailed and OutOfTime.
+    """
     with tempfile.TemporaryFile() as told:
         start = time.perf_counter()
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=told, stderr=told
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=told,
+            start_new_session=True,
         )
-        peak = _Peak(process.pid)
-        _, status, used = os.wait4(process.pid, 0)
+        watch = _Watch(process.pid, deadline)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            # In a session of its own it hears of no Ctrl-C.
+            _kill_group(process.pid)
+            raise
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-        memory = peak.end()
+        memory = watch.end()
         told.seek(0)
         said = told.read().decode(errors="replace")
+    if watch.late:
+        raise OutOfTime(" ".join(command))
     if process.returncode:
         words = " ".join(command)
         raise CommandFailed(f"{words}: exit {process.returncode}\n{said[-_TOLD:]}")
@@ -97,18 +126,20 @@ def run(
     return Usage(wall, used.ru_utime + used.ru_stime, memory)
 
 
-class _Peak:
-    """The highest sum of anonymous memory over a process and all below it, sampled by a thread."""
+class _Watch:
+    """Watches a process and all below it: samples their memory, kills them at the deadline."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, deadline: float) -> None:
+        self.late = False
         self._pid = pid
+        self._deadline = deadline
         self._peak = -1
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def end(self) -> int:
-        """The peak in bytes, -1 if there was no sample."""
+        """The highest sum of anonymous memory in bytes, -1 if there was no sample."""
         self._ended.set()
         self._thread.join()
         return self._peak
@@ -118,9 +149,18 @@ class _Peak:
         while True:
             found = sum(_anonymous(pid) for pid in _tree(self._pid))
             self._peak = max(self._peak, found or -1)
-            soon = time.monotonic() - start < 1
-            if self._ended.wait(_SOON if soon else _LATER):
+            now = time.monotonic()
+            if self._ended.wait(_SOON if now - start < 1 else _LATER):
                 return
+            if now > self._deadline:
+                self.late = True
+                _kill_group(self._pid)
+                return
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _tree(pid: int) -> list[int]:

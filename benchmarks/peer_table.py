@@ -1,144 +1,152 @@
-"""Figures of peers as rows, each beside the best peer for that measure, and as a table a corpus."""
+"""What was measured of peers as text: a table for each corpus, and where castore is behind."""
 
 from __future__ import annotations
 
 import datetime
 import os
-import statistics
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.peer_trial import UNITS, Figure
-from benchmarks.report import Row, json_line, read_row
+from benchmarks.peer_reasons import reason
+from benchmarks.peer_rows import GROUPS, best_of
+from benchmarks.peer_trial import UNITS
+from benchmarks.report import Row
 
 COLUMNS: Final = (
     "first", "unchanged", "later", "restore", "pack", "stored", "one file", "memory", "cpu",
 )  # fmt: skip
+PROMISED: Final = {"first": 2.0, "later": 2.0, "restore": 2.0}
+"""How many times as fast as the fastest peer that deduplicates."""
+PROMISED_OF_GIT: Final = {"unchanged": 3.0}
+"""How many times as long as git at most."""
 _NAME: Final = 20
 _WIDTH: Final = 9
-_SHORTER: Final = {"unchanged": "again", "one file": "one file"}
+_WIDE: Final = 100
+_SHORTER: Final = {
+    "unchanged": "again", "git gc --aggressive": "gc aggr.", "git, fsync": "git sync",
+}  # fmt: skip
+_GROUPS: Final = dict(
+    zip(GROUPS, ("best peer ÷ castore", "  of those that sync", "  that deduplicate"), strict=True)
+)
+_EXPLAINED: Final = (
+    "first: first ingest; again: the same unchanged; later: all later versions together; restore:"
+    " the last version, verified equal; stored: bytes kept after all versions; one file: a commit"
+    " of one edited small file, by command; memory: peak of RssAnon over the tree of processes;"
+    " cpu: user and system, first to restore. >N min: not finished in N minutes, nor what follows"
+    " it. Ratios: above ×1 castore takes less; the peer they are to stands below."
+)
 
 
-def rows_of(figures: Iterable[Figure], detail: Mapping[str, Any]) -> list[Row]:
-    """A row for each label and measure: the median over the rounds; no limits yet."""
-    found: dict[tuple[str, str], list[Figure]] = {}
-    for figure in figures:
-        found.setdefault((figure.label, figure.measure), []).append(figure)
-    return [_row(label, measure, each, detail) for (label, measure), each in found.items()]
-
-
-def _row(label: str, measure: str, figures: list[Figure], detail: Mapping[str, Any]) -> Row:
-    values = [figure.value for figure in figures]
-    costs = any(figure.usage.cpu for figure in figures)
-    sync = round(statistics.median(figure.usage.sync for figure in figures), 4)
-    own = {"tool": label, "measure": measure, **({"sync": sync} if costs else {})}
-    return Row(
-        name=f"{detail['corpus']}: {measure}, {label}",
-        unit=UNITS[measure],
-        value=round(statistics.median(values), 4),
-        low=round(min(values), 4),
-        high=round(max(values), 4),
-        runs=len(values),
-        judged="ratio",
-        less_is_better=True,
-        cpu=round(statistics.median(f.usage.cpu for f in figures), 4) if costs else -1.0,
-        memory=max(figure.usage.memory for figure in figures),
-        detail={**detail, **own},
-    )
-
-
-def key(row: Row) -> tuple[str, str, str]:
-    """What a row is about: corpus, tool, measure."""
-    return row.detail["corpus"], row.detail["tool"], row.detail["measure"]
-
-
-def against_best(rows: Iterable[Row]) -> list[Row]:
-    """The rows with the best peer for each measure as their limit.
-
-    `ratio` is what the best peer takes as a share of the value: 1 for that peer, above 1 where
-    castore takes less than each of them. The best of those that fsync stands in `detail`.
-    """
-    rows = list(rows)
-    found = []
-    for row in rows:
-        rivals = [
-            other
-            for other in rows
-            if other.detail["peer"]
-            and other.detail["corpus"] == row.detail["corpus"]
-            and other.detail["measure"] == _measured(row)
-        ]
-        best = min(rivals, key=lambda other: other.value, default=None)
-        synced = [other for other in rivals if other.detail["durable"]]
-        durable = min(synced, key=lambda other: other.value, default=None)
-        detail = {k: v for k, v in row.detail.items() if not k.startswith("durable_")}
-        if durable is not None:
-            detail |= {"durable_best": durable.detail["tool"], "durable_limit": durable.value}
-        limit = best.value if best else 0.0
-        name = best.detail["tool"] if best else ""
-        found.append(replace(row, limit=limit, limit_name=name, detail=detail))
-    return found
-
-
-def _measured(row: Row) -> str:
-    """Commits through the library are compared with the commands of the peers, which have none."""
-    return str(row.detail["measure"]).removesuffix(", library")
-
-
-def merge(file: Path, rows: Iterable[Row]) -> list[Row]:
-    """Put rows into a file, in the place of older ones of the same; all rows of the file."""
-    known = {key(row): row for row in read(file)}
-    known |= {key(row): row for row in rows}
-    merged = against_best(known.values())
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json_line(row) + "\n" for row in merged))
-    return merged
-
-
-def read(file: Path) -> list[Row]:
-    """The rows of such a file, none if there is no file."""
-    return [read_row(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def tables(rows: list[Row], corpora: Iterable[str]) -> str:
+def tables(rows: Sequence[Row], corpora: Iterable[str]) -> str:
     """A table for each corpus, 100 columns wide at most."""
-    return "\n\n".join(
-        "\n".join(line.rstrip() for line in _table([r for r in rows if r.detail["corpus"] == name]))
-        for name in corpora
-        if any(row.detail["corpus"] == name for row in rows)
-    )
+    chosen = ([row for row in rows if row.detail["corpus"] == name] for name in corpora)
+    parts = (_corpus(own) for own in chosen if own)
+    return "\n\n".join("\n".join(line.rstrip() for line in lines) for lines in parts)
 
 
-def _table(rows: list[Row]) -> Iterator[str]:
+def footnotes(rows: Iterable[Row]) -> str:
+    """What the columns are; each tool's version, settings and durability; machines and dates."""
+    rows = list(rows)
+    lines = ["", *textwrap.wrap(_EXPLAINED, _WIDE)]
+    for row in {row.detail["cell"]: row for row in rows}.values():
+        at = row.detail
+        told = f"{at['cell']} ({at['version']}; {at['settings']}): {at['durability']}"
+        lines += textwrap.wrap(told, _WIDE, subsequent_indent="  ")
+    made: dict[str, list[Row]] = {}
+    for row in rows:
+        made.setdefault(row.detail["machine"], []).append(row)
+    for name, own in made.items():
+        dates = sorted({row.detail["date"] for row in own})
+        days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        loads = [row.detail["load"] for row in own]
+        runs = [row.runs for row in own if row.runs]
+        lines += textwrap.wrap(
+            f"{days}, {name}; load {min(loads):.1f} to {max(loads):.1f};"
+            f" {_from_to(runs)} rounds, medians",
+            _WIDE,
+        )
+    return "\n".join(lines)
+
+
+def _from_to(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "0"
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _corpus(rows: Sequence[Row]) -> Iterator[str]:
     known = {(row.detail["tool"], row.detail["measure"]): row for row in rows}
     yield f"{rows[0].detail['corpus']}: {rows[0].detail['title']}"
     yield _line("", [_SHORTER.get(name, name) for name in COLUMNS])
     yield _line("", [UNITS[name] for name in COLUMNS])
     in_order = sorted(rows, key=lambda row: bool(row.detail["peer"]))
     for tool in dict.fromkeys(row.detail["tool"] for row in in_order):
-        cells = (known.get((tool, measure)) for measure in COLUMNS)
-        yield _line(tool, ["" if row is None else _short(row.value) for row in cells])
+        yield _line(tool, [_cell(known.get((tool, measure))) for measure in COLUMNS])
     ours = {row.detail["measure"]: row for row in rows if not row.detail["peer"]}
-    if not ours:
+    if not any(row.limit for row in ours.values()):
         return
-    compared = [ours.get(measure) for measure in COLUMNS]
-    yield _line("best peer ÷ castore", ["" if r is None else _times(r.limit, r) for r in compared])
-    yield _line("  of those that sync", ["" if r is None else _times(_durable(r), r)
-                                         for r in compared])  # fmt: skip
+    for group, title in _GROUPS.items():
+        best = [best_of(ours[name], group) if name in ours else ("", 0.0) for name in COLUMNS]
+        pairs = list(zip(COLUMNS, best, strict=True))
+        yield _line(title, [_times(limit, ours.get(name)) for name, (_, limit) in pairs])
+        yield _line("", [_SHORTER.get(who, who) for _, (who, _) in pairs])
     library = ours.get("one file, library")
     if library is not None:
         told = f"castore, one file through the library: {_short(library.value)} ms"
         yield f"{told}; best peer ÷ that: {_times(library.limit, library) or '–'}"
+    for told in (*promises(ours, known), *behind(ours, known)):
+        yield from textwrap.wrap(told, _WIDE, subsequent_indent="  ")
 
 
-def _durable(row: Row) -> float:
-    return float(row.detail.get("durable_limit", 0))
+def promises(ours: Mapping[str, Row], known: Mapping[tuple[str, str], Row]) -> Iterator[str]:
+    """The promises that were not kept, by the clock and in seconds of CPU."""
+    for measure, wanted in PROMISED.items():
+        row = ours.get(measure)
+        if row is None:
+            continue
+        who, limit = best_of(row, "deduplicates")
+        if limit and row.value and limit / row.value < wanted:
+            cpu = _of_cpu(known.get((who, measure)), row)
+            got = _times(limit, row)
+            yield f"missed: {measure} {got} of {who}, wanted ×{wanted:g}{cpu}"
+    for measure, wanted in PROMISED_OF_GIT.items():
+        row, git = ours.get(measure), known.get(("git", measure))
+        if row is not None and git is not None and git.value:
+            takes = row.value / git.value
+            if takes > wanted:
+                yield f"missed: {measure} takes {takes:.2g} times as long as git, wanted {wanted:g}"
 
 
-def _times(limit: float, row: Row) -> str:
-    return f"×{limit / row.value:.2f}" if limit and row.value else ""
+def behind(ours: Mapping[str, Row], known: Mapping[tuple[str, str], Row]) -> Iterator[str]:
+    """Where a peer takes less than castore: how much less, and why."""
+    for measure in COLUMNS:
+        row = ours.get(measure)
+        if row is None or not row.value or not row.limit or row.limit >= row.value:
+            continue
+        best = known[row.limit_name, measure]
+        ratio = f"{row.value / row.limit:.3g} times as much"
+        told = f"{measure}: {_short(row.value)} {row.unit}, {ratio} as {row.limit_name}"
+        yield f"behind in {told}{_of_cpu(best, row)}. {reason(row, best)}".rstrip()
+
+
+def _of_cpu(best: Row | None, ours: Row) -> str:
+    if best is None or best.cpu <= 0 or ours.cpu <= 0:
+        return ""
+    return f" (CPU {ours.cpu:.3g} s, {best.detail['tool']} {best.cpu:.3g})"
+
+
+def _times(limit: float, row: Row | None) -> str:
+    return f"×{limit / row.value:.2f}" if row is not None and limit and row.value else ""
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return ""
+    over = row.detail["over"]
+    return f">{over:g} min" if over else _short(row.value)
 
 
 def _line(name: str, cells: Iterable[str]) -> str:

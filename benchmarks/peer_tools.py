@@ -7,6 +7,7 @@ strace, in versions as pinned. Each has a place of its own: `work/set` is the fo
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -24,12 +25,14 @@ SET: Final = "set"
 class Place:
     """The folders of one trial of one tool, and how many versions it has stored there.
 
-    `settled`: the machine writes all dirty pages before and after each thing measured.
+    `settled`: the machine writes all dirty pages before and after each thing measured. `deadline`,
+    of the monotonic clock: no command runs longer.
     """
 
     root: Path
     settled: bool = True
     number: int = 0
+    deadline: float = math.inf
 
     @property
     def work(self) -> Path:
@@ -68,6 +71,8 @@ class Tool(ABC):
     executable: ClassVar[str]
     durable: ClassVar[bool]
     durability: ClassVar[str]
+    settings: ClassVar[str] = "defaults"
+    deduplicates: ClassVar[bool] = False
     packings: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     @property
@@ -155,6 +160,8 @@ class Restic(Tool):
 
     name = "restic"
     executable = "restic"
+    settings = "encrypted, as always; compression auto"
+    deduplicates = True
     durable = True
     durability = "fsync of each file written and of its folder"
 
@@ -180,6 +187,8 @@ class Borg(Tool):
 
     name = "borg"
     executable = "borg"
+    settings = "--encryption none, -C zstd,3"
+    deduplicates = True
     durable = True
     durability = "fsync of each segment, index and cache"
 
@@ -206,6 +215,7 @@ class Git(Tool):
 
     name = "git"
     executable = "git"
+    settings = "gc.auto=0, all files added as bytes"
     durable = False
     durability = "default: no fsync but of packs; a commit calls none"
     packings: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -256,6 +266,8 @@ class Casync(Tool):
 
     name = "casync"
     executable = "casync"
+    settings = "with a cache"
+    deduplicates = True
     durable = False
     durability = "never fsyncs"
 
@@ -281,6 +293,7 @@ class Dvc(Tool):
 
     name = "dvc"
     executable = "dvc"
+    settings = "without git"
     durable = False
     durability = "fdatasync of its databases of hashes and links only, never of data"
 

@@ -70,7 +70,7 @@ def against_size(rows: list[Row], of: str, title: str, target: Path) -> None:
     axes.set_ylabel("milliseconds, median")
     axes.set_title(title)
     axes.legend()
-    figure.savefig(target)
+    _save(figure, rows, target)
 
 
 def against_limits(rows: list[Row], target: Path) -> None:
@@ -89,14 +89,14 @@ def against_limits(rows: list[Row], target: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("share of the raw limit (red: at least, green: aim)")
     axes.set_title("1 GiB in and out")
-    figure.savefig(target)
+    _save(figure, rows, target)
 
 
 def beside_peers(rows: list[Row], measure: str, title: str, target: Path) -> None:
     """One measure of each tool, a field for each corpus; what does not fsync is hatched."""
     corpora: dict[str, list[Row]] = {}
     for row in rows:
-        if row.detail.get("measure") == measure and "tool" in row.detail:
+        if row.detail.get("measure") == measure and "tool" in row.detail and row.value:
             corpora.setdefault(row.detail["corpus"], []).append(row)
     if not corpora:
         return
@@ -104,6 +104,7 @@ def beside_peers(rows: list[Row], measure: str, title: str, target: Path) -> Non
     fields = list(axes.flat)
     for field, (corpus, chosen) in zip(fields, corpora.items(), strict=False):
         chosen.sort(key=lambda row: row.value)
+        over = sorted({row.detail["tool"] for row in rows if _is_over(row, corpus, measure)})
         bars = field.barh(
             [row.detail["tool"] for row in chosen],
             [row.value for row in chosen],
@@ -117,10 +118,28 @@ def beside_peers(rows: list[Row], measure: str, title: str, target: Path) -> Non
         field.tick_params(labelsize=7)
         field.invert_yaxis()
         field.set_title(f"{corpus}: {chosen[0].detail['title']}", fontsize=8)
-        field.set_xlabel(chosen[0].unit, fontsize=8)
+        unfinished = f"; not finished: {', '.join(over)}" if over else ""
+        field.set_xlabel(f"{chosen[0].unit}{unfinished}", fontsize=8)
     for field in fields[len(corpora) :]:
         field.remove()
     figure.suptitle(f"{title} (red: castore; hatched: not fsynced)")
+    _save(figure, rows, target)
+
+
+def _is_over(row: Row, corpus: str, measure: str) -> bool:
+    """Whether a peer had not finished this when its time was over."""
+    at = row.detail
+    return bool(at.get("over") and at["corpus"] == corpus and at["measure"] == measure)
+
+
+def _save(figure: Any, rows: list[Row], target: Path) -> None:
+    """With where and when the figures were taken below."""
+    made = [(row.date or row.detail.get("date", ""), row.machine or row.detail.get("machine", ""))
+            for row in rows]  # fmt: skip
+    days = sorted({day for day, _ in made if day})
+    where = "; ".join(sorted({place for _, place in made if place}))
+    when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
+    figure.supxlabel(", ".join(word for word in (when, where) if word), fontsize=6)
     figure.savefig(target)
 
 

@@ -1,0 +1,20 @@
+"""Why castore takes more than the best peer, where it does: what was found by measuring."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.report import Row
+
+_BY_MEASURE: Final[dict[str, str]] = {}
+
+
+def reason(ours: Row, best: Row) -> str:
+    """In a sentence or two; empty where nothing is known."""
+    told = [_BY_MEASURE.get(ours.detail["measure"], "")]
+    if ours.unit in ("s", "ms") and ours.detail["durable"] and not best.detail["durable"]:
+        told.append(
+            f"{best.detail['tool']} does not sync: a sync(2) after it took"
+            f" {best.detail['sync']:.2g} s, after castore {ours.detail['sync']:.2g} s."
+        )
+    return " ".join(word for word in told if word)
