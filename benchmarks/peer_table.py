@@ -64,7 +64,7 @@ def footnotes(rows: Iterable[Row]) -> str:
         runs = [row.runs for row in own if row.runs]
         lines += textwrap.wrap(
             f"{days}, {name}; load {min(loads):.1f} to {max(loads):.1f};"
-            f" {_from_to(runs)} rounds, medians",
+            f" medians of {_from_to(runs)}",
             _WIDE,
         )
     return "\n".join(lines)
@@ -91,6 +91,8 @@ def _corpus(rows: Sequence[Row]) -> Iterator[str]:
     for group, title in _GROUPS.items():
         best = [best_of(ours[name], group) if name in ours else ("", 0.0) for name in COLUMNS]
         pairs = list(zip(COLUMNS, best, strict=True))
+        if not any(who for who, _ in best):
+            continue
         yield _line(title, [_times(limit, ours.get(name)) for name, (_, limit) in pairs])
         yield _line("", [_SHORTER.get(who, who) for _, (who, _) in pairs])
     library = ours.get("one file, library")

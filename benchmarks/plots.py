@@ -132,14 +132,18 @@ def _is_over(row: Row, corpus: str, measure: str) -> bool:
     return bool(at.get("over") and at["corpus"] == corpus and at["measure"] == measure)
 
 
-def _save(figure: Any, rows: list[Row], target: Path) -> None:
-    """With where and when the figures were taken below."""
+def when_and_where(rows: list[Row]) -> str:
+    """The days and machines of the figures; they stand below each plot."""
     made = [(row.date or row.detail.get("date", ""), row.machine or row.detail.get("machine", ""))
             for row in rows]  # fmt: skip
     days = sorted({day for day, _ in made if day})
     where = "; ".join(sorted({place for _, place in made if place}))
     when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
-    figure.supxlabel(", ".join(word for word in (when, where) if word), fontsize=6)
+    return ", ".join(word for word in (when, where) if word)
+
+
+def _save(figure: Any, rows: list[Row], target: Path) -> None:
+    figure.supxlabel(when_and_where(rows), fontsize=6)
     figure.savefig(target)
 
 

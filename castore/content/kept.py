@@ -48,8 +48,7 @@ class KeptBlocks:
 
     def keep(self, number: int, block: Block, raw: bytes) -> Decoded:
         """Keep a block and its raw bytes in the place of those not asked for the longest."""
-        starts = list(accumulate([member.size for member in block.members], initial=0))
-        return self.hold(number, Decoded(tuple([m.id for m in block.members]), starts, raw))
+        return self.hold(number, taken_apart(block, raw))
 
     def hold(self, number: int, decoded: Decoded) -> Decoded:
         """Keep a block that was taken apart already."""
@@ -62,3 +61,9 @@ class KeptBlocks:
                 _, dropped = self._blocks.popitem(last=False)
                 self._bytes -= len(dropped.raw)
         return decoded
+
+
+def taken_apart(block: Block, raw: bytes) -> Decoded:
+    """A block and its raw bytes, with the places of its members."""
+    starts = list(accumulate([member.size for member in block.members], initial=0))
+    return Decoded(tuple([member.id for member in block.members]), starts, raw)

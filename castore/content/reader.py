@@ -15,7 +15,7 @@ from blake3 import blake3
 from castore.content.blocks import Block, Codec, decode_block
 from castore.content.deltas import Load, LoadAll, StoredObject, block_place, raw_bytes
 from castore.content.descent import View, decode_chunks
-from castore.content.kept import Decoded, KeptBlocks
+from castore.content.kept import Decoded, KeptBlocks, taken_apart
 from castore.content.layouts import iter_parts, layout_size, parts_in_range
 from castore.errors import CorruptObject, InvalidInput, TypeMismatch
 from castore.model.artifact_set import ArtifactSet, decode_set
@@ -153,6 +153,23 @@ class ObjectReader:
         for part in iter_parts(self.layout_page, root):
             hasher.update(self.chunk(part))
         return hasher.digest()
+
+    def block(self, number: int, data: bytes) -> Decoded:
+        """A stored block decoded; its members are not compared with their ids.
+
+        For callers that do, and ask for what does not match as anybody does, to hear what is wrong.
+        Raises CorruptObject.
+        """
+        decoded = self._kept.get(number)
+        if decoded is not None:
+            return decoded
+        block = decode_block(data, block_place(number))
+        if block.codec is Codec.DELTA:
+            return self._delta(number, block, ())
+        raw = raw_bytes(block, self._load, block_place(number))
+        if len(block.members) == 1:
+            return taken_apart(block, raw)
+        return self._kept.keep(number, block, raw)
 
     def chunk(self, part: Part) -> bytes:
         """The bytes of one chunk of a layout; raises as `payload`."""

@@ -157,7 +157,7 @@ class _Writer:
 
     def __init__(self, store: Store, folder: int, progress: Callable[[int], None] | None) -> None:
         self._reader = store.reader
-        self._prefetch = Prefetch(store.database)
+        self._prefetch = Prefetch(store.database, store.reader)
         self._into = FolderWriter(folder)
         self._progress = progress
         self._untold = 0
@@ -220,21 +220,19 @@ class _Writer:
 
     def _files(self, folder: int, components: list[bytes], files: Sequence[Entry]) -> None:
         """Write files into an entered folder."""
-        contents = (FileContent(entry.id, entry.size, entry.mode) for entry in files)
-        for entry, pieces in zip(files, self._prefetch.read(contents), strict=True):
+        wanted = [(entry.id, entry.size) for entry in files]
+        for entry, pieces in zip(files, self._prefetch.read(wanted), strict=True):
             name = entry.name
             check_component(name, components)
             try:
-                self._into.write(folder, name, self._counted(pieces), entry.mode)
+                self._into.write(folder, name, pieces, entry.mode, self._count)
             except OSError as error:
                 raise write_error(error, _place([*components, name])) from None
         self._file_count += len(files)
 
-    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            yield piece
-            self._bytes += len(piece)
-            self._tell(len(piece))
+    def _count(self, written: int) -> None:
+        self._bytes += written
+        self._tell(written)
 
     def _tell(self, written: int, *, last: bool = False) -> None:
         self._untold += written

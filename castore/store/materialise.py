@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -94,10 +94,18 @@ class FolderWriter:
             self._descriptors.append(parent)
         return parent
 
-    def write(self, folder: int, name: bytes, pieces: Iterable[bytes], mode: int) -> None:
+    def write(
+        self,
+        folder: int,
+        name: bytes,
+        pieces: Iterable[bytes],
+        mode: int,
+        tell: Callable[[int], None],
+    ) -> None:
         """A new file in an entered folder; `mode` 1 makes it executable.
 
-        A file whose pieces end in an exception is removed with the whole fresh folder.
+        `tell` hears of the bytes of each piece. A file whose pieces end in an exception is removed
+        with the whole fresh folder.
         """
         file = os.open(name, _CREATE, 0o777 if mode else 0o666, dir_fd=folder)
         try:
@@ -105,6 +113,7 @@ class FolderWriter:
                 written = os.write(file, piece)
                 while written < len(piece):
                     written += os.write(file, memoryview(piece)[written:])
+                tell(written)
         finally:
             os.close(file)
 

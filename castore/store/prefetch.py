@@ -4,87 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
-from castore.content.deltas import StoredObject
+from castore.content.kept import Decoded
 from castore.content.reader import ObjectReader
 from castore.database.environment import Database
 from castore.database.reading import Reading
-from castore.database.tables import State
-from castore.errors import CorruptObject
-from castore.model.artifact_set import FileContent
-from castore.model.ids import Id, Kind
+from castore.model.ids import Id, content_id
 
 BATCH_FILES: Final = 512
 BATCH_BYTES: Final = 8 << 20
 """Bytes of blocks fetched ahead at once; a block may lie on either side of it."""
 
 
+class _Lying(NamedTuple):
+    """Where a file that is one chunk lies, and the bytes of that block."""
+
+    number: int
+    slot: int
+    block: bytes
+
+
 class Prefetch:
-    """Gives the pieces of files, verified as by ObjectReader.stream, a batch of them at a time."""
+    """Gives the pieces of files, verified as by ObjectReader.stream, a batch of them at a time.
 
-    def __init__(self, database: Database) -> None:
+    A file that is one chunk is cut from its block and compared with its digest here: the neighbours
+    in a block come one after the other. All else, and whatever is wrong, is left to the reader.
+    """
+
+    def __init__(self, database: Database, reader: ObjectReader) -> None:
         self._database = database
-        self._held: dict[Id, StoredObject] = {}
-        self._reader = ObjectReader(self._load)
+        self._reader = reader
+        self._number = -1
+        self._decoded: Decoded | None = None
 
-    def read(self, files: Iterable[FileContent]) -> Iterator[Iterator[bytes]]:
-        """The pieces of each file, in order; each must be used up before the next is asked for.
+    def read(self, files: Sequence[tuple[Id, int]]) -> Iterator[Iterable[bytes]]:
+        """The pieces of each file, given as digest and size, in order.
 
-        Raises ObjectNotFound, TypeMismatch, CorruptObject.
+        Each must be used up before the next is asked for. Raises ObjectNotFound, TypeMismatch,
+        CorruptObject, also while the pieces are taken.
         """
-        batch: list[FileContent] = []
-        for file in files:
-            batch.append(file)
-            if len(batch) >= BATCH_FILES:
-                yield from self._batch(batch)
-                batch = []
-        yield from self._batch(batch)
-
-    def _batch(self, files: Sequence[FileContent]) -> Iterator[Iterator[bytes]]:
         start = 0
         while start < len(files):
-            rest = [file.digest for file in files[start:]]
-            self._held = self._database.read(partial(_fetch, ids=rest))
-            # At least one: what cannot be fetched ahead is loaded on its own, and complained about.
-            missing = (at for at, id in enumerate(rest) if id not in self._held)
-            count = max(1, next(missing, len(rest)))
-            for file in files[start : start + count]:
-                yield self._pieces(file)
-            start += count
-        self._held = {}
+            batch = files[start : start + BATCH_FILES]
+            found = self._database.read(partial(_fetch, ids=[id for id, _ in batch]))
+            for (id, size), lying in zip(batch, found, strict=False):
+                data = self._chunk(id, lying)
+                if data is None or len(data) != size:
+                    yield self._reader.stream(id, size)
+                else:
+                    yield (data,)
+            start += max(1, len(found))
+            if not found:
+                yield self._reader.stream(*batch[0])
 
-    def _pieces(self, file: FileContent) -> Iterator[bytes]:
-        held = self._held.get(file.digest)
-        if held is None or held.kind is not Kind.CHUNK:
-            return self._reader.stream(file.digest, file.size)
-        data = self._reader.payload(file.digest, Kind.CHUNK)
-        if len(data) != file.size:
-            raise CorruptObject(
-                f"file {file.digest.hex()} has {len(data)} bytes, not {file.size}",
-                id=file.digest.hex(),
-            )
-        return iter((data,))
-
-    def _load(self, id: Id) -> StoredObject:
-        return self._held.get(id) or self._database.load(id)
+    def _chunk(self, id: Id, lying: _Lying) -> bytes | None:
+        """The bytes of a file, compared with its digest; None if they are not that."""
+        if lying.number != self._number or self._decoded is None:
+            self._decoded = self._reader.block(lying.number, lying.block)
+            self._number = lying.number
+        data = self._decoded.member(lying.slot, id)
+        return data if data is not None and content_id(data) == id else None
 
 
-def _fetch(tables: Reading, ids: Sequence[Id]) -> dict[Id, StoredObject]:
-    """The first of these objects, up to BATCH_BYTES of blocks; one that is absent ends them."""
-    held: dict[Id, StoredObject] = {}
+def _fetch(tables: Reading, ids: Sequence[Id]) -> list[_Lying]:
+    """The first of these files, up to BATCH_BYTES of blocks; one that is no chunk ends them."""
+    found: list[_Lying] = []
     blocks: dict[int, bytes] = {}
     size = 0
     for id in ids:
-        row = tables.object_row(id)
-        if row is None or row.state is not State.STORED or size >= BATCH_BYTES:
+        lying = tables.lying(id, blocks)
+        if lying is None or size >= BATCH_BYTES:
             break
-        data = blocks.get(row.block)
-        if data is None:
-            data = tables.block(row.block)
-            if data is None:
-                break
-            blocks[row.block] = data
+        number, slot, data = lying
+        if data:
+            blocks[number] = data
             size += len(data)
-        held[id] = StoredObject(row.kind, row.block, row.slot, data)
-    return held
+        found.append(_Lying(number, slot, blocks[number]))
+    return found

@@ -238,10 +238,11 @@ def test_a_new_folder_that_becomes_a_link_is_not_written_into(
 def test_a_file_that_is_a_link_already_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("safe")
     (tmp_path / "f").symlink_to(tmp_path / "victim")
+    told: list[int] = []
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(FileExistsError):
-            FolderWriter(folder).write(folder, b"f", iter([b"bad"]), 0)
+            FolderWriter(folder).write(folder, b"f", iter([b"bad"]), 0, told.append)
     finally:
         os.close(folder)
     assert (tmp_path / "victim").read_text() == "safe"
@@ -424,10 +425,11 @@ def test_a_file_system_that_takes_two_names_for_one_is_noticed(tmp_path: Path) -
     """The second file of a pair meets the first: as on a file system that ignores case."""
     folder = os.open(tmp_path, os.O_RDONLY)
     writer = FolderWriter(folder)
+    told: list[int] = []
     try:
-        writer.write(writer.enter([b"a"]), b"same", iter([b"1"]), 0)
+        writer.write(writer.enter([b"a"]), b"same", iter([b"1"]), 0, told.append)
         with pytest.raises(FileExistsError) as caught:
-            writer.write(writer.enter([b"a"]), b"same", iter([b"2"]), 0)
+            writer.write(writer.enter([b"a"]), b"same", iter([b"2"]), 0, told.append)
         refused = materialise.write_error(caught.value, "a/SAME")
         assert isinstance(refused, errors.InvalidName)
         assert "case" in refused.message
