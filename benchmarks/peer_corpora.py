@@ -7,6 +7,7 @@ times of the archive, as somebody does who unpacks a new release. Generated sets
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -163,19 +164,29 @@ def edit(path: Path, turn: int) -> None:
         file.write(f"edit {turn}\n")
 
 
+class CannotDownload(RuntimeError):
+    """A release could not be had; the message says which."""
+
+
 def _download(stock: Stock, package: str, version: str, options: tuple[str, ...]) -> Path:
-    """The archive of a release, by pip unless it is there already."""
+    """The archive of a release, by pip unless it is there already; raises CannotDownload."""
     folder = stock.folder / "downloads" / f"{package}-{version}"
-    if not folder.exists():
-        under_way = folder.with_suffix(".new")
-        shutil.rmtree(under_way, ignore_errors=True)
+    archives = list(folder.iterdir()) if folder.exists() else []
+    if not archives:
+        under_way = folder.with_name(f"{folder.name}.{os.getpid()}.new")
         under_way.mkdir(parents=True)
         command = [stock.python, "-m", "pip", "download", "--quiet", "--no-deps", *options]
         command += ["--disable-pip-version-check", "--dest", str(under_way)]
-        subprocess.run([*command, f"{package}=={version}"], check=True, stdout=sys.stderr)
-        under_way.rename(folder)
-    (archive,) = folder.iterdir()
-    return archive
+        done = subprocess.run([*command, f"{package}=={version}"], stdout=sys.stderr)
+        found = list(under_way.iterdir())
+        if not done.returncode and found:
+            shutil.rmtree(folder, ignore_errors=True)
+            under_way.rename(folder)
+            archives = [folder / archive.name for archive in found]
+        shutil.rmtree(under_way, ignore_errors=True)
+    if not archives:
+        raise CannotDownload(f"pip gave no archive of {package} {version}")
+    return archives[0]
 
 
 def _empty(folder: Path) -> None:

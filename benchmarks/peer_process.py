@@ -64,17 +64,18 @@ def run_all(
     environment: Mapping[str, str],
     *,
     settled: bool,
-    deadline: float = math.inf,
+    seconds: float = math.inf,
 ) -> Usage:
     """Run commands in turn, as one thing to be measured; raises CommandFailed and OutOfTime.
 
+    All together may take so many `seconds` by the clock.
     With `settled` there is a sync(2) before, and one after that is measured apart.
     """
     if settled:
         os.sync()
     used = Usage()
     for command in commands:
-        used += run(command, folder, environment, deadline=deadline)
+        used += run(command, folder, environment, seconds=seconds - used.wall)
     start = time.perf_counter()
     if settled:
         os.sync()
@@ -87,11 +88,11 @@ def run(
     environment: Mapping[str, str],
     output: list[str] | None = None,
     *,
-    deadline: float = math.inf,
+    seconds: float = math.inf,
 ) -> Usage:
-    """Run one command; what it printed goes to `output`.
+    """Run one command, for so many seconds at most; what it printed goes to `output`.
 
-    `deadline` is a time of the monotonic clock. Raises CommandFailed and OutOfTime.
+    Raises CommandFailed and OutOfTime.
     """
     with tempfile.TemporaryFile() as told:
         start = time.perf_counter()
@@ -104,7 +105,7 @@ def run(
             stderr=told,
             start_new_session=True,
         )
-        watch = _Watch(process.pid, deadline)
+        watch = _Watch(process.pid, time.monotonic() + seconds)
         try:
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:

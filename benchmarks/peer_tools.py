@@ -25,14 +25,14 @@ SET: Final = "set"
 class Place:
     """The folders of one trial of one tool, and how many versions it has stored there.
 
-    `settled`: the machine writes all dirty pages before and after each thing measured. `deadline`,
-    of the monotonic clock: no command runs longer.
+    `settled`: the machine writes all dirty pages before and after each thing measured. `left`: the
+    seconds that its commands may still take by the clock.
     """
 
     root: Path
     settled: bool = True
     number: int = 0
-    deadline: float = math.inf
+    left: float = math.inf
 
     @property
     def work(self) -> Path:

@@ -10,7 +10,6 @@ import os
 import shutil
 import statistics
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +74,9 @@ def warm(tool: Tool) -> None:
 def trial(tool: Tool, corpus: Corpus, stock: Stock, minutes: float = math.inf) -> list[Figure]:
     """All measures, in a new place that is removed after.
 
-    What is not reached within `minutes` by the clock, counted anew for each packing, is told as
-    such, and so is what would have come after; there is no packing then. Raises CommandFailed, and
-    Different if what was restored is not what was stored.
+    What is not reached within `minutes` that its commands take by the clock, counted anew for each
+    packing, is told as such, and so is what would have come after; there is no packing then.
+    Raises CommandFailed, CannotDownload, and Different if what was restored is not what was stored.
     """
     with _begun(tool):
         found = _within(tool, minutes, tool.name, _MEASURES, _figures(tool, corpus, stock))
@@ -95,7 +94,7 @@ def _within(
     figures: Iterator[Figure],
 ) -> list[Figure]:
     """The figures reached in that time, and those that were not."""
-    tool.place.deadline = time.monotonic() + 60 * minutes
+    tool.place.left = 60 * minutes
     found: list[Figure] = []
     try:
         # One by one: what was there before the time was over counts.
@@ -149,7 +148,7 @@ def _small_commits(tool: Tool) -> Iterator[Figure]:
         said: list[str] = []
         command = tool.library(_COMMITS_OF_ONE)
         place = tool.place
-        used = run(command, place.work, tool.environment(), said, deadline=place.deadline)
+        used = run(command, place.work, tool.environment(), said, seconds=place.left)
         seconds = statistics.median(map(float, said[0].split()))
         memory = Usage(memory=used.memory)
         yield Figure(tool.name, "one file, library", 1000 * seconds, memory)
@@ -161,7 +160,7 @@ def _begun(tool: Tool) -> Iterator[Place]:
     place = tool.place
     shutil.rmtree(place.root, ignore_errors=True)
     place.number = 0
-    place.deadline = math.inf
+    place.left = math.inf
     place.root.mkdir(parents=True)
     _spread(place.root.parent)
     _spread(place.root)
@@ -194,9 +193,9 @@ def _run(tool: Tool, commands: Sequence[Command]) -> Usage:
 
 def _run_in(tool: Tool, folder: Path, commands: Sequence[Command]) -> Usage:
     place = tool.place
-    return run_all(
-        commands, folder, tool.environment(), settled=place.settled, deadline=place.deadline
-    )
+    used = run_all(commands, folder, tool.environment(), settled=place.settled, seconds=place.left)
+    place.left -= used.wall
+    return used
 
 
 def _commit(tool: Tool) -> Usage:

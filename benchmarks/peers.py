@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peer_corpora import CORPORA, Corpus, Stock
+from benchmarks.peer_corpora import CORPORA, CannotDownload, Corpus, Stock
 from benchmarks.peer_install import CannotInstall, Program, Toolbox
 from benchmarks.peer_process import CommandFailed
 from benchmarks.peer_rows import against_best, put, read, rounds_of, rows_of, write
@@ -112,7 +112,7 @@ def _measure(cell: _Cell, stock: Stock, minutes: float, record: _Record, *, fres
     """One round of one cell into the record; whether it went well."""
     try:
         figures = trial(cell.tool, cell.corpus, stock, minutes)
-    except (CommandFailed, Different) as error:
+    except (CannotDownload, CommandFailed, Different) as error:
         _say(f"FAILED: {cell.corpus.name}, {cell.tool.name}: {error}")
         return False
     now = {"date": today(), "load": round(os.getloadavg()[1], 1)}
