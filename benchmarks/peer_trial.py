@@ -175,8 +175,8 @@ def _begun(tool: Tool) -> Iterator[Place]:
 def _spread(folder: Path) -> None:
     """Have the folders in this one lie apart, where the file system knows how.
 
-    ext4 without a journal gives no inode again for minutes: who makes files where many were removed
-    pays up to twenty times the CPU for each. Removing what one tool wrote must not cost the next.
+    On ext4 without a journal who makes files where many were just removed pays up to twenty times
+    the CPU for each (measured). Removing what one tool wrote must not cost the next.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
