@@ -57,8 +57,13 @@ def init_store(
         database = Database.create(home, now=now, entropy=entropy)
     else:
         database = Database.open(home)
-    _write_if_absent(home / ".gitignore", "*\n")
-    _write_if_absent(home / CONFIG_FILE, _CONFIG)
+    try:
+        with using_files(home):
+            _write_if_absent(home / ".gitignore", "*\n")
+            _write_if_absent(home / CONFIG_FILE, _CONFIG)
+    except BaseException:
+        database.close()
+        raise
     return Store(database, now=now, entropy=entropy), created
 
 
@@ -97,7 +102,12 @@ def is_store(folder: Path) -> bool:
 
 def _write_if_absent(path: Path, text: str) -> None:
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        file = path.open("x", encoding="utf-8")
     except FileExistsError:
-        pass
+        return
+    try:
+        with file:
+            file.write(text)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
