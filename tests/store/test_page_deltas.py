@@ -11,7 +11,6 @@ import castore
 from castore.content.blocks import Block, decode_block
 from castore.content.earlier import PAGE_DEPTH
 from castore.database.reading import Reading
-from castore.database.tables import Removal
 from castore.model.ids import Id
 from castore.store import collect_sweep
 from castore.store.collect import _Collection
@@ -70,9 +69,7 @@ def line(store: castore.Store, folder: Path, count: int) -> list[dict[str, bytes
 
 def forget(store: castore.Store, *numbers: int) -> None:
     """Let the sets of these versions of main go."""
-    ids = [store.resolve(f"main@v{number}").version.id for number in numbers]
-    removal = Removal(1, "me", "asked", "op")
-    store.database.write(lambda tables: [tables.forget(id, removal) for id in ids])
+    store.forget(*[f"main@v{number}" for number in numbers], force=True, by="me", why="asked")
 
 
 def test_a_version_is_a_delta_of_the_one_before(store: castore.Store, tmp_path: Path) -> None:
