@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.blocks import Block, decode_block
-from castore.content.deltas import block_place
+from castore.content.deltas import Load, block_place
 from castore.content.kept import KeptBlocks
 from castore.database import ancestry, derive, folded, indexes, relations
 from castore.database.environment import Database
@@ -51,6 +51,7 @@ class _Pass:
     keys: int = 0
     problems: list[Problem] = field(default_factory=list)
     kept: KeptBlocks = field(default_factory=KeptBlocks)
+    on_block: OnBlock | None = None
 
     def add(self, where: str, detail: str, id: Id = b"") -> None:
         self.problems.append(Problem(where, detail, id))
@@ -60,15 +61,23 @@ class _Pass:
         return found
 
 
+OnBlock: TypeAlias = Callable[[int, Block, Load], None]
+"""Is given each whole block, its number, and what loads other objects in the same view."""
+
+
 def check_structure(
-    database: Database, *, progress: Callable[[int], None] | None = None
+    database: Database,
+    *,
+    progress: Callable[[int], None] | None = None,
+    on_block: OnBlock | None = None,
 ) -> Iterator[Problem]:
     """Everything wrong with the tables of a store; `progress` is told bytes of blocks done.
 
     Payloads of metadata are compared with their ids; content is not decoded, and no object is
-    followed to what it needs: that is the store's to check.
+    followed to what it needs: that is for `on_block`, and the store's to check.
     """
     run = database.read(_begin)
+    run.on_block = on_block
     yield from _check_blocks(database, run, progress)
     yield from _check_operations(database, run)
     yield from _check_heads(database, run)
@@ -122,6 +131,8 @@ def _block_slice(reading: Reading, run: _Pass, start: int) -> tuple[int | None, 
         where = block_place(number)
         try:
             block = decode_block(data, where)
+            if run.on_block is not None:
+                run.on_block(number, block, reading.load)
             _check_block(reading, run, number, block, len(data))
         except CastoreError as error:
             run.add(where, error.message)
@@ -211,12 +222,8 @@ def _slices(
 
 def _check_objects(database: Database, run: _Pass) -> Iterator[Problem]:
     def count(reading: Reading, start: bytes) -> tuple[bytes, int]:
-        stored = 0
-        for seen, (id, row) in enumerate(reading.object_rows(start)):
-            if seen == _SLICE_ROWS:
-                return id, stored
-            stored += row.state is State.STORED and row.block < run.next_block
-        return b"", stored
+        places, after = reading.places(start, _SLICE_ROWS)
+        return after, sum(block < run.next_block for block, _ in places)
 
     def find(reading: Reading, start: bytes) -> tuple[bytes, int]:
         for seen, (id, row) in enumerate(reading.object_rows(start)):
@@ -267,11 +274,19 @@ def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
         return b"", 0
 
     try:
-        if sum(_slices(database, count)) != run.keys:
+        rows = database.read(lambda reading: _all_rows(reading, run))
+        if (sum(_slices(database, count)) if rows is None else rows) != run.keys:
             list(_slices(database, find))
     except CorruptObject as error:
         run.add("lookup", error.message)
     yield from run.drain()
+
+
+def _all_rows(reading: Reading, run: _Pass) -> int | None:
+    """How many rows of `lookup` there are, where nothing was written since the check began."""
+    now = _begin(reading)
+    quiet = (now.next_block, now.last_sequence) == (run.next_block, run.last_sequence)
+    return reading.counts()["lookup"] if quiet else None
 
 
 def _subject(key: bytes) -> Id:

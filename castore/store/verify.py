@@ -33,6 +33,7 @@ __all__ = ["Finding", "FsckReport", "Hurt", "fsck"]
 HURT: Final = 20
 """Artifacts named in one finding at most."""
 _SLICE: Final = 10_000
+_TABLES: Final = {"heads.log": "heads.log", "block": "block"}
 
 
 def fsck(
@@ -79,8 +80,8 @@ def _check(
         _check_refs(store, findings, refs)
         if full:
             blocks = BlockCheck(store, findings, progress)
-            blocks.run()
-            _check_tables(store, findings, progress)
+            _check_tables(store, findings, blocks, progress)
+            blocks.files()
         _check_versions(store, ClosureCheck(store, findings), refs, progress)
         _check_stages(store, findings)
     return FsckReport(
@@ -206,12 +207,15 @@ def _check_versions(
         stack.extend((parent, f"parent of {version.label}") for parent in manifest.parents)
 
 
-def _check_tables(store: Store, findings: Findings, progress: Callable[[int], None] | None) -> None:
-    # The same blocks again: signs of life, and no more bytes.
-    alive = None if progress is None else lambda _: progress(0)
+def _check_tables(
+    store: Store,
+    findings: Findings,
+    blocks: BlockCheck,
+    progress: Callable[[int], None] | None,
+) -> None:
     try:
-        for problem in check_structure(store.database, progress=alive):
-            kind = "heads.log" if problem.where == "heads.log" else "table"
+        for problem in check_structure(store.database, progress=progress, on_block=blocks.block):
+            kind = _TABLES.get(problem.where.split()[0], "table")
             findings.add(problem.id, kind, problem.where, problem.detail)
     except CastoreError as error:
         findings.add(b"", "table", "tables", error.message)

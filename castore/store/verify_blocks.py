@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
 
-from castore.content.blocks import Block, Member, decode_block
-from castore.content.deltas import block_place, raw_bytes
+from castore.content.blocks import Block, Member
+from castore.content.deltas import Load, block_place, raw_bytes
 from castore.content.kept import KeptBlocks
 from castore.content.layouts import layout_size
-from castore.database.reading import Reading
 from castore.database.tables import State
 from castore.errors import CastoreError
 from castore.model.ids import Id, Kind, object_id
-from castore.model.limits import ID_BYTES, MIB
+from castore.model.limits import ID_BYTES
 from castore.model.note import decode_note
 from castore.store.store import Store
 from castore.store.verify_report import Findings
 
-_SLICE_BYTES: Final = 16 * MIB
 _DAMAGED: Final = 10_000
 
 
 class BlockCheck:
-    """One pass over all blocks, and one over the big files that lie in several of them.
+    """What is done with each block, and a pass over the big files that lie in several of them.
 
     `damaged` are ids whose bytes are wrong, at most 10,000; `files_of` leads from a damaged chunk
     to the big files that hold it.
@@ -42,36 +40,17 @@ class BlockCheck:
         self.damaged: set[Id] = set()
         self.files_of: dict[Id, list[Id]] = {}
 
-    def run(self) -> None:
-        """Check every block that is stored now, then every file with a layout."""
-        for number, data in self._blocks():
-            self._block(number, data)
-            if self._progress is not None:
-                self._progress(len(data))
+    def files(self) -> None:
+        """Check every file with a layout, when all blocks were given to `block`."""
         for at in range(0, len(self._layouts), ID_BYTES):
             self._file(bytes(self._layouts[at : at + ID_BYTES]))
 
-    def _blocks(self) -> Iterator[tuple[int, bytes]]:
-        """Every block, a slice of at most 16 MiB in each read transaction."""
-        start = 0
-        while True:
-            batch = self._store.database.read(_Slice(start))
-            yield from batch
-            if not batch:
-                return
-            start = batch[-1][0] + 1
-
-    def _block(self, number: int, data: bytes) -> None:
+    def block(self, number: int, block: Block, load: Load) -> None:
+        """Decode a block and compare its members with their ids."""
         where = block_place(number)
         self._findings.count("blocks")
         try:
-            block = decode_block(data, where)
-        except CastoreError as error:
-            # Who lies there is said by the rows that lead to it: see the structural checks.
-            self._findings.add(b"", "block", where, error.message)
-            return
-        try:
-            raw = raw_bytes(block, self._store.database.load, where, self._kept)
+            raw = raw_bytes(block, load, where, self._kept)
         except CastoreError as error:
             for member in block.members:
                 self._bad(member, where, error.message)
@@ -82,13 +61,12 @@ class BlockCheck:
         self._members(block, raw, where)
 
     def _members(self, block: Block, raw: bytes, where: str) -> None:
+        self._findings.count("objects", len(block.members))
         ends = [0]
         for member in block.members:
             ends.append(ends[-1] + member.size)
-        view = memoryview(raw)
         for member, (start, end) in zip(block.members, pairwise(ends), strict=True):
-            self._findings.count("objects")
-            payload = bytes(view[start:end])
+            payload = raw[start:end]
             if object_id(member.kind, payload) == member.id:
                 self._note(member, payload, where)
             elif member.kind is Kind.LAYOUT:
@@ -138,20 +116,3 @@ class BlockCheck:
     def _damage(self, id: Id) -> None:
         if len(self.damaged) < _DAMAGED:
             self.damaged.add(id)
-
-
-class _Slice:
-    """Reads blocks from one number on, at least one and then up to 16 MiB of them."""
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-
-    def __call__(self, tables: Reading) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
-        size = 0
-        for number, data in tables.blocks(self._start):
-            found.append((number, data))
-            size += len(data)
-            if size >= _SLICE_BYTES:
-                break
-        return found
