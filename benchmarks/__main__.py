@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import audits, big_files, sizes, small_files, versions
+from benchmarks import audits, big_files, checks, sizes, small_files, versions
 from benchmarks.peer_table import machine, today
 from benchmarks.report import Row, costs, json_line, read_row, table
 from benchmarks.stage import Case, Stage
@@ -33,6 +33,7 @@ CASES: Final[dict[str, Case]] = {
     "numbered": versions.numbered,
     "audit": audits.audits,
     "walks": versions.walks,
+    "check": checks.full_checks,
     "history": versions.history_cost,
     "file-sizes": sizes.file_sizes,
     "folder-sizes": sizes.folder_sizes,
