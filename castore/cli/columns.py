@@ -125,8 +125,11 @@ def parse_columns(text: str) -> list[str]:
     chosen = [name.strip() for name in text.split(",") if name.strip()]
     for name in chosen:
         if name not in NAMES:
-            near = near_names(name, NAMES) or f": use {', '.join(_COLUMNS)}"
-            raise InvalidInput(f"there is no column {name!r}{near}", value=name)
+            raise InvalidInput(
+                f"there is no column {name!r}{near_names(name, NAMES)}",
+                value=name,
+                fix=f"--columns {','.join(_COLUMNS)}",
+            )
     if not chosen:
         raise InvalidInput("--columns names no column")
     return chosen

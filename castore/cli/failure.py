@@ -18,6 +18,7 @@ USAGE: Final = 2
 INTERNAL: Final = 70
 INTERRUPTED: Final = 130
 _FAULTS_SHOWN: Final = 20
+_CLICK_RANGE: Final = ("is not a valid integer range", "is not a whole number")
 
 
 def tell(error: BaseException, output: Output) -> int:
@@ -76,7 +77,7 @@ def _usage_object(error: click.ClickException) -> dict[str, Any]:
     context = getattr(error, "ctx", None)
     if not fix and context is not None:
         fix = f"{context.command_path} --help"
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace(*_CLICK_RANGE)
     return _object("InvalidInput", message[:1].lower() + message[1:], fix)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from castore.errors import ObjectNotFound
 from castore.model.artifact_set import FileContent
 from castore.model.ids import short
 from castore.model.pages import FILE, Entry
@@ -13,6 +14,7 @@ from castore.spec.guess import guess_format
 from castore.store import diff_csv, diff_json
 from castore.store.diff import ArtifactChange
 from castore.store.diff_text import TextDiff, diff_text
+from castore.store.removals import purged_ids
 from castore.store.store import Store
 
 CONTENT_BYTES: Final = 8 << 20
@@ -101,7 +103,14 @@ def diff_content(
     if max(side.size for side in (old, new) if side) > content_bytes:
         note = f"larger than {content_bytes} bytes: not compared by content"
         return ContentDiff(name, "binary", old, new, note=note)
-    before, after = _text(store, old), _text(store, new)
+    try:
+        before, after = _text(store, old), _text(store, new)
+    except ObjectNotFound as error:
+        gone = store.database.read(purged_ids)
+        if not any(side.digest in gone for side in (old, new) if side):
+            raise
+        note = f"{error.message}: not compared by content"
+        return ContentDiff(name, "binary", old, new, note=note)
     if before is None or after is None:
         return ContentDiff(name, "binary", old, new)
     note = ""

@@ -40,6 +40,20 @@ from castore.store.version import Version
 METADATA: Final = "ro-crate-metadata.json"
 _CONTEXT: Final = "https://w3id.org/ro/crate/1.1/context"
 _PROFILE: Final = "https://w3id.org/ro/crate/1.1"
+_TYPES: Final = {
+    "arrow": "application/vnd.apache.arrow.file",
+    "csv": "text/csv",
+    "jsonl": "application/jsonl",
+    "md": "text/markdown",
+    "parquet": "application/vnd.apache.parquet",
+    "sqlite": "application/vnd.sqlite3",
+    "toml": "application/toml",
+    "tsv": "text/tab-separated-values",
+    "webp": "image/webp",
+    "yaml": "application/yaml",
+    "yml": "application/yaml",
+}
+"""Media types that not every machine knows."""
 _RIGHTS: Final = "The manifest names no licence: ask whoever made this version."
 
 
@@ -132,6 +146,12 @@ def _folder(version: Version) -> Any:
     return entity
 
 
+def _encoding(path: str) -> str:
+    """The media type of a file by its name, whatever this machine is configured to know."""
+    suffix = path.rpartition(".")[2].lower()
+    return _TYPES.get(suffix) or mimetypes.guess_type(path)[0] or "application/octet-stream"
+
+
 def _files(store: Store, version: Version) -> list[dict[str, Any]]:
     titles = version.manifest.titles
     found = []
@@ -145,7 +165,7 @@ def _files(store: Store, version: Version) -> list[dict[str, Any]]:
                 if whole
                 else file.path,
                 "contentSize": str(file.size),
-                "encodingFormat": mimetypes.guess_type(file.path)[0] or "application/octet-stream",
+                "encodingFormat": _encoding(file.path),
                 "sha256": sha256(store, file.digest, file.size),
                 "identifier": _content(file.digest),
             }

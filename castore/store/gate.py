@@ -160,7 +160,7 @@ def gate(
         _expected(version, expect, str(what))
         return judge.judge(version)
     if not os.path.lexists(path):
-        raise NotFound(f"{os.fspath(path)!r} does not exist")
+        raise NotFound(f"{os.fspath(path)!r} does not exist", fix=f"ls {quoted(str(path.parent))}")
     return _on_disk(store, path, expect, judge, progress)
 
 

@@ -64,8 +64,9 @@ def parse_moment(text: str, now: int, *, last: bool = False) -> int:
     except (ValueError, OverflowError):
         found = None
     if found is None:
-        near = near_names(_words(text), _WORDS) or f": use {FORMS}"
-        raise InvalidInput(f"{text!r} is not a time{near}", value=text)
+        near = near_names(_words(text), _WORDS)
+        said, fix = (near, f"use {FORMS}") if near else (f": use {FORMS}", "")
+        raise InvalidInput(f"{text!r} is not a time{said}", value=text, fix=fix)
     first, end = found
     return max(0, ((end - MICROSECOND if last else first) - _EPOCH) // MICROSECOND)
 

@@ -181,6 +181,8 @@ def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Ve
         raise RefNotFound(f"{name!r} needs a branch", fix="cas show NAME@latest")
     known = branch_names(store) + _tag_names(store)
     near = near_names(name, known)
+    if len(name) < PREFIX_MIN and not name.strip("0123456789abcdef"):
+        near = near or f"; the beginning of an id has {PREFIX_MIN} digits or more"
     raise RefNotFound(
         f"no branch, tag or version is called {name!r}{near}",
         fix="cas branch" if known else "cas commit PATH",

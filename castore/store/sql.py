@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from castore.errors import CastoreError, InvalidInput, StoreFull, WouldOverwrite
+from castore.model.names import near_names
 from castore.store.catalogue import TABLES, Table, table
 from castore.store.store import Store
 
@@ -220,7 +221,15 @@ def _errors() -> type[Exception]:
 
 
 def _translated(error: Exception) -> InvalidInput:
-    return InvalidInput(f"the statement cannot be answered: {str(error).strip()}")
+    """The error as castore tells it; a table that is not there is compared with those that are."""
+    text = str(error).strip()
+    absent = re.search(r"Table with name (\S+) does not exist", text)
+    if absent:
+        name = absent[1].strip('"')
+        near = near_names(name, TABLES) or f": they are {', '.join(TABLES)}"
+        return InvalidInput(f"there is no table {name!r}{near}", fix='cas sql "show tables"')
+    fix = 'cas sql "describe versions"' if text.startswith("Binder Error") else ""
+    return InvalidInput(f"the statement cannot be answered: {text}", fix=fix)
 
 
 def _plain(value: Any) -> Any:

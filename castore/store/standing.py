@@ -15,6 +15,7 @@ from castore.database.tables import PROJECT_KEY
 from castore.errors import CastoreError, CorruptObject, InvalidInput, RefNotFound
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
+from castore.model.names import near_names
 from castore.model.note import Note
 from castore.model.status import Status, deployed, standing
 from castore.store.config import KnownIdentity
@@ -219,7 +220,11 @@ def check_state(index: Index, state: str) -> str:
     default = ("none", PENDING) if index is Index.REVIEW else ("draft",)
     states = (*default, *folded.STATES[index])
     if state not in states:
-        raise InvalidInput(f"{index.name.lower()} {state!r}: use one of {', '.join(states)}")
+        name = index.name.lower()
+        near = near_names(state, states) or f": use one of {', '.join(states)}"
+        raise InvalidInput(
+            f"there is no {name} {state!r}{near}", fix=f"--{name} {'|'.join(states)}"
+        )
     return state
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from castore.cli.paths import files
 from castore.cli.progress import Progress
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
-from castore.errors import InvalidInput
+from castore.errors import InvalidInput, InvalidSpec
 from castore.spec.parse import REQUIREMENTS
 from castore.store.gate import APPROVED, gate
 
@@ -50,7 +52,11 @@ def command(
     withdrawn, forgotten or purged never passes.
     """
     require = [word for text in words for word in text.split(",") if word]
-    with opened(call, spec) as store, Progress(call.output, "reading") as progress:
+    with (
+        opened(call, spec) as store,
+        Progress(call.output, "reading") as progress,
+        _named(policy),
+    ):
         judged = gate(
             store,
             what,
@@ -73,6 +79,17 @@ def command(
     call.output.line(f"{label}  {version.id.hex()}  {('; ' if by else ', ').join(passed)}")
     for note in judged.notes:
         call.output.say(clean(note))
+
+
+@contextmanager
+def _named(policy: str) -> Iterator[None]:
+    """Faults of the policy file are told under its name."""
+    try:
+        yield
+    except InvalidSpec as error:
+        if policy and error.where == "policy":
+            error.where = error.attributes["where"] = policy
+        raise
 
 
 def _policy(path: str) -> bytes:

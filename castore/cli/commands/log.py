@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
@@ -15,7 +15,9 @@ from castore.cli.output import Output
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.model.ids import Id
+from castore.store.find import Wanted, find_near
 from castore.store.history import Filter, log
+from castore.store.known import unknown
 from castore.store.records import version_record
 from castore.store.standing import Verdicts, status_of
 from castore.store.store import Store
@@ -65,6 +67,16 @@ def command(
             call.output.say("no versions match" if filtered else "no versions yet")
             if not filtered:
                 call.output.next("cas commit -m first PATH")
+            elif limit != 0:
+                _hint(call.output, store, only)
+
+
+def _hint(output: Output, store: Store, only: Mapping[str, str]) -> None:
+    """Tell of each value asked for that no version has."""
+    for sentence in unknown(store, {name: only[name] for name in ("agent", "spec", "author")}):
+        output.hint(sentence)
+    if only["artifact"] and (near := find_near(store, Wanted(name=only["artifact"]))):
+        output.hint(near)
 
 
 def _show(

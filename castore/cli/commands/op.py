@@ -41,12 +41,15 @@ def log(call: Invocation, limit: int | None) -> None:
     The log is append-only and hash-chained: cas fsck verifies it.
     """
     with opened(call) as store:
+        operation = None
         for operation in operation_log(store, limit):
             if call.output.json:
                 call.output.record(operation_record(operation))
                 continue
             for line in _lines(operation):
                 call.output.row(line)
+        if operation is None and limit != 0:
+            call.output.say("no operations yet")
 
 
 @verb(

@@ -19,7 +19,7 @@ from castore.store.review import give_verdict, judged_version
 @verb(
     "reject",
     examples=[
-        ("cas reject report@v7 -m 'checked the figures'", "version 7 of report, as a whole"),
+        ("cas reject report@v7 -m 'row 12 is wrong'", "version 7 of report, as a whole"),
         ("cas reject report --expect ID -m no", "only if the branch is still at that version"),
     ],
 )

@@ -132,8 +132,10 @@ def _run(output: Output, run: Run) -> RunReport:
     try:
         with Progress(output, "storing") as progress:
             return run.commit(ended, progress=progress.advance)
-    except CastoreError:
+    except CastoreError as error:
         output.warn(f"not committed; the outputs are kept in {run.out}")
+        if not error.fix and not any(run.out.iterdir()):
+            error.fix = "let the command write its outputs into $CAS_OUT"
         raise
 
 

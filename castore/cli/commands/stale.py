@@ -63,7 +63,7 @@ def _print(output: Output, found: Freshness, *, alone: bool) -> None:
     label = output.style(clean(found.version.label), "yellow")
     output.line(f"{label}  {found.version.short}")
     for line in _reasons(found.stale):
-        output.row(f"  {line}")
+        output.wrap(f"  {line}")
     output.line(f"  refresh: {clean(found.refresh)}")
 
 
