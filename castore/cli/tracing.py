@@ -12,16 +12,18 @@ from castore.cli.access import full_rev, opened
 from castore.cli.describe import ref_names
 from castore.cli.invocation import Invocation
 from castore.cli.walks import Drawing, dot, summary
+from castore.database.folded import statuses
 from castore.errors import RefNotFound
 from castore.model.names import quoted
 from castore.store.lineage import LIMIT, impact, lineage
+from castore.store.notes import notes_about
 from castore.store.recognition import as_path, spec_with
 from castore.store.standing import Verdicts, status_of
 from castore.store.store import Store
 from castore.store.version import Version
 from castore.store.walk import Walk, walk_record
 
-_AGAINST: Final = ("rejected", "contested", "withdrawn", "forgotten")
+_AGAINST: Final = ("rejected", "contested", "withdrawn")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
@@ -101,9 +103,14 @@ def _walk(store: Store, wanted: Wanted, *, back: bool) -> Walk:
 
 def _states(store: Store, verdicts: Verdicts, version: Version) -> list[str]:
     """What speaks against a version."""
-    status = status_of(store, version, verdicts)
-    states = [status.review, status.lifecycle, "forgotten" if store.forgotten(version) else ""]
-    return [state for state in states if state in _AGAINST]
+    notes = notes_about(store, version.id)
+    possible = {word for one in statuses(notes, version.id) for word in (one.review, one.lifecycle)}
+    states = []
+    # Asking for the policy takes longer than the walk: an approval needs none here.
+    if not possible.isdisjoint(_AGAINST):
+        status = status_of(store, version, verdicts)
+        states = [word for word in (status.review, status.lifecycle) if word in _AGAINST]
+    return states + ["forgotten"] * (store.forgotten(version) is not None)
 
 
 def _last_line(walk: Walk, *, back: bool) -> str:
