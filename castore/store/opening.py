@@ -54,7 +54,8 @@ def init_store(
         )
     created = not home.exists()
     if created:
-        database = Database.create(home, now=now, entropy=entropy)
+        with using_files(home):
+            database = Database.create(home, now=now, entropy=entropy)
     else:
         database = Database.open(home)
     try:

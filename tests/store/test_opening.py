@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import castore
-from castore.errors import StoreFull
+from castore.errors import CastoreError, StoreFull
 
 
 def test_a_file_of_a_store_that_cannot_be_written_is_named_and_written_later(
@@ -28,3 +28,19 @@ def test_a_file_of_a_store_that_cannot_be_written_is_named_and_written_later(
     assert not config.exists()
     castore.init(tmp_path).close()
     assert config.read_text("utf-8") == text
+
+
+def test_a_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(CastoreError):
+            castore.init(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_nothing_can_be_made_in_is_named() -> None:
+    with pytest.raises(CastoreError, match="/proc"):
+        castore.init("/proc/self/fd")
