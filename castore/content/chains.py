@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from castore.content.blocks import Codec, decode_block
+from castore.content.codecs import marked
 from castore.content.deltas import Load, block_place
 from castore.content.layouts import iter_parts
 from castore.content.reader import ObjectReader
@@ -24,9 +25,11 @@ from castore.model.pages import Part
 
 # What is damaged, or was collected, is no base and no error.
 UNFIT: Final = (CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat)
-# One delta in so many passes over those between it and the last such one: a chain of n is then read
-# by way of about n / STEP_EVERY + STEP_EVERY. Nothing is further than twice that from a step.
-STEP_EVERY: Final = 8
+# After so many levels a delta is a step: it rests on the step before, or the bottom, and its frame
+# says so. A chain of n is then read by way of at most n / STEP_EVERY + STEP_EVERY.
+STEP_EVERY: Final = 12
+# Where no step is found in so many levels, as below deltas that say nothing, half of them make one.
+_STEP_WITHIN: Final = 4 * STEP_EVERY
 # Reading may decode so many times the bytes it is for, and this much in any case.
 _WORK_TIMES: Final = 64
 _WORK_BYTES: Final = 16 * MIB
@@ -39,10 +42,11 @@ _TOP: Final = DELTA_DEPTH + 1
 
 
 class Bases(NamedTuple):
-    """Stored chunks, in order, as bases of one delta, and the depth it will have."""
+    """Stored chunks, in order, as bases of one delta; its depth, and whether it is a step."""
 
     parts: tuple[Part, ...]
     depth: int
+    step: bool = False
 
 
 class _Header(NamedTuple):
@@ -50,9 +54,17 @@ class _Header(NamedTuple):
 
     depth: int
     delta: int
+    step: bool
     raw: int
     bases: tuple[Id, ...]
     members: tuple[Part, ...]
+
+
+class _Run(NamedTuple):
+    """How many levels lie between a chunk and its last step, and what that is."""
+
+    levels: int
+    step: tuple[Part, ...]
 
 
 class _Place(NamedTuple):
@@ -80,18 +92,16 @@ class Chains:
             return (Part(file.digest, file.size),)
         return iter_parts(self._reader.layout_page, root)
 
-    def bases(self, wanted: Iterable[Part], first: Id, raw: int) -> Bases | None:
-        """Bases for a delta of `raw` bytes whose first member is `first`.
+    def bases(self, wanted: Iterable[Part], raw: int) -> Bases | None:
+        """Bases for a delta of `raw` bytes.
 
         Those wanted, or older ones where that costs too much; for a step always the step before.
         None where there are none, or more than a delta may have.
         """
         try:
-            parts = list(dict.fromkeys(wanted))
-            step = self._older(parts, DELTA_DEPTH, steps=True)
-            far = self._depth(parts) - self._depth(step) >= 2 * STEP_EVERY
-            if step and (far or _is_step(first)):
-                parts = step
+            wanted = list(dict.fromkeys(wanted))
+            parts = self._below(wanted)
+            step = parts is not wanted
             chain = self._chain(parts)
             for depth in (chain.depth // 2, 0):
                 if chain.fits(raw):
@@ -101,9 +111,46 @@ class Chains:
             good = parts and chain.fits(raw) and len(parts) <= BLOCK_BASES
             if not good or sum([part.size for part in parts]) > DICTIONARY_BYTES:
                 return None
-            return Bases(tuple(parts), 1 + chain.depth)
+            return Bases(tuple(parts), 1 + chain.depth, step)
         except UNFIT:
             return None
+
+    def _below(self, wanted: list[Part]) -> list[Part]:
+        """These, or the last steps below them where that is far for one of them."""
+        if self._depth(wanted) < STEP_EVERY:
+            return wanted
+        runs = {part: self._run(part) for part in wanted}
+        if max(run.levels for run in runs.values()) < STEP_EVERY:
+            return wanted
+        found: dict[Part, None] = {}
+        for part, run in runs.items():
+            # What is near its step may lie on this one, too.
+            near = run.levels < STEP_EVERY // 4
+            found.update(dict.fromkeys((part,) if near else run.step))
+        return list(found)
+
+    def _run(self, part: Part) -> _Run:
+        """The way from a chunk to the last steps below it, or to the bottom."""
+        parts = [part]
+        half = parts
+        for level in range(_STEP_WITHIN):
+            if level == _STEP_WITHIN // 2:
+                half = parts
+            below: dict[Part, None] = {}
+            for at in parts:
+                _, slot, header = self._find(at.id)
+                ends = header.step or not header.delta
+                below.update(dict.fromkeys((at,) if ends else self._beneath(slot, header)))
+            if [*below] == parts or len(below) > BLOCK_BASES:
+                return _Run(level, tuple(parts))
+            parts = [*below]
+        return _Run(_STEP_WITHIN, tuple(half))
+
+    def _beneath(self, slot: int, header: _Header) -> list[Part]:
+        """What the member at this place of a delta rests on."""
+        below = self._sized(header.bases)
+        # Small files lie beside each other, each with what it was before.
+        return [below[slot]] if len(below) == len(header.members) else below
 
     def _chain(self, parts: Sequence[Part]) -> _Chain:
         """What has to be read for these, each block once."""
@@ -131,26 +178,21 @@ class Chains:
             _most_held(spans),
         )
 
-    def _older(self, parts: Sequence[Part], depth: int, *, steps: bool = False) -> list[Part]:
-        """What these rest on at this depth or above it, in order; with `steps` only in steps."""
+    def _older(self, parts: Sequence[Part], depth: int) -> list[Part]:
+        """What these rest on at this depth or above it, in order."""
         found: dict[Part, None] = {}
         todo = deque(parts)
         looked_at = 0
         while todo:
             part = todo.popleft()
             _, slot, header = self._find(part.id)
-            step = not (steps and header.delta) or _is_step(header.members[0].id)
-            if header.depth <= depth and step:
+            if header.depth <= depth:
                 found[part] = None
                 continue
             looked_at += 1
             if looked_at > _CHAIN_BASES:
                 return []
-            below = self._sized(header.bases)
-            if len(below) == len(header.members):
-                # Small files lie beside each other, each with what it was before.
-                below = [below[slot]]
-            todo.extendleft(reversed(below))
+            todo.extendleft(reversed(self._beneath(slot, header)))
         return list(found)
 
     def _depth(self, parts: Sequence[Part]) -> int:
@@ -188,15 +230,11 @@ class Chains:
         return _Header(
             block.depth,
             len(block.frame) if block.codec is Codec.DELTA else 0,
+            block.codec is Codec.DELTA and marked(block.frame),
             block.raw_size,
             block.bases,
             tuple([Part(member.id, member.size) for member in block.members]),
         )
-
-
-def _is_step(first: Id) -> bool:
-    """Whether the delta with this first member rests on the step before, not on what came last."""
-    return first[0] % STEP_EVERY == 0
 
 
 class _Chain(NamedTuple):

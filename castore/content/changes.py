@@ -19,6 +19,7 @@ from castore.model.pages import Part
 
 # Reading one file of a group decodes all of it, and what all of it rests on.
 GROUP_BYTES: Final = 128 * KIB
+ALONE_BYTES: Final = 32 * KIB
 _GROUP_BASE_BYTES: Final = 1 * MIB
 
 
@@ -59,7 +60,7 @@ class Changes:
         """Take in a change; what is to be encoded now."""
         raw = change.raw
         below = sum([part.size for part in change.bases])
-        if raw >= GROUP_BYTES or below >= _GROUP_BASE_BYTES:
+        if raw >= ALONE_BYTES or below >= _GROUP_BASE_BYTES:
             yield self._job([change], raw)
             return
         chunks = sum([len(change.chunks) for change in self._open]) + len(change.chunks)
@@ -85,7 +86,7 @@ class Changes:
         wanted = [part for change in changes for part in change.bases]
         bases: Bases | None = None
         if raw <= BLOCK_RAW_BYTES:
-            bases = self._chains.bases(wanted, chunks[0][0], raw)
+            bases = self._chains.bases(wanted, raw)
         if bases is None:
             return Job(partial(encode_plain, chunks), raw)
         return Job(partial(encode_changed, chunks, bases, self._chains.payload), raw)

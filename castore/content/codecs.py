@@ -20,7 +20,8 @@ WINDOW_BYTES: Final = 16 * MIB
 _WINDOW_LOG_MIN: Final = 10
 _HASHED_BYTES: Final = 512 * KIB
 # With a dictionary that is not longer it takes a sixth off deltas of small files, in equal time.
-_SMALL_DELTA_LEVEL: Final = 6
+_SMALL_DELTA_LEVEL: Final = 12
+_SMALL_DELTA_LOG: Final = 18
 _PROBE_BYTES: Final = 4 * KIB
 _PROBE_LEVEL: Final = 1
 # A sample that keeps more than this share of its size is not worth compressing.
@@ -31,21 +32,35 @@ _NOISE_KEEPS: Final = 0.99
 _STORED_MAGIC: Final = b"\x28\xb5\x2f\xfd\xa0"
 _STORED_BYTES: Final = 128 * KIB
 
+_DESCRIPTOR_AT: Final = 4
+_CHECKSUM: Final = 4
+
 _thread: Final = threading.local()
 
 Buffer: TypeAlias = Any
 """Bytes, or an object of zstandard that gives a view of its bytes and has their number."""
 
 
-def compress(data: bytes | memoryview, dictionary: bytes | memoryview = b"") -> bytes:
+def compress(
+    data: bytes | memoryview, dictionary: bytes | memoryview = b"", *, mark: bool = False
+) -> bytes:
     """One zstd frame of `data`, with its size declared; releases the GIL.
 
-    With a raw-content dictionary, of at most 8 MiB, the window reaches over both.
+    With a raw-content dictionary, of at most 8 MiB, the window reaches over both, and the frame can
+    be `marked`.
     """
     tools = _tools()
-    pack = tools.against(dictionary, len(data)) if dictionary else tools.compress
+    pack = tools.against(dictionary, len(data), mark) if dictionary else tools.compress
     frame: bytes = pack(data)
     return frame
+
+
+def marked(frame: bytes | memoryview) -> bool:
+    """Whether a frame was given the mark, which is that it ends with a checksum of its content.
+
+    Source: RFC 8878, section 3.1.1.1.1.
+    """
+    return len(frame) > _DESCRIPTOR_AT and bool(frame[_DESCRIPTOR_AT] & _CHECKSUM)
 
 
 def compressible(data: bytes | memoryview) -> bool:
@@ -215,7 +230,7 @@ class _Tools:
         self.decompress_chain = decompressor.decompress_content_dict_chain
         self.decompress_many: Any = decompressor.multi_decompress_to_buffer
 
-    def against(self, dictionary: bytes | memoryview, size: int) -> Any:
+    def against(self, dictionary: bytes | memoryview, size: int, mark: bool) -> Any:
         """How to compress `size` bytes with a dictionary."""
         library = self._library
         sizes = {"window_log": max((len(dictionary) + size - 1).bit_length(), _WINDOW_LOG_MIN)}
@@ -223,7 +238,12 @@ class _Tools:
             # The table of level 3 forgets the beginning of what is longer; a slot for every 4 to
             # 8 bytes loses nothing.
             sizes["hash_log"] = len(dictionary).bit_length() - 2
-        level = LEVEL if sizes.get("hash_log") else _SMALL_DELTA_LEVEL
+            level = LEVEL
+        else:
+            tables = min(sizes["window_log"], _SMALL_DELTA_LOG)
+            sizes |= {"hash_log": tables, "chain_log": tables}
+            level = _SMALL_DELTA_LEVEL
+        sizes["write_checksum"] = mark
         parameters = library.ZstdCompressionParameters.from_level(level, **sizes)
         data = library.ZstdCompressionDict(dictionary, dict_type=library.DICT_TYPE_RAWCONTENT)
         return library.ZstdCompressor(dict_data=data, compression_params=parameters).compress

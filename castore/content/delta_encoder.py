@@ -45,11 +45,11 @@ class Base(NamedTuple):
 
 
 def encode_delta(
-    objects: Sequence[tuple[Kind, Id, bytes]], bases: Sequence[Base]
+    objects: Sequence[tuple[Kind, Id, bytes]], bases: Sequence[Base], *, step: bool = False
 ) -> EncodedBlock | None:
     """One delta block of these objects on these bases, in order; None where that gains too little.
 
-    Objects are all content or all metadata, and neither manifests nor notes. Also None beyond the
+    A `step` says so in its frame, see castore.content.chains. Objects are all content or all metadata, and neither manifests nor notes. Also None beyond the
     bounds of a delta: 512 bases, 8 MiB of them, a depth of 128. Raises InvalidInput for a block
     that the format does not allow, CorruptObject if it cannot be read back.
     """
@@ -60,7 +60,7 @@ def encode_delta(
     if depth > DELTA_DEPTH:
         return None
     raw = b"".join([payload for _, _, payload in objects])
-    frame = compress(raw, dictionary)
+    frame = compress(raw, dictionary, mark=step)
     if not _gains(len(frame) + ID_BYTES * len(bases) + _BLOCK_COSTS, raw):
         return None
     members = tuple([Member(id, kind, len(payload)) for kind, id, payload in objects])
@@ -89,7 +89,8 @@ def encode_changed(
         below = [Base(part.id, read(part), bases.depth - 1) for part in bases.parts]
     except UNFIT:
         return encode_plain(chunks)
-    delta = encode_delta([(Kind.CHUNK, id, data) for id, data in chunks], below)
+    objects = [(Kind.CHUNK, id, data) for id, data in chunks]
+    delta = encode_delta(objects, below, step=bases.step)
     return [delta] if delta is not None else encode_plain(chunks)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.content.blocks import Block, Member, decode_block
+from castore.content.codecs import marked
 from castore.content.delta_encoder import Base, encode_delta, encode_plain
 from castore.content.deltas import block_place, raw_bytes
 from castore.content.encoder import encode_metadata
@@ -258,7 +259,7 @@ def _change(
     kept = [(block.members[slot].kind, block.members[slot].id, payload(slot)) for slot in moved]
     rest = choose(tables, block, moved) if moved else NOTHING
     bases = _read_bases(tables, rest)
-    delta = encode_delta(kept, bases) if bases else None
+    delta = encode_delta(kept, bases, step=marked(block.frame)) if bases else None
     blocks = tuple(encoded_again(kept, metadata=block.metadata)) if delta is None else (delta,)
     return replace(
         found,

@@ -269,7 +269,7 @@ class Planner:
         """Whether deltas that rest on a chunk stay above it when it becomes one."""
         if place.least_above is None:
             return True
-        bases = self._chains.bases(change.bases, part.id, change.raw)
+        bases = self._chains.bases(change.bases, change.raw)
         return bases is not None and bases.depth < place.least_above
 
     def _payload(self, part: Part) -> bytes | None:

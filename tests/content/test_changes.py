@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from castore.content import chains
 from castore.content.blocks import Block, Codec, decode_block
-from castore.content.chains import Chains
+from castore.content.chains import STEP_EVERY, Chains
+from castore.content.codecs import marked
 from castore.content.delta_encoder import encode_plain
 from castore.content.earlier import EarlierFolder
 from castore.content.ingest import Ingestor
@@ -250,18 +251,37 @@ def chain(sink: MemorySink, length: int, size: int = 20 * KIB) -> list[tuple[Fil
 def no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each delta rests on the version before."""
     monkeypatch.setattr(chains, "STEP_EVERY", 1 << 30)
-    monkeypatch.setattr(chains, "_is_step", lambda first: False)
 
 
 def test_a_long_chain_is_read_in_steps() -> None:
     sink = MemorySink()
     versions = chain(sink, 200)
     depths = [block.depth for block in content_blocks(sink)]
-    assert max(depths) < 60
-    assert sum(depths) / len(depths) < 30
-    assert len(deltas_of(sink)) > 190
+    # The first run has no step at its end; each later one begins a level above the one before.
+    most = [number // STEP_EVERY + STEP_EVERY for number in range(len(depths))]
+    assert all(depth <= limit for depth, limit in zip(depths, most, strict=True))
+    assert len(deltas_of(sink)) == 199
+    steps = [block for block in deltas_of(sink) if marked(block.frame)]
+    assert [block.depth for block in steps] == list(range(1, len(steps) + 1))
     for content, data in versions[::9]:
         assert read(sink, content) == data
+
+
+def test_a_chain_that_says_nothing_of_steps_is_not_gone_down_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sink = MemorySink()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(chains, "STEP_EVERY", 1 << 30)
+        versions = chain(sink, 100)
+    deepest = max(block.depth for block in content_blocks(sink))
+    assert deepest == 99
+    content, data = versions[-1]
+    later = store_file(sink, data + b"one more line", content)
+    depths = [block.depth for block in content_blocks(sink)]
+    assert depths[-1] == deepest - 2 * STEP_EVERY + 1
+    assert marked(deltas_of(sink)[-1].frame)
+    assert read(sink, later) == data + b"one more line"
 
 
 def test_a_chain_ends_where_an_older_base_is_better(no_steps: None) -> None:
