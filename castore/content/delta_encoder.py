@@ -49,9 +49,10 @@ def encode_delta(
 ) -> EncodedBlock | None:
     """One delta block of these objects on these bases, in order; None where that gains too little.
 
-    A `step` says so in its frame, see castore.content.chains. Objects are all content or all metadata, and neither manifests nor notes. Also None beyond the
-    bounds of a delta: 512 bases, 8 MiB of them, a depth of 128. Raises InvalidInput for a block
-    that the format does not allow, CorruptObject if it cannot be read back.
+    A `step` says so in its frame, see castore.content.chains. Objects are all content or all
+    metadata, and neither manifests nor notes. Also None beyond the bounds of a delta: 512 bases,
+    8 MiB of them, a depth of 128. Raises InvalidInput for a block that the format does not allow,
+    CorruptObject if it cannot be read back.
     """
     dictionary = b"".join([base.payload for base in bases])
     depth = 1 + max((base.depth for base in bases), default=0)

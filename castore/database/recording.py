@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import islice
 from typing import Any, Final
 
@@ -14,10 +14,14 @@ from castore.database.reading import Reading
 from castore.database.tables import Removal, Tables
 from castore.errors import InvalidInput
 from castore.model.ids import Id
+from castore.model.limits import MIB
 
 # Of so many rows of the cache of files the oldest are dropped.
 _SAMPLE_ROWS: Final = 8
 _SAMPLE_DROPS: Final = 2
+# The cache is made anew while it takes at most so many times what is added, and at most so much.
+_ANEW_TIMES: Final = 8
+_ANEW_BYTES: Final = 16 * MIB
 
 
 class RecordWriting(Reading):
@@ -183,16 +187,50 @@ class RecordWriting(Reading):
         """Cache rows about files, by key."""
         self._put_sorted(self._tables.files, rows)
 
-    def trim_files(self, near: Iterable[bytes], spared: Set[bytes], most: int) -> None:
+    def keep_files(
+        self, rows: Sequence[tuple[bytes, bytes]], spared: Set[bytes], most: int
+    ) -> None:
+        """As `put_files`, but what is in the way of keeping to `most` bytes is dropped first.
+
+        Old rows go, none `spared`. Where many come the table is made anew: keys are digests, and
+        pages of which rows here and there were dropped stay nearly empty.
+        """
+        new = sum([len(key) + len(row) for key, row in rows])
+        held = self._files_bytes()
+        if held + new <= most:
+            self.put_files(rows)
+        elif held <= min(_ANEW_TIMES * new, _ANEW_BYTES):
+            self._make_files_anew(dict(rows), spared, most // 2)
+        else:
+            self.put_files(rows)
+            self._trim_files([key for key, _ in rows], spared, most)
+
+    def _make_files_anew(self, rows: dict[bytes, bytes], spared: Set[bytes], most: int) -> None:
+        """The table of these rows, those spared, and of the others the newest, `most` bytes."""
+        others: list[tuple[int, bytes, bytes]] = []
+        with self._txn.cursor(self._tables.files) as cursor:
+            for key, row in cursor:
+                if key in spared:
+                    rows.setdefault(key, row)
+                else:
+                    others.append((tables.read_file(row).moment_ns, key, row))
+        room = most - sum([len(key) + len(row) for key, row in rows.items()])
+        for _, key, row in sorted(others, reverse=True):
+            room -= len(key) + len(row)
+            if room < 0:
+                break
+            rows.setdefault(key, row)
+        self._txn.drop(self._tables.files, delete=False)
+        with self._txn.cursor(self._tables.files) as cursor:
+            cursor.putmulti(sorted(rows.items()), append=True)
+
+    def _trim_files(self, near: Iterable[bytes], spared: Set[bytes], most: int) -> None:
         """While the cache takes more than `most` bytes, drop old rows behind each key of `near`.
 
         Keys are digests, so these are a sample: of _SAMPLE_ROWS the oldest two, but none `spared`.
         """
-        self._check()
         table = self._tables.files
-        found = self._txn.stat(table)
-        pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
-        excess = pages * found["psize"] - most
+        excess = self._files_bytes() - most
         for key in near if excess > 0 else ():
             with self._txn.cursor(table) as cursor:
                 cursor.set_range(key)
@@ -204,6 +242,13 @@ class RecordWriting(Reading):
                 excess -= size
             if excess <= 0:
                 break
+
+    def _files_bytes(self) -> int:
+        """What the pages of the cache of files take."""
+        self._check()
+        found = self._txn.stat(self._tables.files)
+        pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+        return int(pages * found["psize"])
 
     def blocks_bytes(self) -> int:
         """About how many bytes of the data file blocks take."""

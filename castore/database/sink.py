@@ -13,13 +13,15 @@ from castore.database.reading import Reading, State
 from castore.database.writing import Writing
 from castore.errors import Conflict
 from castore.model.ids import Id
-from castore.model.limits import MIB
+from castore.model.limits import KIB, MIB
 
 _PENDING_BYTES: Final = 16 * MIB
 # What rows may take in the data file: this, or a share of what blocks take. They are for speed, and
 # each folder that came once and was removed leaves some.
-_KEPT_BYTES: Final = 2 * MIB
-_KEPT_SHARE: Final = 8
+_KEPT_BYTES: Final = 1 * MIB
+_KEPT_SHARE: Final = 16
+# Rows of more bytes have a transaction of their own when a session ends.
+_ALONG_BYTES: Final = 64 * KIB
 # Rows of a session are not dropped by it; of more than these it drops none.
 _SPARED_ROWS: Final = 1 << 16
 
@@ -61,6 +63,19 @@ class StatCache:
             self._database.write(lambda tables: self._put_rows(tables, rows))
             self._drop(rows)
 
+    def full(self) -> bool:
+        """Whether so much is pending that it goes with a batch, not with what ends the session."""
+        return self._bytes >= _KEPT_BYTES
+
+    def put_few(self, tables: Writing) -> None:
+        """As `put_pending`, but nothing if much is pending: that is for `flush`, after `written`.
+
+        It changes all pages of the table, and may use those that the transaction before the last
+        gave back.
+        """
+        if self._bytes < _ALONG_BYTES:
+            self.put_pending(tables)
+
     def put_pending(self, tables: Writing) -> None:
         """Add what is pending to a transaction; call `written` when that is durable."""
         self._put = self._rows()
@@ -73,11 +88,11 @@ class StatCache:
         self._put = []
 
     def _put_rows(self, tables: Writing, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        tables.put_files(rows)
-        if len(self._spared) <= _SPARED_ROWS:
-            most = max(_KEPT_BYTES, tables.blocks_bytes() // _KEPT_SHARE)
-            keys = [key for key, _ in rows]
-            tables.trim_files(keys, self._spared.union(keys), most)
+        if len(self._spared) > _SPARED_ROWS:
+            tables.put_files(rows)
+            return
+        most = max(_KEPT_BYTES, tables.blocks_bytes() // _KEPT_SHARE)
+        tables.keep_files(rows, self._spared.union([key for key, _ in rows]), most)
 
     def _rows(self) -> list[tuple[bytes, bytes]]:
         with self._lock:
@@ -130,7 +145,7 @@ class StageSink:
             vanished = unmet(tables, batch)
             if vanished:
                 return vanished
-            self._begin(tables)
+            self._begin(tables, cache=self._cache is not None and self._cache.full())
             with batch.turn.soon():
                 tables.put_blocks(batch.blocks, batch.indexed)
                 tables.add_stage_batch(self._session, own | relied)
@@ -176,8 +191,11 @@ class StageSink:
 
         return self._database.read(known)
 
-    def _begin(self, tables: Writing) -> None:
-        """Write the header, or see that the session still stands; then what is pending."""
+    def _begin(self, tables: Writing, *, cache: bool = True) -> None:
+        """Write the header, or see that the session still stands; then what is pending.
+
+        Rows of the `cache` are spread over all its pages: they come once, unless they are many.
+        """
         if self._header is not None:
             tables.put_stage(self._session, self._header)
         elif tables.stage(self._session) is None:
@@ -187,7 +205,7 @@ class StageSink:
             )
         for artifact, payload in self._entries.items():
             tables.put_staged_entry(self._session, artifact, payload)
-        if self._cache is not None:
+        if cache and self._cache is not None:
             self._cache.put_pending(tables)
 
     def _written(self) -> None:

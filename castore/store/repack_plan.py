@@ -190,7 +190,7 @@ class Planner:
         """Take a file of one chunk."""
         data = self._payload(part)
         change = self._matcher.match([(part.id, data)], was) if data is not None else None
-        if change is None or not self._may_lie(change, part, place):
+        if change is None or not self._may_lie(change, place):
             return
         if place.alone:
             self._alone[part.id] = place
@@ -206,11 +206,7 @@ class Planner:
         def take(change: Change) -> None:
             if not change.bases:
                 return
-            fit = [
-                (id, data)
-                for id, data in change.chunks
-                if self._may_lie(change, Part(id, len(data)), places[id])
-            ]
+            fit = [(id, data) for id, data in change.chunks if self._may_lie(change, places[id])]
             if fit:
                 self._alone.update((id, places[id]) for id, _ in fit)
                 self._run(self._changes.add(Change(fit, change.bases)))
@@ -265,7 +261,7 @@ class Planner:
             return None
         return _Place(row[0], info.raw == part.size, least)
 
-    def _may_lie(self, change: Change, part: Part, place: _Place) -> bool:
+    def _may_lie(self, change: Change, place: _Place) -> bool:
         """Whether deltas that rest on a chunk stay above it when it becomes one."""
         if place.least_above is None:
             return True

@@ -368,7 +368,7 @@ class Session:
             taken=self._supply.kept_elsewhere(self._made.values()),
             operation=draft.operation,
             drop_partial=resumed.ref if resumed else None,
-            along=self._supply.cache.put_pending,
+            along=self._supply.cache.put_few,
             batch=batch,
             began=self._sink.began,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from castore.content.chains import Chains
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
 from castore.database.sink import StageSink, StatCache
+from castore.errors import CastoreError
 from castore.model.artifact_set import Artifact, Content, TreeContent
 from castore.model.ids import Id
 from castore.store.intent import Resumed
@@ -126,3 +128,6 @@ class Supply:
         self.ingestor.settle()
         self.cache.written()
         self.sink.discard()
+        # What was published is durable, whatever becomes of rows that spare reading.
+        with contextlib.suppress(CastoreError):
+            self.cache.flush()

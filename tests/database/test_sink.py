@@ -209,12 +209,44 @@ def test_old_rows_make_room_for_new_ones_but_not_those_in_use(
 
 
 def test_a_small_cache_drops_nothing(database: Database) -> None:
-    keys = [content_id(b"%d" % number)[:16] for number in range(100)]
+    keys = [content_id(b"%d" % number)[:16] for number in range(40)]
     for number, key in enumerate(keys):
         cache = StatCache(database)
         cache.remember([(key, files_row(number))])
         cache.flush()
-    assert database.read(lambda r: r.counts())["files"] == 100
+    assert database.read(lambda r: r.counts())["files"] == 40
+
+
+def test_many_rows_at_once_leave_no_half_empty_pages(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_KEPT_BYTES", MIB)
+    row = bytes(300)
+    kept: list[bytes] = []
+    for turn in range(12):
+        keys = [content_id(b"%d %d" % (turn, number))[:16] for number in range(2_000)]
+        cache = StatCache(database)
+        cache.lookup(keys)
+        cache.remember([(key, turn.to_bytes(8, "little") + row) for key in keys])
+        cache.flush()
+        kept = keys
+    found = database.read(lambda r: dict(r.file_rows()))
+    assert {*kept} <= found.keys()
+    assert len(found) < 3_000
+    taken = database.write(lambda tables: tables._files_bytes())
+    assert taken < 1.15 * sum(len(value) + 26 for value in ([row] * len(found)))
+
+
+def test_much_is_written_after_what_ends_the_session(database: Database) -> None:
+    few, many = StatCache(database), StatCache(database)
+    few.remember([(b"a" * 16, bytes(1000))])
+    many.remember([(b"b" * 16, bytes(MIB))])
+    for cache in (few, many):
+        database.write(cache.put_few)
+        cache.written()
+    assert [row is not None for row in few.lookup([b"a" * 16, b"b" * 16])] == [True, False]
+    many.flush()
+    assert few.lookup([b"b" * 16]) == [bytes(MIB)]
 
 
 def test_a_folder_is_read_again_when_its_rows_are_damaged(

@@ -210,9 +210,9 @@ def test_what_cannot_be_read_back_is_not_written(
     encoded: dict[bytes, bytes] = {}
     compress = delta_encoder.compress
 
-    def faulty(data: Any, dictionary: Any = b"") -> bytes:
+    def faulty(data: Any, dictionary: Any = b"", *, mark: bool = False) -> bytes:
         wrong = bytes(data[:-1]) + bytes([data[-1] ^ 1]) if dictionary else bytes(data)
-        frame = compress(wrong, dictionary)
+        frame = compress(wrong, dictionary, mark=mark)
         encoded[frame] = bytes(data)
         return frame
 
