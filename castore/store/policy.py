@@ -11,7 +11,8 @@ far. A policy file is YAML:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final, NamedTuple
 
 from castore.database.indexes import Index
 from castore.database.reading import Reading
@@ -21,12 +22,14 @@ from castore.model.note import Note
 from castore.model.status import standing
 from castore.model.values import frozen, made
 from castore.spec.declaration import ReviewPolicy
-from castore.spec.parse import parse_policy, parse_spec
+from castore.spec.glance import review_at_a_glance
 from castore.store.config import KnownIdentity
 from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_line
-from castore.store.signatures import signers
 from castore.store.store import Store
 from castore.store.version import Version, spec_text
+
+# Loaded for a policy file and for a spec that is not read at a glance, or for a signed one.
+_LATER: Final = {"parse": "castore.spec.parse", "signatures": "castore.store.signatures"}
 
 
 @frozen
@@ -91,7 +94,7 @@ def policy_after(
     """The policy in force for a version, where the last approved one before it is known."""
     found = _Specs(store).after(version, before)
     if file is not None:
-        found = strictest(found, _policy(*parse_policy(file)))
+        found = strictest(found, _policy(*_later("parse").parse_policy(file)))
     return found
 
 
@@ -120,7 +123,7 @@ def unsigned(store: Store, version: Version, policy: Policy) -> tuple[str, ...]:
     approvals, so many of those that count must be signed by who gave them. Raises CastoreError
     where `ssh-keygen` cannot be run.
     """
-    dismissals = not policy.forbid_dismiss
+    dismissals, signers = not policy.forbid_dismiss, _later("signatures").signers
     reasons = []
     if not signers(store, version.id, dismissals=dismissals):
         reasons.append("no valid signature by a key that config.toml knows is on the version")
@@ -223,7 +226,7 @@ class Approvals:
         else:
             return None
         if not line.last:
-            line.last = self._judge(line.candidates)
+            line.last.extend(self._judge(line.candidates))
         return next(last for number, last in reversed(line.last) if number <= highest)
 
     def _line(self, version: Version) -> _Line:
@@ -260,8 +263,7 @@ class Approvals:
         return judged and not (policy.signed and unsigned(self._store, found, policy))
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(NamedTuple):
     """The versions up to `tip` that somebody approved, oldest first, and what is known of them."""
 
     tip: Id
@@ -284,14 +286,21 @@ class _Specs:
         if not pin.source:
             return Policy()
         if pin.source not in self._known:
-            spec = parse_spec(spec_text(self._store.reader, pin.source), pin.path or pin.id)
-            self._known[pin.source] = _policy(spec.review)
+            text = spec_text(self._store.reader, pin.source)
+            review = review_at_a_glance(text)
+            if review is None:
+                review = _later("parse").parse_spec(text, pin.path or pin.id).review
+            self._known[pin.source] = _policy(review)
         return self._known[pin.source]
 
     def after(self, version: Version, before: Version | None) -> Policy:
         """The policy in force for a version, where the last approved one before it is known."""
         mine = self.policy(version)
         return mine if before is None else strictest(mine, self.policy(before))
+
+
+def _later(name: str) -> Any:
+    return import_module(_LATER[name])
 
 
 def _policy(review: ReviewPolicy, require: tuple[str, ...] = ()) -> Policy:
