@@ -14,7 +14,7 @@ from castore.errors import InvalidInput, NotApproved, ObjectNotFound, RefMoved, 
 from castore.model.ids import Id
 from castore.model.names import check_segment
 from castore.model.note import SUBJECTS, Note
-from castore.model.status import standing
+from castore.model.status import deployed, standing
 from castore.store.notes import find_note
 from castore.store.policy import Approvals, policy_in_force
 from castore.store.selectors import Resolved, resolve
@@ -22,7 +22,7 @@ from castore.store.standing import REMOVED, current_note, standing_notes, status
 from castore.store.statements import Speaker, Stated, own, refuse_agent, write_note
 from castore.store.store import Store
 from castore.store.tombstones import purged_in
-from castore.store.version import Version
+from castore.store.version import Version, version_in
 
 VERDICTS: Final = {"approve": "approved", "reject": "rejected"}
 _DECIDED: Final = ("approved", "rejected")
@@ -118,17 +118,14 @@ def dismiss(store: Store, note: str, speaker: Speaker, *, text: str = "") -> Sta
     """Let a note of anybody count no longer, unless the policy in force forbids that.
 
     `note` is its id, or a prefix that no other note has. Raises NotApproved, InvalidInput for a
-    note that does not stand, and for a deployment, which only another one ends, NotFound.
+    note that does not stand, and for a deployment, which only another one answers, NotFound.
     """
     id, old = find_note(store, note)
     if old.target_kind != "manifest":
         raise InvalidInput(f"note {id.hex()[:12]} is about another note: it counts for nothing")
     version = store.version(old.target)
     if old.subject == "deployment":
-        raise InvalidInput(
-            f"note {id.hex()[:12]} tells what is deployed to {old.value}: that is not dismissed",
-            fix=f"cas deploy {version.id.hex()} --to {old.value} --remove",
-        )
+        raise _undismissable(store, version, id, old)
     verb = f"dismiss a note of {old.by}"
     refuse_agent(speaker, store.config().identities, verb, f"cas comment {version.id.hex()}")
     if policy_in_force(store, version).forbid_dismiss:
@@ -139,15 +136,36 @@ def dismiss(store: Store, note: str, speaker: Speaker, *, text: str = "") -> Sta
 
     def check(_: Reading, notes: Mapping[Id, Note]) -> None:
         if id not in standing(notes):
-            raise InvalidInput(
-                f"note {id.hex()[:12]} does not stand: another took its place",
-                fix=f"cas show {version.label}",
-            )
+            raise _superseded(id, f"cas show {version.label}")
 
     return write_note(
         store, version, speaker, "comment", "", op="dismiss", text=text, meta={"dismiss": True},
         replaces=lambda _, __: [id], check=check,
     )  # fmt: skip
+
+
+def _superseded(id: Id, fix: str) -> InvalidInput:
+    return InvalidInput(f"note {id.hex()[:12]} does not stand: another took its place", fix=fix)
+
+
+def _undismissable(store: Store, version: Version, id: Id, note: Note) -> InvalidInput:
+    """Why a note about a deployment is not dismissed, and how to say otherwise on record."""
+    spec, said = version.manifest.spec.id, f"note {id.hex()[:12]}"
+    found = store.database.read(lambda tables: standing_notes(tables, note.value, spec))
+    if (last := deployed(found).get(note.value)) is None or last[0] != id:
+        return _superseded(id, "cas deploy")
+    command = f"cas deploy {version.id.hex()} --to {note.value}"
+    if note.meta.get("state") == REMOVED:
+        return InvalidInput(
+            f"{said} says that {version.label} is not on {note.value} any more: deployments are "
+            "not dismissed, say that it is there",
+            fix=command,
+        )
+    return InvalidInput(
+        f"{said} says that {version.label} is deployed to {note.value}: deployments are not "
+        "dismissed, say that it is there no longer",
+        fix=f"{command} --remove",
+    )
 
 
 def comment(store: Store, version: Version, speaker: Speaker, text: str) -> Stated:
@@ -204,7 +222,7 @@ def deploy(
     def check(tables: Reading, _: Mapping[Id, Note]) -> None:
         found = current_note(tables, environment, spec)
         if remove and (found is None or found[1].target != version.id):
-            raise RefNotFound(f"{version.label} is not deployed to {environment}", fix="cas deploy")
+            raise _not_there(tables, version, environment, found and found[1].target)
 
     stated = write_note(
         store,
@@ -220,6 +238,21 @@ def deploy(
         forgotten=remove,
     )
     return Stated(version, stated.id, stated.note, tuple(warnings))
+
+
+def _not_there(
+    tables: Reading, version: Version, environment: str, there: Id | None
+) -> RefNotFound:
+    """That a version is not on an environment, and which one of its spec is."""
+    message = f"{version.label} is not deployed to {environment}"
+    if there is None:
+        return RefNotFound(message, fix="cas deploy")
+    label = version_in(tables, there).label
+    return RefNotFound(
+        f"{message}: {label} is",
+        fix=f"cas deploy {there.hex()} --to {environment} --remove",
+        deployed=there.hex(),
+    )
 
 
 def _over(store: Store, version: Version) -> Iterator[str]:

@@ -159,6 +159,36 @@ def test_a_deployment_is_not_dismissed(store: castore.Store, work: Path) -> None
     assert [item.version.id for item in store.deployments()] == [version.id]
 
 
+def test_who_would_dismiss_a_deployment_is_told_what_to_say(
+    store: castore.Store, work: Path
+) -> None:
+    version = under(store, work)
+    there = store.deploy("report", "production", by=BEN).id.hex()
+    gone = store.deploy("report", "production", by=BEN, remove=True).id.hex()
+    with pytest.raises(errors.InvalidInput, match="took its place") as caught:
+        store.dismiss(there, by=ANN)
+    assert caught.value.fix == "cas deploy"
+    with pytest.raises(errors.InvalidInput, match="not on production any more") as caught:
+        store.dismiss(gone, by=ANN)
+    assert caught.value.fix == f"cas deploy {version.id.hex()} --to production"
+    store.deploy(version.id.hex(), "production", by=ANN)
+    with pytest.raises(errors.InvalidInput, match="took its place"):
+        store.dismiss(gone, by=ANN)
+
+
+def test_who_removes_what_is_not_there_is_told_what_is(store: castore.Store, work: Path) -> None:
+    first = under(store, work)
+    with pytest.raises(errors.RefNotFound, match="v1 is not deployed to production$") as caught:
+        store.deploy("report", "production", by=ANN, remove=True)
+    assert caught.value.fix == "cas deploy"
+    store.deploy("report", "production", by=ANN)
+    under(store, work, text="again")
+    with pytest.raises(errors.RefNotFound, match="v2 is not .* production: report@v1 is") as caught:
+        store.deploy("report", "production", by=ANN, remove=True)
+    assert caught.value.fix == f"cas deploy {first.id.hex()} --to production --remove"
+    assert caught.value.attributes["deployed"] == first.id.hex()
+
+
 def test_a_policy_that_forbids_to_dismiss_is_kept(store: castore.Store, work: Path) -> None:
     version = under(store, work, "{forbid_dismiss: true}")
     verdict = store.reject("report", by=BEN)

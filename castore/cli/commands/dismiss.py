@@ -25,7 +25,8 @@ def command(call: Invocation, note: str, message: str, author: str, agent: str) 
     """Let NOTE, the note of anybody, count no longer.
 
     NOTE is its id or the beginning of it. A policy may forbid this (forbid_dismiss), and agents
-    may not. The note stays on record, and so does who dismissed it.
+    may not. The note stays on record, and so does who dismissed it. What is deployed is not
+    dismissed: cas deploy REV --to ENV says it anew, with --remove that it is not there.
     """
     with opened(call) as store:
         stated = dismiss(store, note, speaker(call, author, agent), text=message)
