@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 from castore.cli.describe import Names, agent_text, moment
 from castore.cli.screen import clean, plural, size
 from castore.model.ids import short
-from castore.store.lineage import CARRIED, HELD
+from castore.store.lineage import CARRIED, HELD, VERSION
 from castore.store.version import Version
 from castore.store.walk import Edge, Node, Walk
 
@@ -128,6 +128,8 @@ def _carried(step: _Step) -> bool:
 
 
 def _unversioned(node: Node, called: str) -> str:
+    if node.branch:
+        return f"{clean(node.id)}  any version of it"
     if node.uri:
         known = f"  {short(node.digest)}  {size(node.size)}" if node.digest else "  not pinned"
         return clean(node.uri) + (known if node.distance else "")
@@ -140,7 +142,7 @@ def _unversioned(node: Node, called: str) -> str:
 def _relation(step: _Step) -> str:
     edge = step.edge
     source = edge.source
-    if edge.relation in (CARRIED, HELD) or source is None:
+    if edge.relation in (CARRIED, HELD, VERSION) or source is None:
         return ""
     said = [f"as {clean(source.selector)}"] if _moves(source.selector, source.label) else []
     if source.artifact and not step.node.artifact:
@@ -168,9 +170,12 @@ def summary(walk: Walk, *, back: bool) -> Met:
     for edge in walk.edges:
         ends[edge.relation == HELD].add(edge.used if back else edge.user)
     held = ends[True] - ends[False]
+    # The versions of a branch where the walk began are not what was made from it.
+    own = {edge.user for edge in walk.edges if edge.relation == VERSION}
+    own -= {edge.user for edge in walk.edges if edge.relation != VERSION}
     return Met(
         _counted(node for node in walk.nodes[1:] if node.id in held),
-        _counted(node for node in walk.nodes[1:] if node.id not in held),
+        _counted(node for node in walk.nodes[1:] if node.id not in held | own),
     )
 
 
@@ -209,7 +214,7 @@ def dot(walk: Walk) -> Iterator[str]:
 def _label(node: Node, edges: Sequence[Edge]) -> str:
     if node.version is None:
         names = (e.source.label for e in edges if e.used == node.id and e.source)
-        return node.uri or next(names, "") or node.id[:12]
+        return node.uri or next(names, "") or (node.id if node.branch else node.id[:12])
     artifact = f":{node.artifact}" if node.artifact else ""
     return f"{node.version.label}{artifact}\n{node.version.short}"
 

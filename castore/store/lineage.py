@@ -6,18 +6,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from castore.database.reading import Index, Reading
-from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
-from castore.model.artifact_set import TreeContent
-from castore.model.ids import Id, Kind, parse_id
+from castore.errors import InvalidInput, ObjectNotFound
+from castore.model.ids import Id, Kind
 from castore.model.manifest import Source
-from castore.model.names import quoted
+from castore.model.refs import HEADS
+from castore.store.beginning import begin_of, whole_branch
 from castore.store.find import Wanted, find
-from castore.store.recognition import as_path, content_at, recognise_set
-from castore.store.selectors import resolve
 from castore.store.store import Store
 from castore.store.version import Version
 from castore.store.walk import Edge, Node, Walk
@@ -27,6 +24,9 @@ LIMIT: Final = 1_000
 SOURCE: Final = "source"
 CARRIED: Final = "carried"
 HELD: Final = "held"
+VERSION: Final = "version"
+# Versions of a branch that one view of the store goes back over.
+_STEPS: Final = 10_000
 # For each node that may be told: edges told, and versions read to find them.
 _EDGES: Final = 16
 _READS: Final = 64
@@ -47,7 +47,7 @@ def lineage(store: Store, what: Begin, *, depth: int | None = None, limit: int =
     made itself. The walk is breadth first, over at most `depth` edges and `limit` nodes. Raises
     RefNotFound, InvalidInput.
     """
-    return Walking(store, depth, limit).walk(_begin(store, what), _used)
+    return Walking(store, depth, limit).walk(begin_of(store, what), _used)
 
 
 def impact(store: Store, what: Begin, *, depth: int | None = None, limit: int = LIMIT) -> Walk:
@@ -55,8 +55,12 @@ def impact(store: Store, what: Begin, *, depth: int | None = None, limit: int = 
 
     As `lineage`, the other way: newest users first. Whoever used a whole set used each artifact of
     it, and whoever used one artifact of a set that was made from `what` as a whole used `what`.
+    A branch alone, or an artifact of one, is each of its versions along first parents: those that
+    were used stand beside where the walk begins, at the same distance.
     """
-    return Walking(store, depth, limit).walk(_begin(store, what), _users)
+    return Walking(store, depth, limit).walk(
+        whole_branch(store, what) or begin_of(store, what), _users
+    )
 
 
 class _Step(NamedTuple):
@@ -180,60 +184,6 @@ def _rows(
     return rows
 
 
-def _begin(store: Store, what: Begin) -> Node:
-    """The node that a selector, a URI, a digest or a place means; raises RefNotFound."""
-    path = as_path(what)
-    if path is not None:
-        return _on_disk(store, path)
-    what = str(what)
-    if "://" in what or what.startswith("file:"):
-        return Node(what, uri=what)
-    if len(what) == 64 and not what.strip("0123456789abcdef"):
-        id = parse_id(what)
-        row = store.database.read(lambda tables: tables.object_row(id))
-        if row is None or row.kind is not Kind.MANIFEST:
-            if row is None and not store.database.read(partial(_is_named, id)):
-                raise RefNotFound(f"no version, content or source is {what}", fix="cas log")
-            return Node(what, digest=id)
-    try:
-        resolved = resolve(store, what)
-    except (RefNotFound, InvalidInput):
-        # A name of nothing that is stored, but of something that lies here.
-        if not os.path.lexists(what):
-            raise
-        return _on_disk(store, Path(what))
-    version, artifact = resolved.version, resolved.artifact
-    if artifact is None:
-        return Node(version.id.hex(), version)
-    return Node(f"{version.id.hex()}:{artifact.name}", version, artifact.name)
-
-
-def _on_disk(store: Store, path: Path) -> Node:
-    """The node of a file or folder: its content, the source it was by its name, or a version."""
-    content = content_at(path)
-    digest = content.id if isinstance(content, TreeContent) else content.digest
-    if store.database.read(partial(_is_named, digest)):
-        return Node(digest.hex(), digest=digest, size=content.size)
-    if isinstance(content, TreeContent):
-        newest = recognise_set(store, path).versions[0]
-        return Node(newest.id.hex(), newest)
-    uri = Path(os.path.abspath(path)).as_uri()
-    if store.database.read(partial(_is_named, uri)):
-        return Node(uri, uri=uri)
-    raise RefNotFound(
-        f"no version holds the bytes of {str(path)!r}, and none was made from it",
-        fix=f"cas find {quoted(path.name)}",
-        digest=digest.hex(),
-    )
-
-
-def _is_named(value: Id | str, tables: Reading) -> bool:
-    """Whether a source names this digest or URI, or a set or folder holds this content."""
-    if next(tables.lookup(Index.SOURCE, value), None):
-        return True
-    return isinstance(value, bytes) and next(tables.containers(value), None) is not None
-
-
 def _used(walking: Walking, node: Node) -> Iterator[_Step]:
     """What a node was made from, as its manifest records it."""
     distance = node.distance + 1
@@ -268,7 +218,9 @@ def _outside(source: Source, distance: int) -> Node:
 
 def _users(walking: Walking, node: Node) -> Iterator[_Step]:
     """What was made from a node, newest first; rows of `lookup` are hints, so each is compared."""
-    if node.version is not None:
+    if node.branch:
+        yield from _versions(walking, node)
+    elif node.version is not None:
         id = node.version.id
         yield from _named(walking, node, id, lambda source: _overlaps(node, source))
         yield from _carriers(walking, node, id)
@@ -277,6 +229,60 @@ def _users(walking: Walking, node: Node) -> Iterator[_Step]:
     else:
         yield from _named(walking, node, node.digest, lambda source: source.digest == node.digest)
         yield from _holders(walking, node)
+
+
+def _versions(walking: Walking, node: Node) -> Iterator[_Step]:
+    """The versions of a branch that somebody used, or carries from beyond it, newest first."""
+    after, seen = Id(b""), set[Id]()
+    here = walking.store.database.read(lambda tables: tables.ref(HEADS + node.branch))
+    while here:
+        read = partial(_used_on_line, here, after)
+        used, forks, after, here = walking.store.database.read(read)
+        for child in forks:
+            version = walking.version(child)
+            used += [maker for _, maker in version.manifest.carried] if version else []
+        for id in used:
+            if id not in seen and _holds(walking.store, id, node):
+                seen.add(id)
+                version_node = walking.at(id, node.artifact, 0)
+                if next(_users(walking, version_node), None):
+                    yield _Step(version_node, VERSION)
+
+
+def _used_on_line(
+    start: Id, after: Id, tables: Reading
+) -> tuple[list[Id], list[Id], Id, Id | None]:
+    """Of the versions back from `start`, whose child is `after`: those that are sources.
+
+    Then their other children, and where to go on.
+    """
+    used: list[Id] = []
+    forks: list[Id] = []
+    here: Id | None = start
+    for _ in range(_STEPS):
+        if here is None:
+            break
+        if next(tables.lookup(Index.SOURCE, here), None):
+            used.append(here)
+        forks += [child for _, child in tables.lookup(Index.CHILD, here) if child != after]
+        step = tables.step(here)
+        after, here = here, (step.parent or None) if step is not None else None
+    return used, forks, after, here
+
+
+def _holds(store: Store, id: Id, node: Node) -> bool:
+    """Whether a version is on the line of a branch, and has the artifact, as far as is known."""
+
+    def on_line(tables: Reading) -> bool:
+        tip, step = tables.ref(HEADS + node.branch), tables.step(id)
+        return tip is not None and step is not None and tables.ancestor(tip, step.number) == id
+
+    if not store.database.read(on_line):
+        return False
+    version = store.version(id, node.branch)
+    if not node.artifact or store.forgotten(version) is not None:
+        return True
+    return store.set_of(version).get(node.artifact) is not None
 
 
 def _named(

@@ -28,7 +28,8 @@ from castore.store.notes import AGENT, ids_in_state, known_as, notes_about, on_l
 from castore.store.store import Store
 from castore.store.version import Version, spec_text
 
-# Loaded for a policy file and for a spec that is not read at a glance, or for a signed one.
+# Loaded for a policy file and for a spec that is not read at a glance, or where one asks for
+# signatures.
 _LATER: Final = {"parse": "castore.spec.parse", "signatures": "castore.store.signatures"}
 
 

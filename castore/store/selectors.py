@@ -95,7 +95,10 @@ def resolve_version(store: Store, text: str, *, default: str = "") -> Version:
     """The version `text` means; raises InvalidInput when it goes on to name an artifact."""
     resolved = resolve(store, text, default=default)
     if resolved.artifact is not None:
-        raise InvalidInput(f"{text!r} names an artifact; a version is needed here")
+        raise InvalidInput(
+            f"{text!r} names an artifact; a version is needed here",
+            fix=f"leave out {text[text.index(':') :]}",
+        )
     return resolved.version
 
 
@@ -205,7 +208,10 @@ def _by_prefix(store: Store, prefix: str) -> Version:
     found = store.database.read(lambda tables: tables.ids_with_prefix(prefix, 1000))
     versions = [id for id, kind in found if kind is Kind.MANIFEST]
     if not versions:
-        raise RefNotFound(f"no version's id begins with {prefix!r}", fix="cas log")
+        near = near_names(prefix, branch_names(store) + _tag_names(store))
+        raise RefNotFound(
+            f"no version's id begins with {prefix!r}{near}", fix="cas branch" if near else "cas log"
+        )
     if len(versions) > 1:
         raise Ambiguous(
             f"{prefix!r} begins {len(versions)} version ids: "

@@ -19,12 +19,13 @@ _SAID: Final = ("review", "lifecycle", "forgotten")
 
 @frozen
 class Node:
-    """A version, one artifact of it, or something that is no version: a URI, a content.
+    """A version, one artifact of it, or something that is none: a URI, a content, a branch.
 
     `id` is its name in edges: the id of the version, with `:artifact` behind it for an artifact,
-    the URI, or the digest; ids and digests in hex. `version` is None for what is no version, and
-    for one that is not stored here. `distance` counts the edges from where the walk began. `maker`
-    is the version that made an artifact which `version` carries, if that is stored.
+    the URI, the digest, or the name of the branch; ids and digests in hex. `version` is None for
+    what is no version, and for one that is not stored here. `distance` counts the edges from where
+    the walk began; the versions of a branch that it began at have 0 as well. `maker` is the version
+    that made an artifact which `version` carries, if that is stored.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Node:
     size: int = -1
     distance: int = 0
     maker: Version | None = None
+    branch: str = ""
 
     @property
     def made_by(self) -> Version | None:
@@ -49,8 +51,8 @@ class Edge:
     """`user` needed `used`, by their ids.
 
     `relation` is "source" as the manifest of the user records it in `source`, "carried" for an
-    artifact taken over from the version that made it, or "held" between a content and an artifact
-    that has it.
+    artifact taken over from the version that made it, "held" between a content and an artifact
+    that has it, or "version" between a branch and a version of it.
     """
 
     user: str
@@ -105,7 +107,7 @@ def _node_record(node: Node, label: str) -> dict[str, Any]:
         "id": node.id,
         "kind": node_kind(node),
         "version": version.id.hex() if version else None,
-        "label": version.label if version else label.partition(":")[0] or None,
+        "label": version.label if version else node.branch or label.partition(":")[0] or None,
         "artifact": node.artifact or None,
         "uri": node.uri or None,
         "digest": node.digest.hex() or None,
@@ -127,7 +129,9 @@ def _said(store: Store, version: Version, verdicts: Verdicts) -> dict[str, Any]:
 
 
 def node_kind(node: Node) -> str:
-    """version, artifact, uri or content; the first two also where that version is not stored."""
+    """version, artifact, uri, content or branch; the first two also where it is not stored."""
+    if node.branch:
+        return "branch"
     if node.uri:
         return "uri"
     if node.version is None and node.digest:

@@ -201,7 +201,7 @@ def test_what_used_any_version_of_a_branch(cas: Cas, two: Path) -> None:
 
     assert (told("out"), told("out@v1"), told("out@latest")) == ([2, 1], [1], [2])
     assert "what would break" in cas("impact", "--help").out
-    assert "cas audit --source BRANCH" in cas("impact", "--help").out.replace("\n ", "")
+    assert "any of its versions" in cas("impact", "--help").out.replace("\n ", "")
 
 
 def test_a_terminal_is_told_nothing_that_hides(cas: Cas, two: Path) -> None:

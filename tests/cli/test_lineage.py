@@ -179,9 +179,21 @@ def test_what_would_be_wrong_if_a_source_was(cas: Cas, api: None) -> None:
     record = cas("impact", "https://example.org/in", "--json").json
     assert [node["distance"] for node in record["nodes"]] == [0, 1, 2, 3, 3]
     assert record["complete"]
-    assert cas("impact", "api").out.endswith("nothing was made from it\n")
+    assert cas("impact", "api@latest").out.endswith("nothing was made from it\n")
     assert cas("impact", "https://example.org/other", code=3).out == ""
     assert "cas impact" in cas("lineage", "https://example.org/in", code=3).err
+
+
+def test_what_would_be_wrong_if_any_version_of_a_branch_was(cas: Cas, api: None) -> None:
+    write("raw/in.csv", "newer")
+    cas("commit", "raw")
+    out = cas("impact", "raw").out
+    assert out.startswith("raw  any version of it\n└── raw@v1  ")
+    assert _names(out_lines := cas("impact", "raw"))[2] == "    └── api@v1"
+    assert out_lines.out.splitlines()[-1] == "made from it: 2 versions (api 2)"
+    assert cas("impact", "raw", "--dot").out.splitlines()[3].startswith('  n0 [label="raw"')
+    assert cas("impact", "raw", "--json").json["nodes"][0]["kind"] == "branch"
+    assert cas("impact", "raw@latest").out.endswith("nothing was made from it\n")
 
 
 def test_files_on_disk(cas: Cas, api: None) -> None:
@@ -217,13 +229,13 @@ def test_a_walk_fits_on_a_screen(cas: Cas) -> None:
     for number in range(BESIDE):
         write("many/a", str(number))
         cas("commit", "-q", "--source", "raw", "many")
-    lines = cas("impact", "raw").out.splitlines()
+    lines = cas("impact", "raw@v1").out.splitlines()
     assert len(lines) <= BESIDE + 3
     assert lines[1].startswith("├── many@v8")
     assert sum("many@" in line for line in lines) == BESIDE // 2
     assert f"… and {BESIDE + 3 + BESIDE - BESIDE} more: many 4, " in lines[-2]
     assert lines[-1].startswith(f"made from it: {2 * BESIDE + 3} versions (many 8, u10 1")
-    assert len(cas("impact", "raw", "-v").out.splitlines()) == 2 * BESIDE + 5
+    assert len(cas("impact", "raw@v1", "-v").out.splitlines()) == 2 * BESIDE + 5
     assert LINES >= BESIDE
 
 
@@ -285,7 +297,7 @@ def test_what_was_cut_off_is_not_called_nothing(cas: Cas, api: None) -> None:
     for words in (("lineage", "api@v1"), ("impact", "raw")):
         for bound in (("-n", "1"), ("--depth", "0")):
             assert cas(*words, *bound).out.splitlines()[-1] == "nothing is near enough to be shown"
-    assert cas("impact", "api").out.splitlines()[-1] == "nothing was made from it"
+    assert cas("impact", "api@v2").out.splitlines()[-1] == "nothing was made from it"
 
 
 RUN_SPEC = """\

@@ -16,6 +16,7 @@ import castore
 from castore import errors
 from castore.model.ids import Kind, content_id
 from castore.model.manifest import Manifest, Source, SpecPin, encode_manifest
+from castore.store.branches import create_branch
 from castore.store.lineage import (
     CARRIED,
     HELD,
@@ -28,7 +29,7 @@ from castore.store.lineage import (
     lineage,
 )  # fmt: skip
 from castore.store.publish import metadata_block
-from castore.store.walk import Edge, Node, Walk, walk_record
+from castore.store.walk import Edge, Node, Walk, node_kind, walk_record
 from tests.store.conftest import ticking
 
 ARTIFACTS = ("a", "b")
@@ -272,7 +273,41 @@ def test_forward_through_users_and_carriers(store: castore.Store) -> None:
         "report@v1 <- clean@v3:a (source)",
     ]
     assert names(store, store.impact("clean@v3")) == ["clean@v3", "other@v1", "report@v1"]
-    assert names(store, store.impact("raw:a")) == ["raw@v1:a"]
+    assert names(store, store.impact("raw@v1:a")) == ["raw@v1:a"]
+
+
+def test_forward_from_any_version_of_a_branch(store: castore.Store) -> None:
+    for text in ("1", "2", "3", "4"):
+        commit(store, "raw", text=text)
+    commit(store, "report", ("raw@v1",))
+    commit(store, "chart", ("raw@v3:b",))
+    commit(store, "book", ("report",))
+    walk = store.impact("raw")
+    assert [(node_kind(node), node.distance) for node in walk.nodes] == [
+        ("branch", 0), ("version", 0), ("version", 0),
+        ("version", 1), ("version", 1), ("version", 2),
+    ]  # fmt: skip
+    assert names(store, walk)[1:] == ["raw@v3", "raw@v1", "chart@v1", "report@v1", "book@v1"]
+    assert {(edge.used, edge.relation) for edge in walk.edges if edge.used == "raw"} == {
+        ("raw", "version")
+    }
+    assert names(store, store.impact("raw:a"))[1:] == ["raw@v1:a", "report@v1", "book@v1"]
+    assert store.impact("raw", depth=0).nodes == walk.nodes[:1]
+    assert names(store, store.impact("raw@latest")) == ["raw@v4"]
+    assert [node.id for node in store.impact("book").nodes] == ["book"]
+    assert walk_record(walk)["nodes"][0]["label"] == "raw"
+    with pytest.raises(errors.RefNotFound, match="no artifact 'c'"):
+        store.impact("raw:c")
+
+
+def test_forward_from_a_branch_to_what_another_one_carries_on(store: castore.Store) -> None:
+    commit(store, "raw")
+    commit(store, "raw", (), ("b",))
+    commit(store, "raw", text="other")
+    create_branch(store, "fork", store.resolve("raw@v2").version, by="ann")
+    commit(store, "fork", (), ("b",))
+    assert "fork@v3:a" in names(store, store.impact("raw"))
+    assert "fork@v3:a" in names(store, store.impact("raw:a"))
 
 
 def test_what_a_set_only_carries_was_not_made_from_its_sources(store: castore.Store) -> None:
@@ -281,7 +316,7 @@ def test_what_a_set_only_carries_was_not_made_from_its_sources(store: castore.St
     commit(store, "clean", ("raw",), ("b",))
     commit(store, "of-a", ("clean:a",))
     commit(store, "of-b", ("clean:b",))
-    assert names(store, store.impact("raw")) == ["raw@v1", "clean@v2", "of-b@v1"]
+    assert names(store, store.impact("raw@v1")) == ["raw@v1", "clean@v2", "of-b@v1"]
     assert names(store, store.lineage("of-a")) == ["of-a@v1", "clean@v2:a", "clean@v1:a"]
 
 
@@ -379,10 +414,10 @@ def test_many_users_of_one_moment_and_a_bound(store: castore.Store, tmp_path: Pa
     commit(store, "raw")
     for number in range(6):
         commit(store, f"user{number}", ("raw",))
-    walk = store.impact("raw", limit=4)
+    walk = store.impact("raw@v1", limit=4)
     assert not walk.complete
     assert len(walk.nodes) == 4
-    assert len(store.impact("raw").nodes) == 7
+    assert len(store.impact("raw@v1").nodes) == 7
 
 
 def test_batches_go_on_where_the_last_ended(
@@ -393,7 +428,7 @@ def test_batches_go_on_where_the_last_ended(
     expected = [f"user{number}@v1" for number in range(7)]
     for number in range(7):
         commit(store, f"user{number}", ("raw",))
-    assert names(store, store.impact("raw")) == ["raw@v1", *reversed(expected)]
+    assert names(store, store.impact("raw@v1")) == ["raw@v1", *reversed(expected)]
 
 
 def test_what_is_read_is_bounded_as_well(
@@ -402,11 +437,11 @@ def test_what_is_read_is_bounded_as_well(
     commit(store, "raw")
     for number in range(5):
         commit(store, f"user{number}", ("raw:b",))
-    assert store.impact("raw:a", limit=1).complete
+    assert store.impact("raw@v1:a", limit=1).complete
     monkeypatch.setattr("castore.store.lineage._READS", 3)
-    assert not store.impact("raw:a", limit=1).complete
+    assert not store.impact("raw@v1:a", limit=1).complete
     monkeypatch.setattr("castore.store.lineage._EDGES", 0)
-    assert store.impact("raw:b", limit=10).edges == ()
+    assert store.impact("raw@v1:b", limit=10).edges == ()
 
 
 @pytest.mark.parametrize(
@@ -438,3 +473,24 @@ def test_edges_are_values() -> None:
     assert Edge("a", "b", SOURCE) == Edge("a", "b", SOURCE)
     with pytest.raises(AttributeError):
         Edge("a", "b", SOURCE).user = "c"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10_000])
+@settings(max_examples=30, deadline=None)
+@given(made=histories())
+def test_a_branch_leads_to_what_each_of_its_versions_does(made: list[Manifest], steps: int) -> None:
+    with stored(made) as (store, all), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("castore.store.lineage._STEPS", steps)
+        line = {id for id, manifest in all.items() if manifest.branch == "x"}
+        if not line:
+            return
+        tip = max(line, key=lambda id: all[id].number)
+        store.database.write(lambda tables: tables.add_if_new("heads/x", tip))
+        walk = Walking(store, None, 1_000).walk(Node("x", branch="x"), _users)
+        used = {node.id for node in walk.nodes} - {"x"}
+        expected = set[str]()
+        for id in line:
+            met = set(naive(all, id.hex(), False, None)[0])
+            named = any(source.target == id for one in all.values() for source in one.sources)
+            expected |= met if named else set()
+        assert used == expected

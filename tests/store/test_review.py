@@ -178,12 +178,12 @@ def test_who_would_dismiss_a_deployment_is_told_what_to_say(
 
 def test_who_removes_what_is_not_there_is_told_what_is(store: castore.Store, work: Path) -> None:
     first = under(store, work)
-    with pytest.raises(errors.RefNotFound, match="v1 is not deployed to production$") as caught:
+    with pytest.raises(errors.RefNotFound, match=r"v1 is not deployed to production$") as caught:
         store.deploy("report", "production", by=ANN, remove=True)
     assert caught.value.fix == "cas deploy"
     store.deploy("report", "production", by=ANN)
     under(store, work, text="again")
-    with pytest.raises(errors.RefNotFound, match="v2 is not .* production: report@v1 is") as caught:
+    with pytest.raises(errors.RefNotFound, match=r"v2 is not .*: report@v1 is") as caught:
         store.deploy("report", "production", by=ANN, remove=True)
     assert caught.value.fix == f"cas deploy {first.id.hex()} --to production --remove"
     assert caught.value.attributes["deployed"] == first.id.hex()

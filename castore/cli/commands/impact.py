@@ -14,6 +14,7 @@ from castore.cli.verbs import verb
     "impact",
     examples=[
         ("cas impact sales-data@v3", "what would break if this was wrong"),
+        ("cas impact sales-data", "all made from any version of it"),
         ("cas impact https://example.org/in.csv", "the same of an input from elsewhere"),
         ("cas impact ./in.csv --json", "of the file with these bytes"),
     ],
@@ -24,8 +25,9 @@ from castore.cli.verbs import verb
 def command(call: Invocation, what: str, depth: int | None, limit: int, dot: bool) -> None:
     """Show what would break if something was wrong: all made from it, directly or not.
 
-    Newest first. A version (of a branch alone its newest; cas audit --source BRANCH tells who used
-    any of its versions), one artifact of it, the URI of an input from elsewhere as it was recorded,
-    or a file or folder on disk (begins with . or /), which is known by its bytes.
+    Newest first. A version, one artifact of it, the URI of an input from elsewhere as it was
+    recorded, or a file or folder on disk (begins with . or /), which is known by its bytes. A
+    branch alone, or BRANCH:ARTIFACT, is any of its versions: those that somebody used are listed,
+    with what was made from each. BRANCH@latest is the newest alone.
     """
     trace(call, Wanted(what, depth, limit, dot), back=False)
