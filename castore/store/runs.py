@@ -22,15 +22,16 @@ from castore.store.checkout import checkout
 from castore.store.commit import CommitRequest, commit
 from castore.store.context import Context, default_run
 from castore.store.gather import check_declared
-from castore.store.intent import OUTPUT
+from castore.store.intent import OUTPUT, Intent
 from castore.store.partials import find_partials, resume
 from castore.store.processes import Child, Ended, Streams, find_command, run_child
 from castore.store.publish import replayed
 from castore.store.records import source_record
 from castore.store.report import CommitReport
 from castore.store.run_meta import fitted, git_facts, run_meta
+from castore.store.said import encode_said
 from castore.store.selectors import first_parents, tip
-from castore.store.sources import OBSERVED, parse_source
+from castore.store.sources import OBSERVED, doubts, parse_source
 from castore.store.specs import SpecFile, only_spec, read_spec
 from castore.store.store import Store
 from castore.store.version import Version
@@ -88,7 +89,8 @@ class RunReport:
 class Run:
     """One run, from before its command to after it; a context manager that tidies up.
 
-    Made by `begin`. `env` is the command's environment, `out` the folder for its outputs.
+    Made by `begin`. `env` is the command's environment, `out` the folder for its outputs;
+    `warnings` tell what speaks against its sources, before anything runs.
     """
 
     def __init__(self, store: Store, request: RunRequest, branch: str) -> None:
@@ -106,6 +108,8 @@ class Run:
         try:
             _make_empty(self.out)
             self._sources, self._paths = self._read_sources()
+            self.warnings = tuple(doubts(store, self._sources))
+            self._check_said()
             self.env = {**request.env, **self._variables()}
         except BaseException:
             self.close()
@@ -209,6 +213,16 @@ class Run:
         ]
         (self._home / "sources.json").write_text(json.dumps(listed, indent=2) + "\n")
         return tuple(sources), tuple(paths)
+
+    def _check_said(self) -> None:
+        """Refuse what no version could say; raises InvalidInput."""
+        asked = self.request.commit
+        encode_said(
+            Intent(self.branch, context=asked.context, sources=self._sources, meta=asked.meta),
+            self._sources,
+            self.store.now(),
+            asked.message,
+        )
 
     def _variables(self) -> dict[str, str]:
         """What the command is told, so that what it commits itself joins this run."""

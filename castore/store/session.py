@@ -47,7 +47,7 @@ from castore.store.refusals import moved, refusal
 from castore.store.report import CommitReport
 from castore.store.said import encode_said
 from castore.store.selectors import tip
-from castore.store.sources import Used, gone_sources, parse_sources, use
+from castore.store.sources import Used, doubts, parse_sources, use
 from castore.store.stages import drop_stages, encode_header, encode_left, encode_staged
 from castore.store.staging import Given, hint_of
 from castore.store.store import Store
@@ -384,7 +384,7 @@ class Session:
     ) -> CommitReport:
         tally = self._stored
         notices = [*kept_notices(self.intent, self._made, version)]
-        notices += gone_sources(self.store, self._sources)
+        notices += doubts(self.store, self._sources)
         return CommitReport(
             version=version,
             new_bytes=tally.new_bytes,

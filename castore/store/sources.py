@@ -17,7 +17,9 @@ from castore.model.ids import Id
 from castore.model.manifest import Source
 from castore.model.names import quoted
 from castore.model.pages import FILE
+from castore.model.status import fold
 from castore.store.listing import named_entry, named_file
+from castore.store.notes import notes_about
 from castore.store.pinning import Pin, digest_file, uri_path
 from castore.store.removals import removal_text
 from castore.store.selectors import Resolved, resolve
@@ -64,8 +66,16 @@ def parse_sources(
     )
 
 
-def gone_sources(store: Store, sources: Iterable[Source]) -> Iterator[str]:
-    """Of which sources in this store the content was forgotten or purged, in words."""
+def doubts(store: Store, sources: Iterable[Source]) -> Iterator[str]:
+    """What speaks against sources in this store, in words.
+
+    That their content was forgotten or purged, that they were withdrawn, or that somebody rejects
+    them, each told once.
+    """
+    yield from dict.fromkeys(_doubts(store, sources))
+
+
+def _doubts(store: Store, sources: Iterable[Source]) -> Iterator[str]:
     for source in sources:
         if not source.target:
             continue
@@ -74,6 +84,11 @@ def gone_sources(store: Store, sources: Iterable[Source]) -> Iterator[str]:
         except ObjectNotFound:
             # Given as it was recorded elsewhere.
             continue
+        status = fold(notes_about(store, version.id), version.id)
+        if status.lifecycle == "withdrawn":
+            yield f"source {source.label} was withdrawn"
+        if status.rejecters:
+            yield f"source {source.label} was rejected by {', '.join(status.rejecters)}"
         removal = store.forgotten(version)
         if removal is not None:
             yield f"source {source.label} was forgotten on {removal_text(removal)}"

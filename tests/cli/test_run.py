@@ -455,3 +455,30 @@ def test_a_failed_run_is_kept_without_the_artifact_that_a_source_is_for(cas: Cas
     shown = cas("show", "two", "--json").json
     assert shown["agent"] == {"id": "w", "version": "1"}
     assert [(row["artifact"], row["selector"]) for row in shown["sources"]] == [("b", "in")]
+
+
+def test_what_speaks_against_a_source_is_told_before_the_command_starts(cas: Cas) -> None:
+    cas("init")
+    write("raw/a", "1")
+    cas("commit", "-q", "raw")
+    cas("mark", "raw", "withdrawn")
+    command = ("--source", "raw", "--", "sh", "-c", "echo started >&2; touch $CAS_OUT/a")
+    err = cas("run", "--name", "out", *command).err
+    assert err.index("source raw@v1 was withdrawn") < err.index("started")
+    assert err.count("was withdrawn") == 1
+    record = cas("run", "--name", "out", "--json", *command).json
+    assert record["warnings"] == ["source raw@v1 was withdrawn"]
+    err = cas("run", "--name", "out", "--source", "raw", "--", "sh", "-c", "exit 3", code=3).err
+    assert err.count("was withdrawn") == 1
+
+
+def test_what_no_version_could_say_is_refused_before_the_command_starts(cas: Cas) -> None:
+    cas("init")
+    start = ("--", "sh", "-c", "echo started >&2; touch $CAS_OUT/a")
+    for words, code, said in (
+        (("--source", "none"), 3, "no branch, tag or version is called 'none'"),
+        (("-m", "x" * 70_000), 2, "message: not text of at most 65536 bytes"),
+    ):
+        err = cas("run", "--name", "out", *words, *start, code=code).err
+        assert said in err
+        assert "started" not in err

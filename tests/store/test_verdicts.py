@@ -251,6 +251,12 @@ def test_a_source_whose_content_is_gone_is_told(store: castore.Store) -> None:
     (text,) = warned("new")
     assert text.startswith("source new@v1: artifact 'a' was purged on ")
     assert warned("new:b", "old@v2", "https://example.org/x") == ()
+    store.mark("old@v2", "withdrawn", by=EVA)
+    store.reject("old@v2", by=EVA)
+    assert warned("old@v2", "a=old@v2", "new:b") == (
+        "source old@v2 was withdrawn",
+        f"source old@v2 was rejected by {EVA}",
+    )
 
 
 def test_rules_never_forget_what_is_deployed(store: castore.Store) -> None:

@@ -72,8 +72,9 @@ def command(call: Invocation, /, arguments: tuple[str, ...], **given: Any) -> in
     """Run a command and commit what it put into the folder $CAS_OUT.
 
     The folder is new and empty and stands for the spec's base. $CAS_SOURCES is a JSON file of the
-    sources. What the command commits itself joins the run. If it fails, what is there is kept as a
-    partial, and the exit code is the command's.
+    sources: one that means nothing is refused before the command starts, and one that was
+    withdrawn, rejected, forgotten or purged is warned of. What the command commits itself joins the
+    run. If it fails, what is there is kept as a partial, and the exit code is the command's.
 
     With --no-output nothing that it prints is kept; else the last 8 KiB are, in meta, for as long
     as the version, and so is a secret among them. The command line is always kept.
@@ -82,14 +83,16 @@ def command(call: Invocation, /, arguments: tuple[str, ...], **given: Any) -> in
         request = _request(call, store, arguments, given)
         key = key_to_sign(store) if given["sign"] else None
         run = begin(store, request)
+        told: tuple[str, ...] = ()
         if isinstance(run, Run):
             with run:
+                told = _warn(call.output, run.warnings)
                 report = _run(call.output, run)
         else:
             report = run
         if key is not None and report.version and not report.code:
             sign_stored(call, store, report.version, request.commit.context, key)
-        _print(call.output, store, arguments, report)
+        _print(call.output, store, arguments, report, told)
     return report.code
 
 
@@ -139,13 +142,28 @@ def _run(output: Output, run: Run) -> RunReport:
         raise
 
 
-def _print(output: Output, store: Store, arguments: tuple[str, ...], report: RunReport) -> None:
+def _warn(output: Output, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """Tell what speaks against the sources before the command runs; in JSON the end tells it."""
+    for warning in () if output.json else warnings:
+        output.warn(warning)
+    return warnings
+
+
+def _print(
+    output: Output,
+    store: Store,
+    arguments: tuple[str, ...],
+    report: RunReport,
+    told: tuple[str, ...],
+) -> None:
+    """What came of it, but for the warnings that were `told` before."""
     if output.json:
         output.record(_record(store, arguments, report))
         return
     warnings = (*report.warnings, *(report.report.warnings if report.report else ()))
     for warning in warnings:
-        output.warn(warning)
+        if warning not in told:
+            output.warn(warning)
     if report.code:
         _print_failure(output, arguments, report)
         return
