@@ -120,11 +120,13 @@ def purge(
     store: Store,
     request: PurgeRequest,
     *,
+    agree: Callable[[PurgeReport], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> PurgeReport:
     """Make content go for ever; on return no byte of it is left in the data file.
 
+    `agree` is called once with what a dry run would report, before anything goes: it may raise.
     Content that was purged before is finished, if that was interrupted; else nothing is done or
     recorded again. Raises InvalidInput,
     RefNotFound, Conflict with every place that was not named (`places`), or for an unfinished
@@ -136,11 +138,13 @@ def purge(
         raise InvalidInput("what must go? name it", fix="cas purge REV:ARTIFACT --reason TEXT")
     eraser = Eraser(store, clock=clock, sleep=sleep)
     record = None
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         found = _find(store, request)
         already = None if found.doomed.objects else store.database.read(partial(_over, found=found))
         if already is not None:
             return PurgeReport(request.dry_run, (), 0, 0, already=already)
+        if agree is not None and attempt == 0 and not request.dry_run:
+            agree(_report(found, dry_run=True))
         if request.dry_run or not found.doomed.objects:
             break
         eraser.free_deltas(found.scan.deltas.items(), found.doomed.objects.keys())
@@ -151,14 +155,13 @@ def purge(
             break
     else:
         raise Locked(f"{store.folder}: others write the same content all the time", fix="try again")
-    report = PurgeReport(
-        request.dry_run,
-        found.places,
-        len(found.doomed.objects),
-        sum(size for _, size in found.doomed.objects.values()),
-        record,
-    )
+    report = _report(found, dry_run=request.dry_run, record=record)
     return report if request.dry_run else _finish(store, request, report, eraser, sleep)
+
+
+def _report(found: _Found, *, dry_run: bool, record: Operation | None = None) -> PurgeReport:
+    sizes = [size for _, size in found.doomed.objects.values()]
+    return PurgeReport(dry_run, found.places, len(sizes), sum(sizes), record)
 
 
 def _finish(
@@ -238,7 +241,7 @@ def _refuse_unnamed(held: Iterable[Place], named: Iterable[Resolved]) -> None:
 
     def is_named(place: Place) -> bool:
         return any(
-            place.version.id == version
+            place.version == version
             and artifact in ("", place.artifact)
             and (not path or place.path == path or place.path.startswith(path + "/"))
             for version, artifact, path in known
@@ -323,8 +326,8 @@ def _record(tables: Writing, request: PurgeRequest, found: _Found, at: int) -> O
 
 def _place(place: Place) -> dict[str, Any]:
     return {
-        "version": place.version.id.hex(),
-        "label": place.version.label,
+        "version": place.version.hex(),
+        "label": place.name,
         "artifact": place.artifact,
         "path": place.path or None,
     }

@@ -18,29 +18,35 @@ from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id, Kind
 from castore.model.pages import TREE, Branching, decode_tree, layout_ids
+from castore.model.refs import PARTIALS
 from castore.store.removals import climb
 from castore.store.selectors import Resolved
 from castore.store.store import Store
-from castore.store.version import Version
 
 _BATCH: Final = 1024
 _SCAN_BLOCKS: Final = 2048
+# Sets whose places are kept in mind: many versions may have one, or each its own.
+_SETS: Final = 4096
 PLACES: Final = 1000
 """Places that are listed of one artifact at most."""
 
 
 class Place(NamedTuple):
-    """Where a version has what is to go; `path` is a file in a folder artifact, or ""."""
+    """Where a version has what is to go; `path` is a file in a folder artifact, or "".
 
-    version: Version
+    `name` is what the version is called; of 100,000 that share a file no manifest is held.
+    """
+
+    version: Id
+    name: str
     artifact: str
     path: str = ""
 
     @property
     def label(self) -> str:
-        """The place as a selector."""
+        """The place as a selector; of an incomplete version by its id."""
         rest = f"/{self.path}" if self.path else ""
-        name = self.version.label if self.version.manifest.complete else self.version.id.hex()
+        name = self.version.hex() if self.name.startswith(PARTIALS) else self.name
         return f"{name}:{self.artifact}{rest}"
 
 
@@ -190,17 +196,19 @@ def places(store: Store, doomed: Collection[Id], manifests: Iterable[Id]) -> Ite
         held = [("its spec", manifest.spec.source)]
         held += [(f"{path} of its spec", digest) for path, digest in manifest.spec.files]
         held += [(f"{name}, attached", digest) for name, digest, _ in manifest.attachments]
-        yield from (Place(version, what) for what, digest in held if digest in doomed)
+        yield from (Place(id, version.label, what) for what, digest in held if digest in doomed)
         if store.forgotten(version) is not None:
             continue
-        if manifest.set not in known:
-            members = store.set_of(version).artifacts
-            known[manifest.set] = [
+        found = known.get(manifest.set)
+        if found is None:
+            found = [
                 (artifact.name, path)
-                for artifact in members
+                for artifact in store.set_of(version).artifacts
                 for path in islice(_paths_in(store, artifact, doomed, pages), PLACES)
             ]
-        yield from (Place(version, name, path) for name, path in known[manifest.set])
+            if len(known) < _SETS:
+                known[manifest.set] = found
+        yield from (Place(id, version.label, name, path) for name, path in found)
 
 
 def _paths_in(

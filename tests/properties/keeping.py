@@ -180,7 +180,7 @@ class Keeping(Machine):
             return
         done = self.store.purge(what, reason="machine", include=include)
         for report in (said, done):
-            assert {(place.version.id, place.artifact) for place in report.places} == also
+            assert {(place.version, place.artifact) for place in report.places} == also
             assert report.objects
             assert report.already is None
         self.logged(("purge", ()), ("purge-end", ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from castore.cli.access import actor, full_rev, opened
@@ -12,7 +14,6 @@ from castore.cli.screen import clean, plural, size
 from castore.cli.verbs import verb
 from castore.store.purge import ALL, PurgeReport, PurgeRequest, purge
 from castore.store.removals import removal_text
-from castore.store.store import Store
 
 _SHOWN = 20
 
@@ -43,27 +44,19 @@ def command(
             selectors=tuple(full_rev(store, text) for text in what),
             reason=reason,
             include=tuple(text if text == ALL else full_rev(store, text) for text in include),
-            dry_run=True,
+            dry_run=dry_run,
             by=actor(call),
         )
-        report = purge(store, request)
-        if not dry_run and report.already is None:
-            report = _confirmed(call, store, request, report)
+        report = purge(store, request, agree=partial(_confirm, call))
     if call.output.json:
         call.output.record(report.as_json())
         return
     _print(call.output, report)
 
 
-def _confirmed(
-    call: Invocation, store: Store, request: PurgeRequest, said: PurgeReport
-) -> PurgeReport:
+def _confirm(call: Invocation, said: PurgeReport) -> None:
     count = plural(len(said.places), "place")
     call.confirm(f"Purge {size(said.bytes)} in {count} for ever?")
-    return purge(
-        store,
-        PurgeRequest(request.selectors, request.reason, request.include, by=request.by),
-    )
 
 
 def _print(output: Output, report: PurgeReport) -> None:
