@@ -37,6 +37,10 @@ from castore.store.collect_sweep import READ_BUDGET, Disturbed, Sweep, check_epo
 from castore.store.store import Store
 
 _ATTEMPTS: Final = 8
+# After an attempt that was disturbed nobody may have removed anything for so many seconds, twice as
+# many after each further one, or for ten times as long it was waited in vain.
+_QUIET: Final = 0.25
+_TURNS: Final = 10
 _SLICE_ROWS: Final = 20_000
 _SLICE_BLOCKS: Final = 256
 
@@ -71,9 +75,10 @@ def collect(
 
     Memory is bounded: about a bit for each object and a byte for each block, see
     `castore.store.collect_map`. Write transactions are kept near 0.05 s of `clock`,
-    and after each others have a turn during a `sleep`: see `castore.store.collect_pace`. Raises
-    CorruptObject for a damaged store, of which nothing is removed, and Locked when other
-    collections keep getting in between.
+    and after each others have a turn during a `sleep`: see `castore.store.collect_pace`. Where
+    another collection or a repack gets in between it waits until that is over and begins anew, for
+    five minutes in all at the most. Raises CorruptObject for a damaged store, of which nothing is
+    removed, and Locked when they go on for longer.
     """
     grace = grace_of(store, request.grace)
     given_up = Expired()
@@ -82,7 +87,9 @@ def collect(
         if not request.dry_run:
             given_up = expire(store, given_up, by=request.by)
     tally = Tally()
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            _await_quiet(store, _QUIET * 2 ** (attempt - 1), sleep)
         if request.dry_run:
             # What an attempt only counted is counted again.
             tally = Tally()
@@ -90,7 +97,20 @@ def collect(
             return _Collection(store, request, grace, given_up, tally, clock, sleep).run()
         except Disturbed:
             continue
-    raise Locked(f"{store.folder}: other collections are under way", fix="wait for them")
+    raise Locked(
+        f"{store.folder}: other collections, or a repack, are under way", fix="wait for them"
+    )
+
+
+def _await_quiet(store: Store, quiet: float, sleep: Callable[[float], None]) -> None:
+    """Wait until no block went or moved for `quiet` seconds, ten times as long at the most."""
+    epoch = -1
+    for _ in range(_TURNS):
+        now = store.database.read(lambda tables: tables.gc_epoch())
+        if now == epoch:
+            return
+        epoch = now
+        sleep(quiet)
 
 
 class _Collection:

@@ -16,17 +16,23 @@ _TEXT = random.Random(8).randbytes(3_000).hex().encode()
 NEEDLE = 32
 ANOTHER = b"what nobody ever purges, longer than anything that is drawn at random" * 2
 
+KIN = st.integers(0, 3)
 NAMES = st.sampled_from(["a", "b.txt", "ünï", "data"])
 CONTENTS = st.one_of(
     st.binary(max_size=64),
     st.integers(0, 3).map(lambda n: bytes([n]) * 300_000),
     st.integers(0, 2).map(lambda n: (b"line %d of a file\n" % n) * 40_000),
     # Each has the chunks of the first: one cannot be purged without the others.
-    st.integers(0, 3).map(lambda n: _HEAD + random.Random(n).randbytes(20_000 * n)),
+    KIN.map(lambda number: begun(number)),
     # One can be stored as what it changed in another.
     st.integers(0, 5).map(lambda n: _TEXT[: 1000 * n] + b"edit %d" % n + _TEXT[1000 * n :]),
 )
 SETS = st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=3)
+
+
+def begun(number: int) -> bytes:
+    """A file that begins as all others of these do, and so has chunks of them."""
+    return _HEAD + random.Random(number).randbytes(20_000 * number)
 
 
 def shares(one: bytes, other: bytes) -> bool:

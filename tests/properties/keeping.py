@@ -17,7 +17,7 @@ from castore.model.ids import Id, content_id
 from castore.model.refs import HEADS
 from castore.store.collect_roots import GRACE
 from castore.store.retention import Rules
-from tests.properties.contents import shares
+from tests.properties.contents import KIN, begun, shares
 from tests.properties.machine import WHICH, Machine, pick
 from tests.properties.model import agrees, emptied, notes, stored
 
@@ -146,6 +146,26 @@ class Keeping(Machine):
             self.logged()
             return
         self.gone_for_good(what, data, include, also)
+
+    @rule(numbers=st.lists(KIN, min_size=2, max_size=3, unique=True), apart=st.booleans())
+    def purge_one_of_kin(self, numbers: list[int], apart: bool) -> None:
+        """Of files with common chunks one goes: the others lose these, and their lists of chunks.
+
+        They are files of one version or the same artifact of several.
+        """
+        kin = [begun(number) for number in numbers]
+        if self.model.dead(kin[0]) or self.held_by_stage(kin[0], [it for _, it in self.staged]):
+            return
+        made = []
+        for content in (
+            [{"a": data} for data in kin] if apart else [dict(zip("abc", kin, strict=False))]
+        ):
+            with self.store.session("kin") as session:
+                for name, data in content.items():
+                    session.write(name, data)
+                made.append(session.commit())
+            self.landed("kin", made[-1], content)
+        self.gone_for_good(f"{made[0].id.hex()}:a", kin[0], ["all"], self.sharing(kin[0]))
 
     def sharing(self, data: bytes) -> set[tuple[Id, str]]:
         """Where versions have bytes of this content that are still there."""

@@ -87,7 +87,25 @@ class Reviewing(Machine):
         over = self.model.said.own(id, WHO[by], "review")
         value = "approved" if approves else "rejected"
         note = Note(id, "review", value, WHO[by], over)
-        self.stated("approve" if approves else "reject", verb(id.hex(), by=by), note)
+        stated = verb(id.hex(), by=by)
+        self.told_that_it_is_withdrawn(id, stated, approves=approves)
+        self.stated("approve" if approves else "reject", stated, note)
+
+    @rule(which=WHICH, by=PEOPLE, people=st.lists(PEOPLE, min_size=1, max_size=3))
+    def approve_what_is_withdrawn(self, which: int, by: str, people: list[str]) -> None:
+        """Approvals of what no gate lets pass any more."""
+        id = self.about(which)
+        if id is None or id in self.model.forgotten:
+            return
+        self.mark(id, by, "", "withdrawn")
+        for who in people:
+            self.verdict(id, who, "", approves=True)
+
+    def told_that_it_is_withdrawn(self, id: Id, stated: Stated, *, approves: bool) -> None:
+        """Who approves what is withdrawn is told so, and nobody else."""
+        status = self.model.said.status(id, self.model.chain(id))
+        told = [warning for warning in stated.warnings if " is withdrawn" in warning]
+        assert len(told) == len(stated.warnings) == (approves and status.lifecycle == "withdrawn")
 
     @rule(
         review=st.sampled_from(sorted(POLICIES)),
@@ -120,7 +138,9 @@ class Reviewing(Machine):
             return
         over = self.model.said.own(line[0], WHO[by], "review")
         note = Note(line[0], "review", "approved", WHO[by], over)
-        self.stated("approve", self.store.approve("reviewed", by=by), note)
+        stated = self.store.approve("reviewed", by=by)
+        self.told_that_it_is_withdrawn(line[0], stated, approves=True)
+        self.stated("approve", stated, note)
 
     def revoke(self, id: Id, by: str, agent: str) -> None:
         """Take back what one said."""

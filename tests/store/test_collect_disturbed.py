@@ -84,6 +84,26 @@ def test_what_stays_is_told_once_although_it_was_found_twice(store: castore.Stor
     assert (report.dead, report.freed, report.reasons) == (said.dead, said.freed, said.reasons)
 
 
+def test_a_collection_waits_for_whoever_goes_on_removing(store: castore.Store) -> None:
+    """Sixty times something is removed beside it, as a repack does: each attempt would see some."""
+    dead(store)
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) <= 60:
+            store.database.write(lambda tables: tables.bump_gc_epoch())
+
+    seconds = iter(range(10_000))
+    report = collect(store, CollectRequest(grace=0), clock=lambda: next(seconds), sleep=sleep)
+    assert report.freed
+    assert stored_bytes(store) == 0
+    assert len([o for o in operations(store) if o.op == "gc"]) == 1
+    # It waits longer after each attempt, and no longer than until nothing happens.
+    assert {0.25, 0.5, 1.0, 2.0, 4.0} <= set(waits)
+    assert max(waits) <= 8
+
+
 def test_a_collection_that_is_always_disturbed_gives_up(store: castore.Store) -> None:
     dead(store)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from castore.store import collect_sweep
 from castore.store.branches import create_branch, delete_branch, move_branch
 from castore.store.collect_roots import sets_of
 from castore.store.forget import ForgetReport
+from castore.store.retention import Rules
 from castore.store.stats import version_stats
 from castore.store.verify import fsck
 from tests.store.gcscene import DAY, commit, stored_bytes, stored_ids, whole
@@ -230,6 +233,52 @@ def test_what_is_deployed_goes_only_by_force(store: castore.Store) -> None:
     assert forgotten_ids(store) == set()
     store.forget("main@v1", force=True)
     assert forgotten_ids(store) == {versions[0].id}
+
+
+def before_the_next_write(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Let another thread act after all was looked at, and before anything is written."""
+    write = store.database.write
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(store.database, "write", write)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(act).result(timeout=30)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(store.database, "write", late)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_deployed_while_it_is_forgotten_stays(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    versions = history(store, count=3)
+    first = versions[0].id.hex()
+    before_the_next_write(store, monkeypatch, lambda: store.deploy(first, "prod", by="a@x.org"))
+    if named:
+        with pytest.raises(Conflict, match="deployed to prod"):
+            store.forget(first)
+    else:
+        report = store.forget(rules=Rules(last=1), name="main")
+        assert labels(report) == ["main@v2"]
+    assert [item.removal for item in store.deployments()] == [None]
+    assert versions[0].id not in forgotten_ids(store)
+    assert store.read_bytes("main@v1:own") == TEN[0]
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_what_is_forgotten_while_it_is_deployed_is_not(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, forced: bool
+) -> None:
+    versions = history(store, count=3)
+    first = versions[0].id.hex()
+    before_the_next_write(store, monkeypatch, lambda: store.forget(first, force=forced))
+    with pytest.raises(ObjectNotFound, match="forgotten"):
+        store.deploy(first, "prod", by="a@x.org")
+    assert store.deployments() == []
+    assert [operation.op for operation in store.operations()][:2] == ["forget", "commit"]
 
 
 def test_what_was_forgotten_where_it_is_deployed_can_be_said_to_be_there_no_longer(

@@ -190,6 +190,8 @@ def test_shared_chunks_are_shared_bytes(store: castore.Store) -> None:
         with pytest.raises(ObjectNotFound, match="purged"):
             store.read_bytes(rev)
     assert left_of(store, head[:600_000]) == 0
+    # The list of chunks of the other is not taken for the file again.
+    gone(store, [content_id(head + tail)])
     # What the other had for itself is garbage now; neither of the two may come back.
     assert store.gc(grace=0).freed > 0
     for data in (head + tail, head):

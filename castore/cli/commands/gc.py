@@ -34,8 +34,9 @@ from castore.store.store import Store
 def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str) -> None:
     """Free what no branch, tag, pin, incomplete set or recent operation keeps.
 
-    Commits may go on meanwhile. Freed space is used again by later commits; the file itself does
-    not shrink.
+    Commits may go on meanwhile. Beside another gc, or a repack, it waits until that is over, five
+    minutes at the most: then exit 75. Freed space is used again by later commits; the file itself
+    does not shrink.
     """
     with opened(call) as store:
         request = CollectRequest(
