@@ -295,7 +295,7 @@ def test_forward_from_any_version_of_a_branch(store: castore.Store) -> None:
     assert store.impact("raw", depth=0).nodes == walk.nodes[:1]
     assert names(store, store.impact("raw@latest")) == ["raw@v4"]
     assert [node.id for node in store.impact("book").nodes] == ["book"]
-    assert walk_record(walk)["nodes"][0]["label"] == "raw"
+    assert walk_record(store, walk)["nodes"][0]["label"] == "raw"
     with pytest.raises(errors.RefNotFound, match="no artifact 'c'"):
         store.impact("raw:c")
 
