@@ -494,3 +494,13 @@ def test_a_branch_leads_to_what_each_of_its_versions_does(made: list[Manifest], 
             named = any(source.target == id for one in all.values() for source in one.sources)
             expected |= met if named else set()
         assert used == expected
+
+
+def test_a_name_that_could_begin_an_id_is_told_with_what_is_near(store: castore.Store) -> None:
+    commit(store, "facade")
+    with pytest.raises(errors.RefNotFound, match="'facede'; did you mean facade") as caught:
+        store.resolve("facede")
+    assert caught.value.fix == "cas branch"
+    with pytest.raises(errors.RefNotFound, match=r"begins with '012345'$") as caught:
+        store.resolve("012345")
+    assert caught.value.fix == "cas log"
