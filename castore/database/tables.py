@@ -136,8 +136,11 @@ def number_key(number: int) -> bytes:
 
 
 def read_number(key: bytes) -> int:
-    """The number in such a key."""
-    return int(_NUMBER.unpack(key)[0])
+    """The number in such a key; raises CorruptObject."""
+    try:
+        return int(_NUMBER.unpack(key)[0])
+    except struct.error:
+        raise CorruptObject(f"a key of {len(key)} bytes, not 8", where="blocks") from None
 
 
 def pack_integer(value: int) -> bytes:

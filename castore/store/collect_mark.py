@@ -100,13 +100,17 @@ class Marker:
         kind, payload = self._reader.object(id)
         if kind in _PAGES:
             # All that a page names is needed; more than ids was checked when the page was made.
-            ids = _PAGES[kind](payload)
+            try:
+                ids = _PAGES[kind](payload)
+            except CorruptObject as error:
+                # The root of a layout is not known by its id.
+                raise CorruptObject(f"{id.hex()}: {error.message}", id=id.hex()) from None
             self._mark(tables, ids, id)
             return DECODED + len(ids)
         found = list(edges(kind, payload))
         history = {e.target: e.kind for e in found if e.strength is Strength.HISTORY}
         # Parents first, so that they wait below all the rest: their turn comes last.
-        self._mark(tables, [t for t, below in history.items() if below is Kind.MANIFEST])
+        self._mark(tables, [t for t, below in history.items() if below is Kind.MANIFEST], id)
         hard = [edge.target for edge in found if edge.strength is Strength.HARD]
         if id not in self._forgotten and tables.forgotten(id) is None:
             hard += (t for t, below in history.items() if below is Kind.SET)

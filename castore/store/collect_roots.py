@@ -10,7 +10,8 @@ from typing import Final, NamedTuple, TypeAlias
 from castore.content.reader import ObjectReader
 from castore.database.operations import Operation
 from castore.database.reading import Reading
-from castore.database.tables import State
+from castore.database.tables import State, read_text
+from castore.errors import CorruptObject
 from castore.model.artifact_set import Artifact, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.store.collect_map import LiveMap
@@ -74,6 +75,7 @@ class Roots:
                     yield partial(sets_of, ids=list(operation.detail.get("versions", ())))
         self._sequence = sequence
         pins = [id for id, _ in tables.pins() if id not in self._pins]
+        _check_known(tables, pins, "a pin")
         self._pins |= tables.present(pins)
         yield from pins
         for stage in tables.stages():
@@ -82,7 +84,8 @@ class Roots:
 
     def _refs(self, tables: Reading, start: bytes) -> More:
         rows = list(islice(tables.rows("refs", start), _SLICE_ROWS))
-        ids = [id for name, id in rows if id and name.decode() not in self._without]
+        ids = [id for name, id in rows if id and read_text(name, "refs") not in self._without]
+        _check_known(tables, ids, "a ref")
         if len(rows) < _SLICE_ROWS:
             return More(ids)
         return More(ids, partial(self._refs, start=rows[-1][0] + b"\0"))
@@ -108,6 +111,20 @@ class Roots:
             if self._entries.get((session, name)) != payload:
                 self._entries[session, name] = payload
                 yield from content_ids(decode_staged(payload))
+
+
+def _check_known(tables: Reading, ids: Sequence[Id], what: str) -> None:
+    """Without its row nobody knows what an object needs, and all of that would go."""
+    rows = tables.object_numbers(ids)
+    if None in rows:
+        id = ids[rows.index(None)]
+        raise CorruptObject(
+            f"{id.hex()} is missing, although {what} names it: nothing is removed from a damaged "
+            "store",
+            id=id.hex(),
+            where="objects",
+            fix="cas fsck --full",
+        )
 
 
 def grace_of(store: Store, given: int | None) -> int:

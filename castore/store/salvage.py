@@ -38,6 +38,7 @@ from castore.store.salvage_history import (
     manifest_of,
     replayed,
 )
+from castore.store.salvage_records import logged_forgotten, put_pins
 from castore.store.salvage_report import SalvageReport
 from castore.store.store import Store
 from castore.store.verify import fsck
@@ -134,14 +135,26 @@ class _Salvage:
         """Everything that is readable, into an empty store."""
         log = believed(self.relics)
         numbers = {entry.sequence: at for at, entry in enumerate(log.entries, 1)}
-        store.database.write(lambda tables: self._put_removals(tables, numbers))
+        forgotten = {
+            id: _renumbered(removal, numbers)
+            for id, removal in self.relics.removals["forgotten"].items()
+        }
+        if log.whole:
+            forgotten = logged_forgotten(self.relics.operation(entry) for entry in log.entries)
+        store.database.write(lambda tables: self._put_removals(tables, numbers, forgotten))
         rescued = self._rescue(store)
         self._put_log(store, log)
         places = replayed(self.relics.operation(entry) for entry in log.entries)
         refs, moved = find_refs(store, self.relics, log, places)
         if moved or not log.whole or rescued.damaged or self.relics.damage:
             refs |= _adopted(store, refs.values())
-        store.database.write(lambda tables: self._put_rows(tables, refs))
+        at = store.now()
+
+        def put_rows(tables: Writing) -> None:
+            self._put_rows(tables, refs)
+            put_pins(tables, self.relics.rows["pins"], at, whole=log.whole)
+
+        store.database.write(put_rows)
         _mark_lost(store)
         now = {name: ids[-1] for name, ids in places.items()}
         moves = [
@@ -184,10 +197,12 @@ class _Salvage:
         rescue.run()
         return rescue.done
 
-    def _put_removals(self, tables: Writing, numbers: dict[int, int]) -> None:
+    def _put_removals(
+        self, tables: Writing, numbers: dict[int, int], forgotten: dict[Id, Removal]
+    ) -> None:
         """What may never be stored again, before anything is."""
-        for id, removal in self.relics.removals["forgotten"].items():
-            tables.forget(id, _renumbered(removal, numbers))
+        for id, removal in forgotten.items():
+            tables.forget(id, removal)
         for id, removal in self.relics.removals["purged"].items():
             tables.record_purged(id, _renumbered(removal, numbers))
         for id, row in self.relics.states.items():
@@ -215,9 +230,6 @@ class _Salvage:
 
     def _put_rows(self, tables: Writing, refs: dict[str, Id]) -> None:
         _put_refs(tables, refs)
-        for id, why in self.relics.rows["pins"]:
-            if len(id) == ID_BYTES and tables.present((id,)):
-                tables.replace_rows("pins", [(id, why)])
         for key, value in self.relics.rows["stage"]:
             if key.startswith(STAGE_BATCH):
                 ids = [value[at : at + ID_BYTES] for at in range(0, len(value), ID_BYTES)]

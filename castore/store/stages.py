@@ -13,6 +13,7 @@ from castore.errors import CastoreError, CorruptObject
 from castore.model.artifact_set import Artifact, ArtifactSet, decode_set, encode_set
 from castore.model.encoding import decode, encode
 from castore.model.fields import Fields
+from castore.model.ids import content_id
 from castore.model.limits import MANIFEST_BYTES
 from castore.store.intent import UNKNOWN_RUN, Intent, resume_command
 from castore.store.store import Store
@@ -27,6 +28,9 @@ _KEYS: Final = (
 # What headers of before had no word for.
 _LATER: Final[Mapping[str, object]] = {"ended": "", "pids": 0, "said": b"", "why": ""}
 _WHY_BYTES: Final = 1_000
+# Headers of before have none.
+_CHECK: Final = "check"
+_CHECK_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,13 @@ def _header(intent: Intent, at: int, pid: int, said: bytes) -> StageHeader:
 
 
 def _encode(header: StageHeader) -> bytes:
-    return encode({key: getattr(header, key) for key in _KEYS})
+    fields = {key: getattr(header, key) for key in _KEYS}
+    return encode({**fields, _CHECK: _check_of(fields)})
+
+
+def _check_of(fields: Mapping[str, object]) -> bytes:
+    """What tells a flipped bit: no object vouches for a header."""
+    return content_id(encode(dict(fields)))[:_CHECK_BYTES]
 
 
 def decode_header(payload: bytes) -> StageHeader:
@@ -122,6 +132,9 @@ def decode_header(payload: bytes) -> StageHeader:
     what = "stage header"
     found = decode(payload, limit=_HEADER_BYTES, what=what)
     if isinstance(found, dict):
+        check = found.pop(_CHECK, None)
+        if check is not None and check != _check_of(found):
+            raise CorruptObject(f"{what}: its check does not match", where="stage")
         found = {**_LATER, **found}
     fields = Fields(found, what, _KEYS)
     said = fields.raw("said")

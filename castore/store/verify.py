@@ -21,6 +21,7 @@ from castore.errors import CastoreError
 from castore.model.ids import Id, Kind
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.store.find import Wanted, find
+from castore.store.stages import decode_header, decode_staged
 from castore.store.store import Store
 from castore.store.verify_blocks import BlockCheck
 from castore.store.verify_closure import ClosureCheck, Marks
@@ -226,8 +227,10 @@ def _check_tables(
 
 
 def _check_stages(store: Store, findings: Findings) -> None:
-    """What unfinished sessions rely on is stored."""
-    for stage in store.database.read(lambda tables: tables.stages()):
+    """What unfinished sessions rely on is stored, and what they noted can be read."""
+    stages = store.database.read(lambda tables: tables.stages())
+    store.database.read(partial(_check_strays, {stage.session for stage in stages}, findings))
+    for stage in stages:
         findings.count("stages")
 
         def missing(tables: Reading, session: bytes = stage.session) -> list[Id]:
@@ -239,10 +242,23 @@ def _check_stages(store: Store, findings: Findings) -> None:
 
         where = f"session {stage.session.hex()}"
         try:
+            decode_header(stage.header)
+            entries = store.database.read(partial(Reading.staged_entries, session=stage.session))
+            for payload in entries.values():
+                decode_staged(payload)
             for id in store.database.read(missing):
                 findings.add(id, "stage", where, "an object this session relies on is missing")
         except CastoreError as error:
             findings.add(b"", "stage", where, error.message)
+
+
+def _check_strays(sessions: set[bytes], findings: Findings, tables: Reading) -> None:
+    """Rows of a session that is not there keep nothing, and are never ended."""
+    known = {stage.session for stage in tables.stages()} | sessions
+    strays = {key[1:17] for key, _ in tables.rows("stage") if key[1:17] not in known}
+    for session in sorted(strays):
+        where = f"session {session.hex()}"
+        findings.add(b"", "stage", where, "it has rows and no header")
 
 
 def _named(store: Store, findings: Findings, blocks: BlockCheck | None) -> Iterable[Finding]:

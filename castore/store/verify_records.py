@@ -37,15 +37,15 @@ class RecordCheck:
 
     def take(self, operation: Operation) -> None:
         """The next operation of the log."""
-        detail = operation.detail
-        if operation.op == _PIN:
-            self._pins[detail["id"]] = operation.why
-        elif operation.op == _UNPIN:
-            self._pins.pop(detail["id"], None)
+        id = operation.detail.get("id")
+        if operation.op == _PIN and isinstance(id, bytes):
+            self._pins[id] = operation.why
+        elif operation.op == _UNPIN and isinstance(id, bytes):
+            self._pins.pop(id, None)
         elif operation.op == FORGET:
-            self._forgotten += len(detail["versions"])
+            self._forgotten += len(_versions(operation))
         elif operation.op == UNDO:
-            self._forgotten -= len(detail.get("versions", ()))
+            self._forgotten -= len(_versions(operation))
 
     def compare(self, store: Store, sequence: int, findings: Findings) -> None:
         """Tell of rows that are not what the log up to `sequence` makes them.
@@ -89,9 +89,16 @@ class RecordCheck:
         if found is None:
             if len(self._versions) >= _KEPT:
                 self._versions.pop(next(iter(self._versions)))
-            found = frozenset(operation.detail.get("versions", ()))
+            found = frozenset(_versions(operation))
             self._versions[operation.sequence] = found
         return found
+
+
+def _versions(operation: Operation) -> list[Id]:
+    """The versions in the detail of an operation, which may have been altered."""
+    found = operation.detail.get("versions")
+    ids = found if isinstance(found, list) else []
+    return [id for id in ids if isinstance(id, bytes)]
 
 
 def _check_numbers(tables: Reading, findings: Findings) -> None:

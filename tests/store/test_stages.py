@@ -25,7 +25,9 @@ ELSEWHERE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount
 def _fields(at: int = 1, **changed: Any) -> dict[str, Any]:
     intent = Intent("set", context=Context(run="r1"))
     payload = encode_header(intent, at, os.getpid())
-    return {**decode(payload, limit=1 << 16, what="header"), **changed}
+    fields = decode(payload, limit=1 << 16, what="header")
+    del fields["check"]
+    return {**fields, **changed}
 
 
 def _header(**changed: Any) -> StageHeader:

@@ -156,3 +156,50 @@ def test_a_rebuild_does_not_forget_what_is_missing(folder: Path) -> None:
     with castore.open(folder) as store, pytest.raises(CorruptObject, match=note.hex()):
         store.reindex()
     assert not check(folder).ok
+
+
+def test_what_a_session_noted_of_itself_is_checked(folder: Path) -> None:
+    with castore.open(folder) as store:
+        store.stage(b"for a session to come\n" * 9)
+    (header,) = (key for key in rows(folder, "stage") if key.startswith(b"h"))
+    (batch,) = (key for key in rows(folder, "stage") if key.startswith(b"b"))
+    assert check(folder).ok
+    value = rows(folder, "stage")[header]
+    for at in range(0, len(value), 7):
+        flipped = value[:at] + bytes((value[at] ^ 1,)) + value[at + 1 :]
+        alter(folder / ".cas", "stage", header, lambda _, new=flipped: new)  # type: ignore[misc]
+        assert {found.kind for found in check(folder, full=False).findings} == {"stage"}, at
+    alter(folder / ".cas", "stage", header, lambda _: value)
+    assert check(folder).ok
+
+    def change(transaction: object, handle: object) -> None:
+        held = transaction.get(batch, db=handle)  # type: ignore[attr-defined]
+        transaction.delete(batch, db=handle)  # type: ignore[attr-defined]
+        transaction.put(b"b" + b"x" + batch[2:], held, db=handle)  # type: ignore[attr-defined]
+
+    with_table(folder / ".cas", "stage", change)
+    assert {found.kind for found in check(folder).findings} == {"stage"}
+
+
+def test_an_altered_operation_is_a_finding_and_no_fault_of_the_check(folder: Path) -> None:
+    for old, new in ((b"\xa6forget", b"\xa6fo"), (b"versions", b"Versions"), (b"undo", b"Undo")):
+        for key, value in rows(folder, "ops").items():
+            if old in value:
+                alter(folder / ".cas", "ops", key, one_letter(old, new))
+                assert not check(folder, full=False).ok
+                alter(folder / ".cas", "ops", key, lambda _, value=value: value)  # type: ignore[misc]
+    assert check(folder).ok
+
+
+@pytest.mark.parametrize("what", ["out@v4", "out@v1"])
+def test_gc_removes_nothing_where_a_ref_or_a_version_leads_to_no_row(
+    folder: Path, what: str
+) -> None:
+    """What the missing version needs would be taken for garbage."""
+    with castore.open(folder) as store:
+        id = store.resolve(what).version.id
+    alter(folder / ".cas", "objects", id, lambda _: None)
+    before = rows(folder, "objects")
+    with castore.open(folder) as store, pytest.raises(CorruptObject, match=id.hex()):
+        store.gc(grace=0)
+    assert rows(folder, "objects") == before
