@@ -8,20 +8,19 @@ removed something meanwhile would confuse the counts; then the passes over the w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
 
 from castore.content.blocks import Block, decode_block
-from castore.content.deltas import Load, block_place
-from castore.content.kept import KeptBlocks
+from castore.content.deltas import block_place
 from castore.database import ancestry, derive, folded, indexes, relations
+from castore.database.check_run import OnBlock, Pass, Problem, begin, in_view
 from castore.database.environment import Database
 from castore.database.headslog import HEADS_LOG
 from castore.database.indexes import BRIEF, Index
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.rebuild import block_info, live_payloads
-from castore.database.tables import NEXT_BLOCK_KEY, ObjectRow, State
+from castore.database.tables import ObjectRow, State
 from castore.errors import CastoreError, CorruptObject
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import ID_BYTES, MIB
@@ -30,39 +29,6 @@ from castore.model.manifest import decode_manifest
 _SLICE_BYTES: Final = 16 * MIB
 _SLICE_ROWS: Final = 20_000
 _SHOWN: Final = 100
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong: the table, block or file, what, and the object hurt, if known."""
-
-    where: str
-    detail: str
-    id: Id = b""
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What one run of the checks has seen so far."""
-
-    next_block: int
-    last_sequence: int
-    gc_epoch: int
-    live: int = 0
-    keys: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    kept: KeptBlocks = field(default_factory=KeptBlocks)
-    on_block: OnBlock | None = None
-
-    def add(self, where: str, detail: str, id: Id = b"") -> None:
-        self.problems.append(Problem(where, detail, id))
-
-    def drain(self) -> list[Problem]:
-        found, self.problems = self.problems, []
-        return found
-
-
-OnBlock: TypeAlias = Callable[[int, Block, Load], None]
-"""Is given each whole block, its number, and what loads other objects in the same view."""
 
 
 def check_structure(
@@ -76,38 +42,23 @@ def check_structure(
     Payloads of metadata are compared with their ids; content is not decoded, and no object is
     followed to what it needs: that is for `on_block`, and the store's to check.
     """
-    run = database.read(_begin)
+    run = database.read(begin)
     run.on_block = on_block
     yield from _check_blocks(database, run, progress)
     yield from _check_operations(database, run)
     yield from _check_heads(database, run)
-    yield from _in_view(database, run, _check_refs)
+    yield from in_view(database, run, _check_refs)
     if database.read(lambda reading: reading.gc_epoch()) == run.gc_epoch:
         yield from _check_objects(database, run)
         yield from _check_lookup(database, run)
-        yield from _in_view(database, run, _check_counts)
-
-
-def _begin(reading: Reading) -> _Pass:
-    return _Pass(
-        next_block=reading.integer(NEXT_BLOCK_KEY.decode()),
-        last_sequence=reading.last_sequence(),
-        gc_epoch=reading.gc_epoch(),
-    )
-
-
-def _in_view(
-    database: Database, run: _Pass, check: Callable[[Reading, _Pass], None]
-) -> Iterator[Problem]:
-    database.read(lambda reading: check(reading, run))
-    yield from run.drain()
+        yield from in_view(database, run, _check_counts)
 
 
 # Blocks, and everything that follows from them.
 
 
 def _check_blocks(
-    database: Database, run: _Pass, progress: Callable[[int], None] | None
+    database: Database, run: Pass, progress: Callable[[int], None] | None
 ) -> Iterator[Problem]:
     start: int | None = 0
     while start is not None:
@@ -122,7 +73,7 @@ def _check_blocks(
         yield from run.drain()
 
 
-def _block_slice(reading: Reading, run: _Pass, start: int) -> tuple[int | None, int]:
+def _block_slice(reading: Reading, run: Pass, start: int) -> tuple[int | None, int]:
     done = 0
     for number, data in reading.blocks(start):
         if number >= run.next_block:
@@ -141,7 +92,7 @@ def _block_slice(reading: Reading, run: _Pass, start: int) -> tuple[int | None, 
     return None, done
 
 
-def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored: int) -> None:
+def _check_block(reading: Reading, run: Pass, number: int, block: Block, stored: int) -> None:
     where = block_place(number)
     for slot, member in enumerate(block.members):
         row = reading.object_row(member.id)
@@ -161,7 +112,7 @@ def _check_block(reading: Reading, run: _Pass, number: int, block: Block, stored
         _check_derived(reading, run, kind, id, payload)
 
 
-def _check_derived(reading: Reading, run: _Pass, kind: Kind, id: Id, payload: bytes) -> None:
+def _check_derived(reading: Reading, run: Pass, kind: Kind, id: Id, payload: bytes) -> None:
     _check_rows(reading, run, kind, id, _derived(reading, kind, id, payload))
     if kind is Kind.MANIFEST:
         run.keys += 1
@@ -183,11 +134,11 @@ def _derived(reading: Reading, kind: Kind, id: Id, payload: bytes) -> set[bytes]
     return keys
 
 
-def _check_folded(reading: Reading, run: _Pass, id: Id, at: int) -> None:
+def _check_folded(reading: Reading, run: Pass, id: Id, at: int) -> None:
     _check_rows(reading, run, Kind.MANIFEST, id, _folded_keys(reading, id, at))
 
 
-def _check_rows(reading: Reading, run: _Pass, kind: Kind, id: Id, keys: set[bytes]) -> None:
+def _check_rows(reading: Reading, run: Pass, kind: Kind, id: Id, keys: set[bytes]) -> None:
     run.keys += len(keys)
     for key in keys:
         if not reading.has_lookup(key):
@@ -220,7 +171,7 @@ def _slices(
             return
 
 
-def _check_objects(database: Database, run: _Pass) -> Iterator[Problem]:
+def _check_objects(database: Database, run: Pass) -> Iterator[Problem]:
     def count(reading: Reading, start: bytes) -> tuple[bytes, int]:
         places, after = reading.places(start, _SLICE_ROWS)
         return after, sum(block < run.next_block for block, _ in places)
@@ -241,7 +192,7 @@ def _check_objects(database: Database, run: _Pass) -> Iterator[Problem]:
     yield from run.drain()
 
 
-def _check_place(reading: Reading, run: _Pass, id: Id, row: ObjectRow) -> None:
+def _check_place(reading: Reading, run: Pass, id: Id, row: ObjectRow) -> None:
     where = block_place(row.block)
     data = reading.block(row.block)
     if data is None:
@@ -256,7 +207,7 @@ def _check_place(reading: Reading, run: _Pass, id: Id, row: ObjectRow) -> None:
         run.add("objects", f"{id.hex()} is not member {row.slot} of {where}", id)
 
 
-def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
+def _check_lookup(database: Database, run: Pass) -> Iterator[Problem]:
     def count(reading: Reading, start: bytes) -> tuple[bytes, int]:
         rows = 0
         for seen, (key, _) in enumerate(reading.lookup_rows(start)):
@@ -282,9 +233,9 @@ def _check_lookup(database: Database, run: _Pass) -> Iterator[Problem]:
     yield from run.drain()
 
 
-def _all_rows(reading: Reading, run: _Pass) -> int | None:
+def _all_rows(reading: Reading, run: Pass) -> int | None:
     """How many rows of `lookup` there are, where nothing was written since the check began."""
-    now = _begin(reading)
+    now = begin(reading)
     quiet = (now.next_block, now.last_sequence) == (run.next_block, run.last_sequence)
     return reading.counts()["lookup"] if quiet else None
 
@@ -301,7 +252,7 @@ def _objects_of(reading: Reading, key: bytes) -> list[Id]:
     return list(reading.alike(key[-indexes.BRIEF_ID_BYTES :], BRIEF[Index(key[0])]))
 
 
-def _is_judged(reading: Reading, run: _Pass, key: bytes) -> bool:
+def _is_judged(reading: Reading, run: Pass, key: bytes) -> bool:
     """Whether a row is about something that was there when the check began."""
     if key[0] == Index.LOGGED:
         return indexes.read_sequence(key[-8:]) <= run.last_sequence
@@ -343,7 +294,7 @@ def _operation_key(operation: Operation) -> bytes:
     return indexes.operation_key(operation.op_id, operation.at, operation.sequence)
 
 
-def _check_operations(database: Database, run: _Pass) -> Iterator[Problem]:
+def _check_operations(database: Database, run: Pass) -> Iterator[Problem]:
     last: tuple[int, bytes] = (0, b"")
     while last[0] < run.last_sequence and not run.problems:
         begin = last
@@ -358,7 +309,7 @@ def _check_operations(database: Database, run: _Pass) -> Iterator[Problem]:
     yield from run.drain()
 
 
-def _operation_slice(reading: Reading, run: _Pass, last: tuple[int, bytes]) -> tuple[int, bytes]:
+def _operation_slice(reading: Reading, run: Pass, last: tuple[int, bytes]) -> tuple[int, bytes]:
     sequence, hash = last
     for seen, operation in enumerate(reading.operations_from(sequence + 1)):
         if seen == _SLICE_ROWS or operation.sequence > run.last_sequence:
@@ -378,7 +329,7 @@ def _operation_slice(reading: Reading, run: _Pass, last: tuple[int, bytes]) -> t
     return sequence, hash
 
 
-def _check_heads(database: Database, run: _Pass) -> Iterator[Problem]:
+def _check_heads(database: Database, run: Pass) -> Iterator[Problem]:
     def check(reading: Reading) -> None:
         for sequence, hash in heads:
             try:
@@ -400,7 +351,7 @@ def _check_heads(database: Database, run: _Pass) -> Iterator[Problem]:
     yield from run.drain()
 
 
-def _check_refs(reading: Reading, run: _Pass) -> None:
+def _check_refs(reading: Reading, run: Pass) -> None:
     for name, id in reading.refs():
         if len(id) != ID_BYTES:
             run.add("refs", f"{name}: {len(id)} bytes are no id")
@@ -408,7 +359,7 @@ def _check_refs(reading: Reading, run: _Pass) -> None:
             run.add("refs", f"{name} names {id.hex()}, which is not known here", id)
 
 
-def _check_counts(reading: Reading, run: _Pass) -> None:
+def _check_counts(reading: Reading, run: Pass) -> None:
     counts = reading.counts()
     if counts["blocks"] != counts["blockinfo"]:
         run.add("blockinfo", f"{counts['blockinfo']} rows for {counts['blocks']} blocks")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import shutil
@@ -593,13 +592,13 @@ def test_a_disk_too_full_for_the_small_files_of_a_backup_is_named(tmp_path: Path
         add(store, "a", "one", 30_000)
         store.backup(folder)
         add(store, "a", "two", 30_000)
-        (store.folder / "config.toml").write_text("# long\n" * 200_000)
-    told, left, reader, versions = full(home, folder, 1_000_000)
+        (store.folder / "config.toml").write_text("# long\n" * 5_000_000)
+    told, left, reader, versions = full(home, folder, 30_000_000)
     assert told == (
         f"{folder}: the disk is full; data.mdb is up to date, not all files beside it are"
     )
     assert (left, reader, versions) == ("[]", "None", "[2, 1]")
-    assert (folder / "config.toml").stat().st_size == 1_400_000
+    assert (folder / "config.toml").stat().st_size == 35_000_000
 
 
 def test_a_copy_that_cannot_begin_leaves_no_reader(tmp_path: Path) -> None:
@@ -617,12 +616,12 @@ with castore.init(Path(sys.argv[1])) as store:
                     lambda: engine.pinned(lambda path, meta: None)):
         try:
             attempt()
-        except OSError as error:
-            print(error.errno, engine.oldest_reader())
+        except (OSError, castore.errors.Locked) as error:
+            print("Too many open files" in str(error), engine.oldest_reader())
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.returncode) == (f"{errno.EMFILE} None\n" * 2, 0), done.stderr
+    assert (done.stdout, done.returncode) == ("True None\n" * 2, 0), done.stderr
 
 
 def test_a_store_packed_anew_crosses_over_in_slices(
