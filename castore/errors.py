@@ -5,6 +5,7 @@ CastoreError            1
 ├─ NotFound             3    StoreNotFound ObjectNotFound RefNotFound Ambiguous CommandNotFound
 ├─ Conflict             4    RefMoved TagExists WouldOverwrite RemoteMoved
 ├─ IncompleteSet        5    .missing .failed .faults
+├─ SecretsFound         5    .faults: nothing was kept
 ├─ NotApproved          6    the gate said no
 ├─ CorruptObject        7    .id .where
 ├─ UnsupportedFormat    8
@@ -42,6 +43,7 @@ __all__ = [
     "RemoteError",
     "RemoteMoved",
     "RemoteUnavailable",
+    "SecretsFound",
     "StoreFull",
     "StoreNotFound",
     "TagExists",
@@ -198,6 +200,21 @@ class IncompleteSet(CastoreError):
         )
         self.missing: list[str] = self.attributes["missing"]
         self.failed: list[str] = self.attributes["failed"]
+        self.faults: list[dict[str, Any]] = self.attributes["faults"]
+
+
+class SecretsFound(CastoreError):
+    """What was to be stored holds secrets; `faults` lists {artifact, check, detail, line, …}.
+
+    Each has `rule`, `file` and `offset` beside; none holds the secret itself.
+    """
+
+    code = 5
+
+    def __init__(
+        self, message: str, *, faults: Sequence[Mapping[str, Any]] = (), fix: str = ""
+    ) -> None:
+        super().__init__(message, fix=fix, faults=[dict(fault) for fault in faults])
         self.faults: list[dict[str, Any]] = self.attributes["faults"]
 
 

@@ -41,6 +41,7 @@ LIBRARIES = {
     "click": {"cli"},
     "duckdb": {"store.sql"},
     "fsspec": {"filesystem"},
+    "hyperscan": {"content"},
     "ijson": {"spec"},
     "jsonschema_rs": {"spec"},
     "lmdb": {"database"},
@@ -58,8 +59,8 @@ LIBRARIES = {
 }
 # `import castore` and the rooms that read versions must stay quick to import.
 HEAVY = {
-    "PIL", "asyncio", "click", "duckdb", "ijson", "jsonschema_rs", "msgspec", "numpy", "pathspec",
-    "pyarrow", "pyfastcdc", "yaml", "zstandard",
+    "PIL", "asyncio", "click", "duckdb", "hyperscan", "ijson", "jsonschema_rs", "msgspec", "numpy",
+    "pathspec", "pyarrow", "pyfastcdc", "yaml", "zstandard",
 }  # fmt: skip
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "common", "core", "misc", "tools", "base"}
 # What makes a module impure: I/O, the clock, randomness, other processes.

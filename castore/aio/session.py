@@ -11,9 +11,10 @@ from typing import ParamSpec, Self, TypeVar
 
 from castore.aio.bridge import given
 from castore.model.artifact_set import Artifact
+from castore.store.intent import AnyTip
 from castore.store.pinning import Pin
 from castore.store.report import CommitReport
-from castore.store.session import AnyTip, Session
+from castore.store.session import Session
 from castore.store.sources import Used
 from castore.store.staging import Given
 from castore.store.version import Version

@@ -80,6 +80,7 @@ class AsyncStore(AsyncReviewing):
         context: Context | None = None,
         resume: str = "",
         links: str = "refuse",
+        allow_secrets: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
     ) -> AsyncSession:
         """One atomic set, as `Store.session`, for `async with`.
@@ -89,7 +90,8 @@ class AsyncStore(AsyncReviewing):
         return AsyncSession(
             lambda: self.store.session(
                 name, spec=spec, agent=agent, author=author, run=run, sources=sources, only=only,
-                meta=meta, context=context, resume=resume, links=links, progress=progress
+                meta=meta, context=context, resume=resume, links=links,
+                allow_secrets=allow_secrets, progress=progress
             )
         )  # fmt: skip
 
@@ -98,11 +100,14 @@ class AsyncStore(AsyncReviewing):
         content: Given | AsyncIterable[bytes],
         *,
         links: str = "refuse",
+        allow_secrets: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
     ) -> Staged:
         """Make content durable for a session elsewhere to take."""
         with given(content) as plain:
-            return await self.run(Store.stage, plain, links=links, progress=progress)
+            return await self.run(
+                Store.stage, plain, links=links, allow_secrets=allow_secrets, progress=progress
+            )
 
     async def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`."""

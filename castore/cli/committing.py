@@ -40,6 +40,12 @@ _MAKING: Final = (
         "--source", multiple=True, metavar="[A=]REF", help="an input: a version, artifact or URI"
     ),
     click.option("--pin", is_flag=True, help="read https: sources once, for size and digest"),
+    click.option(
+        "--allow-secret",
+        multiple=True,
+        metavar="RULE",
+        help="let findings of this rule through, on record",
+    ),
     click.option("--meta", multiple=True, metavar="K=V", help="a note of your own"),
     click.option("--label", multiple=True, metavar="L", help="a label, kept in meta"),
 )

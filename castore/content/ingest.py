@@ -26,6 +26,7 @@ from castore.content.layouts import build_layout
 from castore.content.matching import FindFile, Following, Matcher
 from castore.content.packer import Packer
 from castore.content.relied import Relied
+from castore.content.secret_guard import SecretGuard
 from castore.content.segments import (
     BUFFER_BYTES,
     Buffers,
@@ -34,6 +35,8 @@ from castore.content.segments import (
     ReadInto,
     cut_segments,
     cut_whole,
+    end_chunks,
+    hash_open,
     hash_segments,
     reader_of,
     reader_of_file,
@@ -49,7 +52,6 @@ from castore.model.pages import Part
 
 __all__ = ["Ingestor", "Tally"]
 
-_SAMPLE_BYTES: Final = 1 * MIB
 _NOTHING: Final[frozenset[Id]] = frozenset()
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -63,6 +65,7 @@ class Ingestor:
     inputs only; `progress` is called with the bytes dealt with since its last call; `notices`
     gathers what people should be told, such as links that were skipped. With `chains` of the same
     store, what changed of a file becomes a delta of the one that `earlier` finds, if it is asked.
+    A `guard` sees all text before it is stored; once it refuses, nothing more is written.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Ingestor:
         progress: Callable[[int], None] | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         chains: Chains | None = None,
+        guard: SecretGuard | None = None,
     ) -> None:
-        self._sink = sink
+        self._sink = sink = sink if guard is None else guard.over(sink)
+        self._guard = guard
         self._matcher = Matcher(chains) if chains is not None else None
         self._memory = FileMemory(cache)
         self._progress = progress or (lambda _: None)
@@ -134,10 +139,7 @@ class Ingestor:
             return self.add_stream(
                 [view[at : at + MIB] for at in range(0, len(data), MIB)], earlier
             )
-        digest = content_id(data)
-        self._store_whole([(digest, data)], None if earlier is None else lambda _: earlier())
-        self._progress(len(data))
-        return FileContent(digest, len(data))
+        return FileContent(self._store_one(data, earlier), len(data))
 
     def add_folder(
         self,
@@ -227,13 +229,9 @@ class Ingestor:
     ) -> Id:
         size = found.st_size
         if size <= WHOLE_BYTES:
-            data = read_whole(descriptor, path, size)
-            digest = content_id(data)
-            self._store_whole([(digest, data)], None if earlier is None else lambda _: earlier())
-            self._progress(size)
-            return digest
+            return self._store_one(read_whole(descriptor, path, size), earlier, path)
         if self._looks_known(descriptor, size):
-            digest, read = self._hash(descriptor, size)
+            digest, read = hash_open(descriptor, size)
             if read == size and self._packer.known((digest,)):
                 again = Relied(digest, Kind.CHUNK, b"", path)
                 self._packer.rely_on((digest,), size, lambda: (again,))
@@ -241,32 +239,43 @@ class Ingestor:
                 self._progress(size)
                 return digest
             os.lseek(descriptor, 0, os.SEEK_SET)
-        content = self._read_segments(descriptor, size, earlier)
+        content = self._read_segments(descriptor, path, size, earlier)
         if content.size != size:
             raise changed(path)
         return content.digest
 
-    def _read_segments(self, descriptor: int, size: int, earlier: FindFile | None) -> FileContent:
+    def _read_segments(
+        self, descriptor: int, path: str, size: int, earlier: FindFile | None
+    ) -> FileContent:
         read = reader_of_file(descriptor, size + 1)
         if not self._threads:
             cuts = self._cut(read, self._buffers.take)
-            return self._store_segments(cuts, self._buffers.give, earlier)
+            return self._store_segments(cuts, self._buffers.give, earlier, path)
         with ReadAhead(partial(self._cut, read)) as ahead:
-            return self._store_segments(ahead, ahead.give, earlier)
+            return self._store_segments(ahead, ahead.give, earlier, path)
 
     def _cut(self, read: ReadInto, take: Callable[[], bytearray]) -> Iterator[Cut]:
         return cut_segments(read, self._chunker, take)
 
     def _store_segments(
-        self, cuts: Iterable[Cut], give: Callable[[bytearray], None], earlier: FindFile | None
+        self,
+        cuts: Iterable[Cut],
+        give: Callable[[bytearray], None],
+        earlier: FindFile | None,
+        path: str = "",
     ) -> FileContent:
         """Store the file that was cut so."""
         hasher, packer = blake3(), self._packer
         parts: list[Part] = []
+        watch = self._guard.begin(path) if self._guard is not None else None
         following = Following(self._matcher, earlier, packer.add_change, packer.under_way)
         try:
             for chunks, buffer, size, lying in hash_segments(cuts, hasher, packer.turn):
                 known = packer.known([id for id, _ in chunks])
+                if watch is not None and watch.refuses(chunks, known):
+                    parts.extend([Part(id, len(data)) for id, data in chunks])
+                    give(buffer)
+                    continue
                 stay = following.take(chunks, known, parts)
                 parts.extend([Part(id, len(data)) for id, data in chunks])
                 packer.add_chunks(stay, known, BUFFER_BYTES, partial(give, buffer), lying)
@@ -293,14 +302,26 @@ class Ingestor:
         pages = [(Kind.LAYOUT, id, payload) for id, payload in inner]
         self._packer.add_objects([*pages, (Kind.LAYOUT, digest, root)])
 
+    def _store_one(self, data: bytes, earlier: FindFile | None, path: str = "") -> Id:
+        digest = content_id(data)
+        find = None if earlier is None else lambda _: earlier()
+        self._store_whole([(digest, data)], find, (path,))
+        self._progress(len(data))
+        return digest
+
     def _store_whole(
         self,
         files: Sequence[tuple[Id, bytes]],
-        earlier: Callable[[int], FileContent | None] | None = None,
+        earlier: Callable[[int], FileContent | None] | None,
+        paths: Sequence[str],
     ) -> None:
         """Store files that are in memory, in one look-up; `earlier` is asked by their places."""
         packer, matcher = self._packer, self._matcher
         known = packer.known([digest for digest, _ in files])
+        if self._guard is not None:
+            self._guard.look(files, known, paths)
+            if self._guard.refused:
+                return
         self.tally.files += len(files)
         small: list[tuple[Id, bytes]] = []
         for at, file in enumerate(files):
@@ -354,33 +375,12 @@ class Ingestor:
 
     def _looks_known(self, descriptor: int, size: int) -> bool:
         """Whether the first and the last chunk are stored: then hashing the file first may pay."""
-        ends = self._chunker.ends
-        head = os.pread(descriptor, CHUNK_MAX, 0)
-        tail = os.pread(descriptor, _SAMPLE_BYTES, size - _SAMPLE_BYTES)
-        head_ends = ends(head, final=False)
-        tail_ends = [0, *ends(tail, final=True)]
-        if not head_ends or len(tail_ends) < 2:
-            return False
-        first = content_id(head[: head_ends[0]])
-        last = content_id(tail[tail_ends[-2] :])
-        return len(self._packer.known([first, last])) == 2
-
-    def _hash(self, descriptor: int, size: int) -> tuple[Id, int]:
-        """The digest of an open file and its bytes, of which at most `size` + 1 are read."""
-        hasher = blake3()
-        buffer = self._buffers.take()
-        view = memoryview(buffer)[:MIB]
-        read = reader_of_file(descriptor, size + 1)
-        total = 0
-        while count := read(view):
-            hasher.update(view[:count])
-            total += count
-        self._buffers.give(buffer)
-        return hasher.digest(), total
+        chunks = end_chunks(descriptor, size, self._chunker)
+        return len(chunks) == 2 and len(self._packer.known(chunks)) == 2
 
     def _restore(self, vanished: list[Relied]) -> None:
         """Store again what was removed after it was found, from memory or from its file."""
-        with Ingestor(self._sink) as again:
+        with Ingestor(self._sink, guard=self._guard) as again:
             for id, kind, payload, path in vanished:
                 if kind is not Kind.CHUNK:
                     again._packer.add_objects([(kind, id, payload)])

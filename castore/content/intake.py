@@ -34,8 +34,8 @@ AddFile: TypeAlias = Callable[[str, FindFile | None], tuple[FileContent, Stamp]]
 """Stores the file at a path in whatever way, and tells the stamp it had."""
 
 FindAt: TypeAlias = Callable[[int], FileContent | None]
-StoreAll: TypeAlias = Callable[[Sequence[tuple[Id, bytes]], FindAt | None], None]
-"""Stores files in memory; the second finds what the file at a place was before."""
+StoreAll: TypeAlias = Callable[[Sequence[tuple[Id, bytes]], FindAt | None, Sequence[str]], None]
+"""Stores files in memory; the second finds what the file at a place was before; their paths."""
 
 
 class FileMemory:
@@ -133,8 +133,7 @@ class StoringIntake:
             while len(digests) < len(places):
                 start = len(digests)
                 other = self._read_small(files, folder, digests)
-                if self._earlier is not None:
-                    self._paths += [above + place for place in places[start : len(digests)]]
+                self._paths += [above + place for place in places[start : len(digests)]]
                 if other is not None:
                     path, stamp = above + other[0], other[1]
                     before = partial(self._before, path, stamp[SIZE])
@@ -174,7 +173,7 @@ class StoringIntake:
             find: FindAt | None = None
             if self._earlier is not None:
                 find = lambda at: self._before(paths[at], len(group[at][1]))  # noqa: E731
-            self._store(group, find)
+            self._store(group, find, paths)
             self._progress(size)
 
     def _before(self, path: str, size: int) -> FileContent | None:

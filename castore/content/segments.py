@@ -25,6 +25,7 @@ _HEAD_BYTES: Final = 4 * KIB
 BUFFER_BYTES: Final = _HEAD_BYTES + SEGMENT_BYTES + CHUNK_MAX
 # Segments read ahead: what waits to be encoded or written holds buffers of its own.
 AHEAD: Final = 4
+_SAMPLE_BYTES: Final = 1 * MIB
 
 ReadInto: TypeAlias = Callable[[memoryview], int]
 """Fills the front of a view and returns how many bytes; 0 at the end, never before."""
@@ -156,6 +157,29 @@ def reader_of_file(descriptor: int, limit: int) -> ReadInto:
         return count
 
     return read
+
+
+def hash_open(descriptor: int, size: int) -> tuple[Id, int]:
+    """The digest of an open file and its bytes, of which at most `size` + 1 are read."""
+    hasher = blake3()
+    view = memoryview(bytearray(MIB))
+    read = reader_of_file(descriptor, size + 1)
+    total = 0
+    while count := read(view):
+        hasher.update(view[:count])
+        total += count
+    return Id(hasher.digest()), total
+
+
+def end_chunks(descriptor: int, size: int, chunker: Chunker) -> list[Id]:
+    """The ids of the first and the last chunk of an open file of some MiB; none if not found."""
+    head = os.pread(descriptor, CHUNK_MAX, 0)
+    tail = os.pread(descriptor, _SAMPLE_BYTES, size - _SAMPLE_BYTES)
+    head_ends = chunker.ends(head, final=False)
+    tail_ends = [0, *chunker.ends(tail, final=True)]
+    if not head_ends or len(tail_ends) < 2:
+        return []
+    return [content_id(head[: head_ends[0]]), content_id(tail[tail_ends[-2] :])]
 
 
 class _Stopped(Exception):

@@ -56,5 +56,8 @@ BATCH_BYTES: Final = 16 * MIB
 
 # Input.
 SPEC_BYTES: Final = 256 * KIB
+# Secrets told of in one commit, and rows that look like one in one piece of text.
+SECRETS_TOLD: Final = 100
+SECRET_ANCHORS: Final = 20_000
 PREFIX_MIN: Final = 6
 PREFIX_SHOWN: Final = 12

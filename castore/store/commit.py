@@ -22,7 +22,7 @@ from castore.store.gather import (
     gather_plain,
     sort_arguments,
 )
-from castore.store.intent import Intent, Resumed
+from castore.store.intent import AnyTip, Intent, Resumed
 from castore.store.partials import find_partials, resume
 from castore.store.pinning import digest_file, uri_path
 from castore.store.preview import Preview, preview_inputs
@@ -30,7 +30,7 @@ from castore.store.publish import replayed
 from castore.store.report import CommitReport
 from castore.store.said import check_bound
 from castore.store.selectors import resolve_version, tip
-from castore.store.session import AnyTip, Session
+from castore.store.session import Session
 from castore.store.sources import parse_sources
 from castore.store.specs import SpecFile, only_spec, read_spec, relative
 from castore.store.store import Store
@@ -44,7 +44,8 @@ class CommitRequest:
     `paths` are PATH, NAME=PATH or NAME=- as typed; `stdin` serves the latter. `parent` is a
     selector that the tip must equal. `resume` is the run to go on with. `links` says what to do
     with symbolic links: refuse, skip or follow (inside the folder only). A `passing` folder will
-    go away: it is not recorded, and its files win over what `resume` kept.
+    go away: it is not recorded, and its files win over what `resume` kept. `allow_secrets` are
+    rules by which secrets may be found, and are let through.
     """
 
     cwd: Path
@@ -63,6 +64,7 @@ class CommitRequest:
     links: str = "refuse"
     stdin: BinaryIO | None = None
     passing: bool = False
+    allow_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _plan(store: Store, request: CommitRequest, spec: SpecFile | None) -> _Plan:
         resumed=resumed,
         spec_given=_spec_given(request, spec),
         message=request.message,
+        allow_secrets=request.allow_secrets,
     )
     _check_before(store, request, intent, gathered)
     return _Plan(intent, gathered)

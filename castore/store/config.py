@@ -10,6 +10,9 @@
     [signing]
     key = "~/.ssh/id_ed25519"             # a private key, or the public one of an agent's
 
+    [secrets]
+    allow = ["jwt"]                       # rules whose findings are let through, and recorded
+
 A key that castore does not know is an error, since what it was meant to change would stay as it is.
 """
 
@@ -21,6 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from castore.content.secret_rules import check_rules
 from castore.errors import InvalidInput
 from castore.model.limits import KIB
 from castore.model.names import near_names, quoted
@@ -44,12 +48,14 @@ class KnownIdentity(NamedTuple):
 class Config(NamedTuple):
     """What is configured; `grace` is microseconds, None where nothing is said.
 
-    `identities` are by name, in lower case; `signing_key` is the file of a key.
+    `identities` are by name, in lower case; `signing_key` is the file of a key, `secrets`
+    are rules whose findings are let through.
     """
 
     grace: int | None = None
     identities: Mapping[str, KnownIdentity] = MappingProxyType({})
     signing_key: Path | None = None
+    secrets: tuple[str, ...] = ()
 
     def over(self, other: Config) -> Config:
         """This, and what only the other says; an identity is taken from one of them as a whole."""
@@ -57,6 +63,7 @@ class Config(NamedTuple):
             other.grace if self.grace is None else self.grace,
             {**other.identities, **self.identities},
             self.signing_key or other.signing_key,
+            tuple(dict.fromkeys((*self.secrets, *other.secrets))),
         )
 
 
@@ -144,7 +151,7 @@ class _Reader:
     def read(self, table: dict[str, Any]) -> Config:
         found = {
             key: self._mapping((key,), value)
-            for key, value in self._known((), table, ("gc", "identity", "signing"))
+            for key, value in self._known((), table, ("gc", "identity", "secrets", "signing"))
         }
         grace = None
         for key, value in self._known(("gc",), found.get("gc", {}), ("grace",)):
@@ -152,7 +159,10 @@ class _Reader:
         signing: Path | None = None
         for name, value in self._known(("signing",), found.get("signing", {}), ("key",)):
             signing = self._file(("signing", name), value)
-        return Config(grace, dict(self._identities(found.get("identity", {}))), signing)
+        allowed: tuple[str, ...] = ()
+        for name, value in self._known(("secrets",), found.get("secrets", {}), ("allow",)):
+            allowed = self._rules(("secrets", name), value)
+        return Config(grace, dict(self._identities(found.get("identity", {}))), signing, allowed)
 
     def _identities(self, table: dict[str, Any]) -> Iterator[tuple[str, KnownIdentity]]:
         seen: set[str] = set()
@@ -201,6 +211,14 @@ class _Reader:
             return tuple(value)
         self._fault(path, f"{path[-1]!r} is a list of texts", f'{path[-1]} = ["…", "…"]')
         return ()
+
+    def _rules(self, path: _Path, value: object) -> tuple[str, ...]:
+        ids = self._texts(path, value)
+        try:
+            check_rules(ids, "secrets.allow")
+        except InvalidInput as error:
+            self._fault(path, error.message, error.fix)
+        return ids
 
     def _file(self, path: _Path, value: object) -> Path | None:
         if isinstance(value, str) and value and value.isprintable():

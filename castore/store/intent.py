@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from castore.model.artifact_set import Artifact
 from castore.model.fields import MetaValue
@@ -18,6 +19,12 @@ UNKNOWN_RUN = "unknown"
 RAN = "run.command"
 OUTPUT = "run.output"
 CUT = " …"
+
+
+class AnyTip(Enum):
+    """The default of `commit(expect=)`: whatever the tip is in the publishing transaction."""
+
+    TIP = "tip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,8 @@ class Intent:
 
     `only` are the artifacts to make while the rest is carried from the parent (empty: all are
     made); `folder`, `arguments` (PATHs) and `spec_given`, both as typed, are what `status` and
-    `partial list` show. `message` is what a commit without one of its own says.
+    `partial list` show. `message` is what a commit without one of its own says. `allow_secrets` are
+    rules by which secrets may be found and are let through.
     """
 
     branch: str
@@ -60,6 +68,7 @@ class Intent:
     resumed: Resumed | None = None
     spec_given: str = ""
     message: str = ""
+    allow_secrets: tuple[str, ...] = ()
 
 
 def kept_notices(intent: Intent, made: Collection[str], version: Version) -> list[str]:

@@ -73,12 +73,14 @@ class Store(AuditingStore, KeepingStore, ReviewingStore):
         context: Context | None = None,
         resume: str = "",
         links: str = "refuse",
+        allow_secrets: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
     ) -> Session:
         """Begin one atomic set on branch `name`, which defaults to the id of `spec`.
 
         `context` is what the surroundings tell (`Context.from_environ`); `agent` ("name@version"),
         `author` and `run` win over it. `resume` goes on with the incomplete set of that run.
+        `allow_secrets` are rules by which secrets may be found, and are let through.
         Raises InvalidInput, InvalidSpec, RefNotFound.
         """
         spec_file = read_spec(Path(spec)) if spec is not None else None
@@ -100,6 +102,7 @@ class Store(AuditingStore, KeepingStore, ReviewingStore):
             meta=dict(meta or {}),
             only=tuple(only),
             resumed=partials.resume(self, resume, branch) if resume else None,
+            allow_secrets=tuple(allow_secrets),
         )
         return Session(self, intent, progress=progress, links=links)
 
@@ -108,6 +111,7 @@ class Store(AuditingStore, KeepingStore, ReviewingStore):
         content: Given,
         *,
         links: str = "refuse",
+        allow_secrets: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
     ) -> Staged:
         """Make content durable in this thread or process, for a session's `add` in another.
@@ -115,7 +119,7 @@ class Store(AuditingStore, KeepingStore, ReviewingStore):
         What comes back is small and pickles. A forked process must open the store itself. Raises
         InvalidInput, StoreFull, ForkedProcess.
         """
-        return stage(self, content, links=links, progress=progress)
+        return stage(self, content, links=links, progress=progress, allow_secrets=allow_secrets)
 
     def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`.

@@ -28,6 +28,9 @@ _CONFIG: Final = """\
 #
 # [signing]
 # key = "~/.ssh/id_ed25519"
+#
+# [secrets]
+# allow = ["jwt"]
 """
 
 

@@ -16,6 +16,7 @@ from castore.model.pages import EMPTY_FOLDER
 from castore.store.conformance import faults_on_disk
 from castore.store.gather import Gathered, Input
 from castore.store.intent import Intent
+from castore.store.secrets_found import allowed_notices, faults_of, guard_for
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -84,9 +85,11 @@ def preview_inputs(
     )
     rows: list[PreviewedArtifact] = []
     faults: list[dict[str, Any]] = []
-    with Ingestor(_CountingSink(store)) as ingestor:
+    guard = guard_for(store, intent.allow_secrets)
+    with Ingestor(_CountingSink(store), guard=guard) as ingestor:
         for found in gathered.inputs:
             matched: list[str] = []
+            guard.artifact, guard.root = found.name, str(found.path)
             content = _ingest(ingestor, found, links, matched)
             if found.glob and content == TreeContent(EMPTY_FOLDER, 0):
                 continue
@@ -120,9 +123,9 @@ def preview_inputs(
         known_bytes=tally.known_bytes,
         stored_bytes=tally.stored_bytes,
         missing=tuple(d.name for d in declared if d.required and d.name not in names),
-        faults=tuple(faults),
+        faults=(*faults, *faults_of(guard.findings)),
         identical=bool(before) and before.keys() == names and not states - _KEPT,
-        warnings=gathered.warnings,
+        warnings=(*gathered.warnings, *allowed_notices(guard)),
     )
 
 

@@ -39,7 +39,8 @@ class Publication:
     `drop_partial` is a partial ref and its expected value that success takes away; `along` writes
     caches in the same transaction, and `batch` is what the session has not written yet; with
     `began` the first stage must still stand: it alone keeps what was written before. `taken` are
-    contents that something else kept, such as the stages of workers, and may be gone.
+    contents that something else kept, such as the stages of workers, and may be gone. `detail` goes
+    to the operation log.
     """
 
     branch: str
@@ -54,6 +55,7 @@ class Publication:
     batch: Batch = field(default_factory=Batch)
     began: bool = False
     taken: frozenset[Id] = frozenset()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +272,7 @@ def _record(
         by=publication.by,
         why=publication.why,
         refs=refs,
-        detail=dict(detail or {}),
+        detail={**publication.detail, **(detail or {})},
     )
 
 

@@ -11,6 +11,7 @@ from castore.model.fields import MetaValue
 from castore.model.limits import META_BYTES
 from castore.store.intent import CUT, OUTPUT, RAN
 from castore.store.processes import Ended
+from castore.store.secrets_found import masked
 
 ENVIRONMENT: Final = (
     "CI", "CI_COMMIT_SHA", "CI_PIPELINE_ID", "CI_PROJECT_PATH", "CONDA_DEFAULT_ENV",
@@ -30,10 +31,10 @@ def run_meta(
     """The facts of a run under their keys in meta; of a resumed run they replace older ones."""
     kept = [f"{name}={_cut(env[name], _VALUE)}" for name in ENVIRONMENT if env.get(name)]
     return {
-        RAN: _cut(shlex.join(command), _COMMAND),
+        RAN: masked(_cut(shlex.join(command), _COMMAND)),
         "run.exit": ended.code,
         "run.milliseconds": round(1000 * ended.seconds),
-        OUTPUT: as_text(ended.tail),
+        OUTPUT: masked(as_text(ended.tail)),
         "run.environment": shlex.join(kept),
         **git,
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from castore.content.secret_rules import check_rules
 from castore.errors import CastoreError, InvalidInput, WouldOverwrite
 from castore.model.encoding import encode
 from castore.model.fields import MetaValue
@@ -289,6 +290,7 @@ def begin(store: Store, request: RunRequest) -> Run | RunReport:
     """
     find_command(request.command, request.env)
     asked = request.commit
+    check_rules(asked.allow_secrets, "allow_secrets")
     spec = _spec(asked)
     branch = check_branch(asked.name or (spec.spec.id if spec else ""))
     context = _context(store, asked)

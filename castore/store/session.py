@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +19,7 @@ from castore.model.artifact_set import Artifact, Content, ExternalContent
 from castore.model.manifest import Manifest
 from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.model.pages import EMPTY_FOLDER
+from castore.store import secrets_found
 from castore.store.assembly import (
     Assembly,
     Made,
@@ -31,7 +31,7 @@ from castore.store.assembly import (
 )
 from castore.store.conformance import Conformance, guess_artifact
 from castore.store.context import default_run
-from castore.store.intent import Intent, kept_notices, resume_command
+from castore.store.intent import AnyTip, Intent, kept_notices, resume_command
 from castore.store.pinning import Pin
 from castore.store.predecessor import Predecessor
 from castore.store.publish import (
@@ -53,12 +53,6 @@ from castore.store.staging import Given, hint_of
 from castore.store.store import Store
 from castore.store.supply import Supply
 from castore.store.version import Version
-
-
-class AnyTip(Enum):
-    """The default of `commit(expect=)`: whatever the tip is in the publishing transaction."""
-
-    TIP = "tip"
 
 
 class Session:
@@ -100,7 +94,8 @@ class Session:
         header = encode_header(intent, now, os.getpid(), self._said)
         spec = intent.spec.spec.id if intent.spec else ""
         before = Predecessor(store, intent.branch, spec)
-        self._supply = Supply(store, before, self._id, header, progress=progress, links=links)
+        self._guard = secrets_found.guard_for(store, intent.allow_secrets)
+        self._supply = Supply(store, before, self._id, header, self._guard, progress, links)
         self._sink, self._ingestor = self._supply.sink, self._supply.ingestor
         if intent.resumed is not None:
             self._supply.resume(intent.resumed, intent.context.run)
@@ -120,7 +115,7 @@ class Session:
     ) -> None:
         self._left = True
         try:
-            if not self._done and (self._made or self._supply.leaves()):
+            if not self._done and self._supply.leaves(self._made):
                 self._sink.replace_header(self._left_header(error))
                 self._supply.make_durable()
                 if error is not None:
@@ -253,7 +248,7 @@ class Session:
         None for a new branch) a branch that is elsewhere raises RefMoved, and the version is kept
         under `lost/`. `if_changed` writes nothing when the parent has the same set; `partial`
         seals an incomplete set instead. Raises IncompleteSet with every fault; the incomplete set
-        is then kept under `partial/<run>/<branch>`.
+        is then kept under `partial/<run>/<branch>`; SecretsFound, and then nothing is kept.
         """
         with self._lock:
             self._check_open()
@@ -293,6 +288,7 @@ class Session:
         partial: bool,
     ) -> CommitReport | None:
         pin = pin_spec(self.store, self._ingestor, self.intent)
+        secrets_found.refuse(self._guard, self._sink.discard)
         batch = self._ingestor.pending()
         reader = self.store.reader
         if batch.blocks:
@@ -309,6 +305,7 @@ class Session:
         draft = draft_manifest(
             self.store, self.intent, staged, assembly, pin, message, partial=partial
         )
+        draft = secrets_found.on_record(self._guard, draft)
         publication = self._publication(draft, assembly, batch)
         if partial or not conformance.complete:
             version = seal_partial(
@@ -371,6 +368,7 @@ class Session:
             along=self._supply.cache.put_few,
             batch=batch,
             began=self._sink.began,
+            detail=secrets_found.detail(self._guard),
         )
 
     def _reported(
@@ -385,6 +383,7 @@ class Session:
         tally = self._stored
         notices = [*kept_notices(self.intent, self._made, version)]
         notices += doubts(self.store, self._sources)
+        notices += secrets_found.allowed_notices(self._guard)
         return CommitReport(
             version=version,
             new_bytes=tally.new_bytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
@@ -15,6 +15,7 @@ from castore.database.sink import StageSink, StatCache
 from castore.errors import InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Content, ExternalContent, FileContent
 from castore.model.ids import Id, short
+from castore.store.secrets_found import guard_for, refuse
 from castore.store.stages import worker_header
 from castore.store.store import Store
 
@@ -45,23 +46,27 @@ def stage(
     *,
     links: str = "refuse",
     progress: Callable[[int], None] | None = None,
+    allow_secrets: Collection[str] = (),
 ) -> Staged:
     """Store content under a stage of its own, durable on return, in any thread or process.
 
     `content` is as for `Session.add`; hand the result to the `add` of a session on the same store.
     It is kept from the collector until that commits, or until it is expired like other stages of
     processes that ended. A process that was forked must open the store itself. Raises
-    InvalidInput, StoreFull, ForkedProcess.
+    InvalidInput, StoreFull, ForkedProcess, and SecretsFound but for what `allow_secrets` names.
     """
     if isinstance(content, Staged):
         return content
+    guard = guard_for(store, allow_secrets)
+    guard.artifact = hint_of(content)
     session = store.entropy(16)
     cache = StatCache(store.database)
     header = worker_header(store.now(), os.getpid())
     sink = StageSink(store.database, session, header=header, cache=cache)
     try:
-        with Ingestor(sink, cache=cache, progress=progress) as ingestor:
+        with Ingestor(sink, cache=cache, progress=progress, guard=guard) as ingestor:
             stored, head = store_content(ingestor, content, links)
+            refuse(guard, sink.discard)
     except BaseException:
         sink.discard()
         raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from castore.content.chains import Chains
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
+from castore.content.secret_guard import SecretGuard
 from castore.database.sink import StageSink, StatCache
 from castore.errors import CastoreError
 from castore.model.artifact_set import Artifact, Content, TreeContent
@@ -45,11 +47,12 @@ class Supply:
         before: Predecessor,
         session: bytes,
         header: bytes,
-        *,
-        progress: Callable[[int], None] | None = None,
-        links: str = "refuse",
+        guard: SecretGuard,
+        progress: Callable[[int], None] | None,
+        links: str,
     ) -> None:
         self._store = store
+        self.guard = guard
         self._session = session
         self._resumed: Resumed | None = None
         self._settled = False
@@ -60,7 +63,9 @@ class Supply:
         self.cache = StatCache(store.database)
         self.sink = StageSink(store.database, session, header=header, cache=self.cache)
         chains = Chains(store.reader, store.database.load)
-        self.ingestor = Ingestor(self.sink, cache=self.cache, progress=progress, chains=chains)
+        self.ingestor = Ingestor(
+            self.sink, cache=self.cache, progress=progress, chains=chains, guard=guard
+        )
 
     def resume(self, resumed: Resumed, run: str) -> None:
         """Hold what the session goes on from; raises ObjectNotFound for what expired."""
@@ -78,23 +83,35 @@ class Supply:
             self.taken.append(given)
             return content, given.head
         file = partial(self._before.file, name, hint_of(given), partial(size_of, given))
-        return store_content(self.ingestor, given, self._links, self._before.folder(name), file)
+        with self._looking_at(name, given):
+            return store_content(self.ingestor, given, self._links, self._before.folder(name), file)
 
     def add_matching(self, name: str, base: Path, pattern: str) -> TreeContent | None:
         """Store the files below `base` that match a glob; None where its folder is not there."""
         place, rest = split_glob(pattern)
         if not (base / place).is_dir():
             return None
-        return self.ingestor.add_folder(
-            base / place,
-            links=self._links,
-            only=match_glob(rest),
-            earlier=self._before.folder(name),
-        )
+        with self._looking_at(name, base / place):
+            return self.ingestor.add_folder(
+                base / place,
+                links=self._links,
+                only=match_glob(rest),
+                earlier=self._before.folder(name),
+            )
+
+    @contextmanager
+    def _looking_at(self, name: str, given: Given) -> Iterator[None]:
+        """What is found meanwhile is in this artifact, what is found later in the spec."""
+        self.guard.artifact = name
+        self.guard.root = ""
+        if isinstance(given, (str, os.PathLike)):
+            self.guard.root = os.path.abspath(os.fspath(given))
+        yield
+        self.guard.artifact, self.guard.root = "spec", ""
 
     def keep(self) -> None:
         """Make what is staged durable if that was not done for a while."""
-        if self._store.now() - self._durable_at > DURABLE_EVERY:
+        if self._store.now() - self._durable_at > DURABLE_EVERY and not self.guard.refused:
             self.make_durable()
 
     def make_durable(self) -> None:
@@ -103,10 +120,16 @@ class Supply:
         self.sink.write_entries()
         self._durable_at = self._store.now()
 
-    def leaves(self) -> bool:
-        """Whether a session that made no artifact leaves anything that was not there before."""
-        if not self.sink.staged:
+    def leaves(self, made: Collection[str]) -> bool:
+        """Whether a session that made these artifacts leaves anything that was not there before.
+
+        What holds a secret is never left.
+        """
+        if self.guard.refused:
+            self.sink.discard()
             return False
+        if made or not self.sink.staged:
+            return bool(made)
         return self._resumed is None or not let_go(self._store, self._session, self._resumed)
 
     def kept_elsewhere(self, made: Iterable[Artifact]) -> frozenset[Id]:
@@ -129,5 +152,5 @@ class Supply:
         self.cache.written()
         self.sink.discard()
         # What was published is durable, whatever becomes of rows that spare reading.
-        with contextlib.suppress(CastoreError):
+        with suppress(CastoreError):
             self.cache.flush()

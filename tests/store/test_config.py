@@ -83,7 +83,7 @@ def test_all_faults_are_told_at_once() -> None:
     first, *more = caught.value.message.splitlines()
     assert first.startswith("c line 1: there is no setting 'gcc'")
     assert [line[:8] for line in more] == ["line 3: ", "line 5: "]
-    assert caught.value.fix == "edit c line 1: remove it, or use gc, identity, signing"
+    assert caught.value.fix == "edit c line 1: remove it, or use gc, identity, secrets, signing"
 
 
 def test_a_file_that_is_too_big_or_cannot_be_read(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def _request(
         resume=given["resume"],
         if_changed=given["if_changed"],
         links=given["links"],
+        allow_secrets=given["allow_secret"],
         stdin=_stdin(paths),
     )
 
@@ -149,7 +150,9 @@ def _print_preview(output: Output, found: Preview) -> int:
     for line in fault_lines(found.faults):
         output.say("  " + line)
     if code:
-        output.say("such a commit is refused, and kept as a partial")
+        secret = any(fault["check"] == "secret" for fault in found.faults)
+        kept = "nothing of it is kept" if secret else "kept as a partial"
+        output.say(f"such a commit is refused, and {kept}")
     return code
 
 

@@ -115,6 +115,7 @@ def _request(
         resume=given["resume"],
         if_changed=given["if_changed"],
         links=given["links"],
+        allow_secrets=given["allow_secret"],
     )
     return RunRequest(
         command=arguments,
