@@ -133,6 +133,8 @@ def judge(
     dead_base = _has_dead_base(tables, block, live)
     if not _changes(block, alive, dead, copied, dead_base):
         return found
+    if copied:
+        _check_elsewhere(tables, block, here)
     copies = list(_copies(tables, number, block, here, census, gone))
     # What rests on a living one would not lie above a deeper copy, and a rebuild finds the oldest.
     deeper = {copy.slot for copy in copies if copy.depth > block.depth} & alive
@@ -191,6 +193,25 @@ def _holders(tables: Reading, id: Id, kind: Kind) -> Iterator[Id]:
         yield from (note for _, note in tables.lookup(Index.TARGET, id))
     if kind is Kind.MANIFEST:
         yield from (child for _, child in tables.lookup(Index.CHILD, id))
+
+
+def _check_elsewhere(tables: Reading, block: Block, here: Set[int]) -> None:
+    """What is said to lie in another block does: else its only bytes would go."""
+    for slot, member in enumerate(block.members):
+        row = None if slot in here else tables.object_row(member.id)
+        if row is None or row.state is not State.STORED:
+            continue
+        where = block_place(row.block)
+        data = tables.block(row.block)
+        there = decode_block(data, where).members if data is not None else ()
+        if row.slot >= len(there) or there[row.slot].id != member.id:
+            raise CorruptObject(
+                f"{member.id.hex()} should lie in {where} and does not: nothing is removed from a "
+                "damaged store",
+                id=member.id.hex(),
+                where=where,
+                fix="cas fsck --full",
+            )
 
 
 def _has_dead_base(tables: Reading, block: Block, live: LiveMap) -> bool:

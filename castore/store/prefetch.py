@@ -77,7 +77,7 @@ def _fetch(tables: Reading, ids: Sequence[Id]) -> list[_Lying]:
         if lying is None or size >= BATCH_BYTES:
             break
         number, slot, data = lying
-        if data:
+        if number not in blocks:
             blocks[number] = data
             size += len(data)
         found.append(_Lying(number, slot, blocks[number]))

@@ -25,7 +25,7 @@ from castore.store.stages import decode_header, decode_staged
 from castore.store.store import Store
 from castore.store.verify_blocks import BlockCheck
 from castore.store.verify_closure import ClosureCheck, Marks
-from castore.store.verify_records import RecordCheck
+from castore.store.verify_records import RecordCheck, check_places
 from castore.store.verify_report import Finding, Findings, FsckReport, Hurt
 from castore.store.version import Version
 
@@ -74,7 +74,7 @@ def _check(
     blocks: BlockCheck | None = None
     if version is not None:
         closure = ClosureCheck(store, findings, content=full, progress=progress)
-        _check_versions(store, closure, [(version.label, version.id)], progress)
+        _check_versions(closure, [(version.label, version.id)], progress)
     else:
         refs = _refs(store, findings)
         _check_log(store, findings)
@@ -83,7 +83,7 @@ def _check(
             blocks = BlockCheck(store, findings, progress)
             _check_tables(store, findings, blocks, progress)
             blocks.files()
-        _check_versions(store, ClosureCheck(store, findings), refs, progress)
+        _check_versions(ClosureCheck(store, findings), refs, progress)
         _check_stages(store, findings)
     return FsckReport(
         full=full,
@@ -179,7 +179,6 @@ def _check_refs(store: Store, findings: Findings, refs: Iterable[tuple[str, Id]]
 
 
 def _check_versions(
-    store: Store,
     closure: ClosureCheck,
     starts: Iterable[tuple[str, Id]],
     progress: Callable[[int], None] | None,
@@ -194,7 +193,7 @@ def _check_versions(
     stack = [(start.id, start.label) for start in reversed(pending)]
     while stack:
         id, where = stack.pop()
-        row = store.database.read(partial(Reading.object_row, id=id))
+        row = closure.row(id)
         # A missing parent is a finding of its child.
         if row is None or row.state is not State.STORED or not seen.add(row):
             continue
@@ -220,6 +219,7 @@ def _check_tables(
             findings.add(problem.id, kind, problem.where, problem.detail)
     except CastoreError as error:
         findings.add(b"", "table", "tables", error.message)
+    check_places(store, findings)
     report = store.database.check_pages()
     findings.count("pages", report.pages)
     for text in report.problems:

@@ -131,7 +131,7 @@ class ClosureCheck:
     def _parents(self, version: Version) -> None:
         manifest = version.manifest
         for index, parent in enumerate(manifest.parents):
-            row = self._row(parent)
+            row = self.row(parent)
             if row is None or row.state is not State.STORED:
                 if not self._excused(row):
                     detail = f"a parent {'is missing' if row is None else 'was lost'}"
@@ -263,7 +263,8 @@ class ClosureCheck:
         except CastoreError as error:
             self._findings.add(file.digest, _word(row.kind), where, error.message)
 
-    def _row(self, id: Id) -> ObjectRow | None:
+    def row(self, id: Id) -> ObjectRow | None:
+        """The row of an object; a malformed one is a finding, and none."""
         return self._rows([id])[0]
 
     def _rows(self, ids: Iterable[Id]) -> list[ObjectRow | None]:
@@ -282,7 +283,7 @@ class ClosureCheck:
         return self._store.database.read(read)
 
     def _needed(self, id: Id, kind: Kind, where: str) -> ObjectRow | None:
-        return self._checked(id, self._row(id), kind, where)
+        return self._checked(id, self.row(id), kind, where)
 
     def _checked(
         self, id: Id, row: ObjectRow | None, kind: Kind | None, where: str

@@ -14,6 +14,7 @@ from castore.database.indexes import INDEXES_VERSION
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.tables import NEXT_BLOCK_KEY, Removal, State
+from castore.errors import CorruptObject
 from castore.model.ids import Id
 from castore.store.collect_roots import FORGET
 from castore.store.removals import PURGE
@@ -111,6 +112,35 @@ def _check_numbers(tables: Reading, findings: Findings) -> None:
     if tables.indexes() > INDEXES_VERSION:
         detail = f"version {tables.indexes()}, this castore knows {INDEXES_VERSION}"
         findings.add(b"", "table", "meta indexes", detail)
+
+
+def check_places(store: Store, findings: Findings) -> None:
+    """No row leads to a block beyond all that there are: such a one could be of a new block."""
+    start = b""
+    while True:
+        places, after, following = store.database.read(partial(_places, start=start))
+        if any(block >= following for block, _ in places):
+            store.database.read(partial(_name_far, start=start, findings=findings))
+        if not after:
+            return
+        start = after
+
+
+def _places(tables: Reading, start: bytes) -> tuple[list[tuple[int, int]], bytes, int]:
+    try:
+        return *tables.places(start, _SLICE), tables.integer(NEXT_BLOCK_KEY.decode())
+    except CorruptObject:
+        # Named where its object is needed.
+        rows = list(islice(tables.rows("objects", start), _SLICE + 1))
+        return [], rows[-1][0] if len(rows) > _SLICE else b"", 0
+
+
+def _name_far(tables: Reading, start: bytes, findings: Findings) -> None:
+    following = tables.integer(NEXT_BLOCK_KEY.decode())
+    for id, row in islice(tables.object_rows(start), _SLICE):
+        if row.state is State.STORED and row.block >= following:
+            detail = f"should lie in block {row.block}, which is missing"
+            findings.add(id, row.kind.name.lower(), "objects", detail)
 
 
 def _removals(tables: Reading, table: str, start: bytes) -> list[tuple[Id, Removal]]:

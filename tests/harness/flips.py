@@ -75,7 +75,11 @@ class Flips(Harness):
         material: Material = scene.material
         bits = self._bits(material, scene)
         damages = [self._damage(material.subject.data, name, bit, n) for n, (name, bit) in bits]
-        Judge(material.subject, scene.folder).run(damages, self.limit)
+        # A meta page that fell back by one transaction is known by the operation it lacks: what a
+        # session stored is in no log.
+        metas = any(name == "metas" for _, (name, _) in bits)
+        forgiven = frozenset({"stage", "stats"}) if metas else frozenset()
+        Judge(material.subject, scene.folder, forgiven).run(damages, self.limit)
         return len(damages)
 
     def _bits(self, material: Material, scene: Scene) -> list[tuple[int, tuple[str, int]]]:

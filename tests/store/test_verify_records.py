@@ -13,7 +13,7 @@ from castore.errors import CorruptObject
 from castore.model.ids import Id
 from castore.store.verify import fsck
 from castore.store.verify_report import FsckReport
-from tests.store.damage import alter, with_table
+from tests.store.damage import alter, block_key_of, with_table
 
 WHO = "ann@example.org"
 
@@ -203,3 +203,28 @@ def test_gc_removes_nothing_where_a_ref_or_a_version_leads_to_no_row(
     with castore.open(folder) as store, pytest.raises(CorruptObject, match=id.hex()):
         store.gc(grace=0)
     assert rows(folder, "objects") == before
+
+
+@pytest.mark.parametrize("block", [0, 1 << 40])
+def test_gc_removes_nothing_that_only_a_wrong_row_leads_away_from(folder: Path, block: int) -> None:
+    """A flipped bit in a row made the only bytes of a file look like an older copy."""
+    with castore.open(folder) as store:
+        set_id = store.resolve("out@v1").version.set_id
+    row = rows(folder, "objects")[set_id]
+    alter(folder / ".cas", "objects", set_id, lambda _: block.to_bytes(8, "little") + row[8:])
+    before = rows(folder, "blocks")
+    with castore.open(folder) as store, pytest.raises(CorruptObject):
+        store.gc(grace=0)
+    assert rows(folder, "blocks") == before
+    assert not check(folder).ok
+
+
+def test_an_empty_block_is_damage_for_a_checkout_too(store: castore.Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one file\n" * 99)
+    store.commit("a", cwd=tmp_path, name="one")
+    (file,) = store.files("one")
+    store.close()
+    alter(store.folder, "blocks", block_key_of(store.folder, file.digest), lambda _: b"")
+    with castore.open(tmp_path) as opened, pytest.raises(CorruptObject):
+        opened.checkout("one", tmp_path / "there")
+    assert not (tmp_path / "there").exists()
