@@ -36,7 +36,7 @@ class Crash(Harness):
 
     name = "crash"
     shows = "at each step of a transaction a crash leaves all of it or nothing, and the log knows"
-    share = 4.0
+    share = 3.0
     mutants = {
         "ref-before-objects": "a branch names a version that comes in the next transaction",
     }

@@ -235,7 +235,7 @@ def _plant(mutant: str) -> None:
 class Files(Harness):
     name = "files"
     shows = "a damaged, missing or closed file is told of by every command, with what to type"
-    share = 4.0
+    share = 3.0
     mutants: Mapping[str, str] = {"no-length": "a data file that is cut off is mapped"}
 
     def prepare(self, seed: int, folder: Path) -> Material:

@@ -59,7 +59,7 @@ def plant(mutant: str) -> None:
 class Flips(Harness):
     name = "flips"
     shows = "a flipped bit is found by fsck --full, or changes no answer, also 10 commits later"
-    share = 6.0
+    share = 5.0
     mutants: Mapping[str, str] = {
         "no-hash": "objects are not compared with their ids",
         "no-accounting": "pages are not accounted for",

@@ -19,7 +19,7 @@ _READ_ONE_OF: Final = 4
 class Fuzz(Harness):
     name = "fuzz"
     shows = "a store overwritten here and there is told damaged, or nothing has changed"
-    share = 4.0
+    share = 3.0
     mutants: Mapping[str, str] = {"no-hash": "objects are not compared with their ids"}
 
     def prepare(self, seed: int, folder: Path) -> Subject:

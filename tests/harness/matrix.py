@@ -93,7 +93,7 @@ class _AnyHash:
 class Matrix(Harness):
     name = "matrix"
     shows = "an object that is wrong is named by whatever reads it; gc and repack lose nothing more"
-    share = 5.0
+    share = 4.0
     mutants: Mapping[str, str] = {
         "no-hash": "objects are not compared with their ids",
         "no-digest": "files are not compared with their digest",
