@@ -12,6 +12,7 @@ from castore.errors import ObjectNotFound
 from castore.model.names import near_names
 from castore.model.status import identity
 from castore.store.context import parse_agent
+from castore.store.find import Wanted, find_near
 from castore.store.homes import versions_under
 from castore.store.store import Store
 from castore.store.version import Version
@@ -45,6 +46,13 @@ def unknown(store: Store, values: Mapping[str, str]) -> Iterator[str]:
     names = _names(store)
     for found in asked:
         yield _sentence(found, names.get(found.what, {}))
+
+
+def of_filter(store: Store, asked: Mapping[str, str]) -> Iterator[str]:
+    """A sentence about each value of a filter of the log, agent, spec, author and artifact."""
+    yield from unknown(store, {name: asked[name] for name in ("agent", "spec", "author")})
+    if asked["artifact"] and (near := find_near(store, Wanted(name=asked["artifact"]))):
+        yield near
 
 
 def has_row(index: Index, value: Value, tables: Reading) -> bool:

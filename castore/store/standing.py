@@ -27,9 +27,13 @@ REMOVED: Final = "removed"
 PENDING: Final = "pending"
 """The review of what somebody approves and nobody rejects, where the policy asks for more."""
 _MOST: Final = 1 << 30
-# Loaded when one is asked for: they take the parser of specs and processes, which the log does
-# without.
-_LATER: Final = {"policy": "castore.store.policy", "signatures": "castore.store.signatures"}
+# Loaded when one is asked for: they take the parser of specs, processes or a search of artifacts,
+# which the log does without.
+_LATER: Final = {
+    "known": "castore.store.known",
+    "policy": "castore.store.policy",
+    "signatures": "castore.store.signatures",
+}
 
 
 class Verdicts:
@@ -277,3 +281,8 @@ def signed_by(store: Store, id: Id) -> frozenset[str]:
     except CastoreError:
         return frozenset()
     return found
+
+
+def unknown_values(store: Store, asked: Mapping[str, str]) -> list[str]:
+    """What to tell of a filter of the log that nothing meets, as `known.of_filter` has it."""
+    return list(import_module(_LATER["known"]).of_filter(store, asked))

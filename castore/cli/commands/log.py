@@ -15,11 +15,9 @@ from castore.cli.output import Output
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
 from castore.model.ids import Id
-from castore.store.find import Wanted, find_near
 from castore.store.history import Filter, log
-from castore.store.known import unknown
 from castore.store.records import version_record
-from castore.store.standing import Verdicts, status_of
+from castore.store.standing import Verdicts, status_of, unknown_values
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -73,10 +71,8 @@ def command(
 
 def _hint(output: Output, store: Store, only: Mapping[str, str]) -> None:
     """Tell of each value asked for that no version has."""
-    for sentence in unknown(store, {name: only[name] for name in ("agent", "spec", "author")}):
+    for sentence in unknown_values(store, only):
         output.hint(sentence)
-    if only["artifact"] and (near := find_near(store, Wanted(name=only["artifact"]))):
-        output.hint(near)
 
 
 def _show(
