@@ -10,13 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Final, NamedTuple
-
-from castore.errors import InvalidInput
-from castore.model.names import near_names
 
 # How far before its anchor a match may begin, and how long it may be, in bytes.
 BEFORE: Final = 1024
@@ -201,21 +198,6 @@ _ENDINGS: Final = {
 _TEMPLATES: Final = frozenset(
     {"default", "defaults", "dist", "example", "examples", "sample", "schema", "template", "tpl"}
 )
-
-RULE_IDS: Final = tuple(
-    sorted({rule.id for rule in RULES} | set(_NAMES.values()) | set(_ENDINGS.values()))
-)
-
-
-def check_rules(ids: Collection[str], what: str) -> None:
-    """Refuse ids that no rule has, with near ones; raises InvalidInput."""
-    for id in ids:
-        if id not in RULE_IDS:
-            hint = near_names(id, RULE_IDS)
-            raise InvalidInput(
-                f"{what} {id!r}: there is no such rule{hint}",
-                fix=f"use one of {', '.join(RULE_IDS)}",
-            )
 
 
 def rule_of_name(path: str) -> str | None:

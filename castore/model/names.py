@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final
 
-from castore.errors import CorruptObject, InvalidName
+from castore.errors import CorruptObject, InvalidInput, InvalidName
 from castore.model.limits import COMPONENT_BYTES, FOLDER_DEPTH, NAME_BYTES, PATH_BYTES
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _HEX: Final = "0123456789abcdefABCDEF"
 _FORBIDDEN_NAMES: Final = frozenset({".", "..", ".git", ".cas"})
 _FORBIDDEN_CHARACTERS: Final = frozenset("/\\:@~")
+SECRET_RULES: Final = (
+    "age-key", "anthropic-key", "atlassian-token", "aws-access-key", "aws-secret-key",
+    "azure-storage-key", "credentials-file", "databricks-token", "digitalocean-token",
+    "discord-webhook", "docker-token", "env-file", "github-token", "gitlab-token",
+    "google-api-key", "google-oauth-secret", "grafana-token", "groq-key", "huggingface-token",
+    "jwt", "langsmith-key", "linear-key", "newrelic-key", "npm-token", "openai-key",
+    "perplexity-key", "postman-key", "private-key", "private-key-file", "pulumi-token",
+    "pypi-token", "rubygems-key", "sendgrid-key", "shopify-token", "slack-token", "slack-webhook",
+    "stripe-key", "stripe-webhook-secret", "supabase-token", "terraform-token", "url-password",
+    "vault-token", "xai-key",
+)  # fmt: skip
+"""The rules for secrets, in order; the configuration names them where none of them is loaded."""
 
 
 @lru_cache(maxsize=256)
@@ -153,3 +165,14 @@ def _check_length(name: str, what: str) -> None:
         raise InvalidName(f"{what}: empty")
     if len(name.encode("utf-8", "replace")) > NAME_BYTES:
         raise InvalidName(f"{what} {name[:40]!r}…: more than {NAME_BYTES} bytes")
+
+
+def check_secret_rules(ids: Collection[str], what: str) -> None:
+    """Refuse ids that no rule for secrets has, with near ones; raises InvalidInput."""
+    for id in ids:
+        if id not in SECRET_RULES:
+            hint = near_names(id, SECRET_RULES)
+            raise InvalidInput(
+                f"{what} {id!r}: there is no such rule{hint}",
+                fix=f"use one of {', '.join(SECRET_RULES)}",
+            )

@@ -24,10 +24,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from castore.content.secret_rules import check_rules
 from castore.errors import InvalidInput
 from castore.model.limits import KIB
-from castore.model.names import near_names, quoted
+from castore.model.names import check_secret_rules, near_names, quoted
 from castore.store.moments import parse_age
 
 CONFIG_FILE: Final = "config.toml"
@@ -215,7 +214,7 @@ class _Reader:
     def _rules(self, path: _Path, value: object) -> tuple[str, ...]:
         ids = self._texts(path, value)
         try:
-            check_rules(ids, "secrets.allow")
+            check_secret_rules(ids, "secrets.allow")
         except InvalidInput as error:
             self._fault(path, error.message, error.fix)
         return ids

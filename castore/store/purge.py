@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,7 +21,7 @@ from castore.database.reading import Reading
 from castore.database.scrub import Scrubbed
 from castore.database.tables import ObjectRow, Removal, State
 from castore.database.writing import Writing
-from castore.errors import Conflict, InvalidInput, Locked
+from castore.errors import Conflict, InvalidInput, Locked, StoreFull
 from castore.model.ids import Id
 from castore.store.purge_erase import Eraser
 from castore.store.purge_reach import (
@@ -130,7 +131,8 @@ def purge(
     Content that was purged before is finished, if that was interrupted; else nothing is done or
     recorded again. Raises InvalidInput,
     RefNotFound, Conflict with every place that was not named (`places`), or for an unfinished
-    session that relies on it; Locked while a reader still sees what went: purge again then.
+    session that relies on it; Locked while a reader still sees what went, and StoreFull: purge
+    again then.
     """
     if not request.reason.strip():
         raise InvalidInput("a purge needs a reason", fix="--reason TEXT")
@@ -156,7 +158,23 @@ def purge(
     else:
         raise Locked(f"{store.folder}: others write the same content all the time", fix="try again")
     report = _report(found, dry_run=request.dry_run, record=record)
-    return report if request.dry_run else _finish(store, request, report, eraser, sleep)
+    if request.dry_run:
+        return report
+    with _on_record(store):
+        return _finish(store, request, report, eraser, sleep)
+
+
+@contextmanager
+def _on_record(store: Store) -> Iterator[None]:
+    """What a full disk means in here, where the purge is recorded and its bytes are to go."""
+    try:
+        yield
+    except StoreFull:
+        raise StoreFull(
+            f"{store.folder}: the disk is full; the purge is recorded, but bytes of it may still "
+            "be in the data file",
+            fix="free space on this disk, then purge the same again",
+        ) from None
 
 
 def _report(found: _Found, *, dry_run: bool, record: Operation | None = None) -> PurgeReport:

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from castore.content.secret_rules import check_rules
 from castore.errors import CastoreError, InvalidInput, WouldOverwrite
 from castore.model.encoding import encode
 from castore.model.fields import MetaValue
 from castore.model.ids import Id
 from castore.model.limits import META_BYTES
 from castore.model.manifest import Source
-from castore.model.names import check_branch, quoted
+from castore.model.names import check_branch, check_secret_rules, quoted
 from castore.model.refs import partial_ref
 from castore.store.checkout import checkout
 from castore.store.commit import CommitRequest, commit
@@ -290,7 +289,7 @@ def begin(store: Store, request: RunRequest) -> Run | RunReport:
     """
     find_command(request.command, request.env)
     asked = request.commit
-    check_rules(asked.allow_secrets, "allow_secrets")
+    check_secret_rules(asked.allow_secrets, "allow_secrets")
     spec = _spec(asked)
     branch = check_branch(asked.name or (spec.spec.id if spec else ""))
     context = _context(store, asked)

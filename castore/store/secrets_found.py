@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from castore.content.secret_guard import Finding, SecretGuard
-from castore.content.secret_rules import check_rules
 from castore.content.secret_search import search_secrets
 from castore.errors import SecretsFound
 from castore.model.manifest import Manifest
+from castore.model.names import check_secret_rules
 from castore.store.intent import CUT
 from castore.store.store import Store
 
@@ -20,7 +20,7 @@ _RECORD_BYTES: Final = 1000
 
 def guard_for(store: Store, allowed: Collection[str]) -> SecretGuard:
     """A guard that lets these rules through, and those of the configuration; or InvalidInput."""
-    check_rules(allowed, "allow_secrets")
+    check_secret_rules(allowed, "allow_secrets")
     return SecretGuard(lambda: {*allowed, *store.config().secrets})
 
 

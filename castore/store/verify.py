@@ -17,7 +17,7 @@ from castore.database.check import check_structure
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.tables import State
-from castore.errors import CastoreError
+from castore.errors import CastoreError, CorruptObject
 from castore.model.ids import Id, Kind
 from castore.model.refs import HEADS, PARTIALS, TAGS
 from castore.store.find import Wanted, find
@@ -243,13 +243,23 @@ def _check_stages(store: Store, findings: Findings) -> None:
         where = f"session {stage.session.hex()}"
         try:
             decode_header(stage.header)
-            entries = store.database.read(partial(Reading.staged_entries, session=stage.session))
-            for payload in entries.values():
-                decode_staged(payload)
+            _check_rows(store, stage.session)
             for id in store.database.read(missing):
                 findings.add(id, "stage", where, "an object this session relies on is missing")
         except CastoreError as error:
             findings.add(b"", "stage", where, error.message)
+
+
+def _check_rows(store: Store, session: bytes) -> None:
+    """The batches of a session are numbered from 0, its entries named after their artifacts."""
+    numbers = store.database.read(partial(Reading.staged_batches, session=session))
+    for number, found in enumerate(numbers):
+        if found != number:
+            raise CorruptObject(f"stage: batch {found} stands where batch {number} should")
+    entries = store.database.read(partial(Reading.staged_entries, session=session))
+    for name, payload in entries.items():
+        if (held := decode_staged(payload).name) != name:
+            raise CorruptObject(f"stage: the entry of {name!r} holds {held!r}")
 
 
 def _check_strays(sessions: set[bytes], findings: Findings, tables: Reading) -> None:

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from castore.content.secret_guard import SecretGuard
-from castore.content.secret_rules import RULE_IDS, RULES, rule_of_name
+from castore.content.secret_rules import _ENDINGS, _NAMES, RULES, rule_of_name
 from castore.content.secret_search import search_secrets
 from castore.model.ids import content_id
 from castore.model.limits import SECRET_ANCHORS, SECRETS_TOLD
+from castore.model.names import SECRET_RULES
 from tests.secret_samples import one, samples
 
 SAMPLES = [(rule, text) for rule, texts in samples().items() for text in texts]
@@ -173,7 +174,7 @@ def test_files_that_are_secret_by_name(path: str, rule: str | None) -> None:
     look(guard, (path, b"\0\1\2"))
     assert [finding.rule for finding in guard.findings] == ([rule] if rule else [])
     look(guarded(), (path, b""))
-    assert rule is None or rule in RULE_IDS
+    assert rule is None or rule in SECRET_RULES
 
 
 def test_what_is_allowed_is_let_through_and_noted() -> None:
@@ -225,3 +226,8 @@ def test_the_line_of_a_file_read_in_pieces_is_found_again(tmp_path: Path) -> Non
         while piece := file.read(1 << 19):
             stream.look(piece)
     assert [finding.line for finding in guard.findings] == [700_001]
+
+
+def test_the_names_of_the_rules_are_those_of_the_rules() -> None:
+    ids = {rule.id for rule in RULES} | set(_NAMES.values()) | set(_ENDINGS.values())
+    assert tuple(sorted(ids)) == SECRET_RULES

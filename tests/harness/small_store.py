@@ -9,7 +9,7 @@ import itertools
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import castore
 from castore.errors import CastoreError, IncompleteSet, NotFound
 from castore.model.ids import Id
 from castore.model.refs import HEADS
+from castore.store import stages
 from castore.store.branches import create_branch, delete_branch
 
 WHO = "ann@example.org"
@@ -125,7 +126,19 @@ def _drop(store: castore.Store, root: Path, dice: random.Random) -> None:
     delete_branch(store, "dropped", by=WHO)
     store.gc(grace=0, by=WHO)
     (root / "last").unlink()
-    store.stage(b"staged for a session to come\n" * 9)
+    with _one_process():
+        store.stage(b"staged for a session to come\n" * 9)
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """What sessions note of their process has one length: pages are laid the same each time."""
+    earlier = stages._started, stages._pids
+    stages._started, stages._pids = lambda _pid: "0" * 9, lambda: 1 << 30
+    try:
+        yield
+    finally:
+        stages._started, stages._pids = earlier
 
 
 def copy(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from tests.harness.registry import MODULES, load
 
 ROOT = Path(__file__).parents[2]
 # A change is judged by the same rounds each time; the long form goes on to others.
-SEED = "2"
+SEED = "1"
 # What all of them may take without their mutants, and what one of them may to notice one.
 SECONDS = 100.0
 PATIENCE = 60.0

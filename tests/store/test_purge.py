@@ -18,11 +18,19 @@ from castore.content.blocks import decode_block
 from castore.content.encoder import encode_solid
 from castore.database import scrub as scrubbing
 from castore.database.datafile import newest_meta
+from castore.database.failures import disk_full
 from castore.database.pages import unused_bytes
 from castore.database.reading import Reading
 from castore.database.tables import State
 from castore.database.writing import Writing
-from castore.errors import Conflict, InvalidInput, Locked, ObjectNotFound, RefNotFound
+from castore.errors import (
+    Conflict,
+    InvalidInput,
+    Locked,
+    ObjectNotFound,
+    RefNotFound,
+    StoreFull,
+)
 from castore.model.ids import Id, content_id
 from castore.model.limits import SMALL_OBJECT_BYTES
 from castore.store.branches import create_branch, delete_branch
@@ -500,3 +508,25 @@ def test_a_scrub_changes_no_row(store: castore.Store, tmp_path: Path) -> None:
         k: v for k, v in before.items() if k != "meta"
     }
     whole(store)
+
+
+def test_a_disk_that_fills_after_the_record_is_told_and_the_purge_is_finished_later(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = secret(9_000)
+    commit(store, "a", data=data)
+    request = PurgeRequest(("a:data",), "it was secret")
+    with monkeypatch.context() as patch:
+        patch.setattr(store.database, "scrub", _full)
+        with pytest.raises(StoreFull, match="the purge is recorded") as caught:
+            purge(store, request)
+    assert "nothing of this write" not in caught.value.message
+    assert caught.value.fix == "free space on this disk, then purge the same again"
+    with pytest.raises(ObjectNotFound, match="purged"):
+        store.read_bytes("a:data")
+    purge(store, request)
+    assert left_of(store, data) == 0
+
+
+def _full(**_: object) -> None:
+    raise disk_full(Path("store"))

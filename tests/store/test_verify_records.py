@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -172,13 +173,33 @@ def test_what_a_session_noted_of_itself_is_checked(folder: Path) -> None:
     alter(folder / ".cas", "stage", header, lambda _: value)
     assert check(folder).ok
 
+    rename(folder, batch, b"b" + b"x" + batch[2:])
+    assert {found.kind for found in check(folder).findings} == {"stage"}
+
+
+def test_what_a_session_stored_is_counted_and_named(folder: Path) -> None:
+    """Another number of a batch, or name of an entry, changes no id and would be seen nowhere."""
+    data = b"content of a session that is interrupted\n" * 200
+    with castore.open(folder) as store, suppress(KeyError), store.session(name="x") as session:
+        session.add("one", data)
+        raise KeyError
+    for part, at, bit in ((b"b", 23, 16), (b"e", 17, 1)):
+        (key,) = (key for key in rows(folder, "stage") if key.startswith(part))
+        other = key[:at] + bytes((key[at] ^ bit,)) + key[at + 1 :]
+        assert check(folder).ok
+        rename(folder, key, other)
+        assert {found.kind for found in check(folder, full=False).findings} == {"stage"}
+        rename(folder, other, key)
+
+
+def rename(folder: Path, old: bytes, new: bytes) -> None:
+    """Give a row of table `stage` another key."""
+
     def change(transaction: object, handle: object) -> None:
-        held = transaction.get(batch, db=handle)  # type: ignore[attr-defined]
-        transaction.delete(batch, db=handle)  # type: ignore[attr-defined]
-        transaction.put(b"b" + b"x" + batch[2:], held, db=handle)  # type: ignore[attr-defined]
+        held = transaction.pop(old, db=handle)  # type: ignore[attr-defined]
+        transaction.put(new, held, db=handle)  # type: ignore[attr-defined]
 
     with_table(folder / ".cas", "stage", change)
-    assert {found.kind for found in check(folder).findings} == {"stage"}
 
 
 def test_an_altered_operation_is_a_finding_and_no_fault_of_the_check(folder: Path) -> None:
