@@ -1,6 +1,6 @@
 """First look: the figures of the README, on real source files and one big file, in a few minutes.
 
-    python benchmarks/first_look.py [FOLDER]
+    python -m benchmarks.first_look [FOLDER]
 
 Works in a new folder below FOLDER (default: the system's temporary folder), which it removes. Every
 time stands beside a raw limit taken in the same run; JSON lines, one a figure.
@@ -24,6 +24,7 @@ from pathlib import Path
 from blake3 import blake3
 
 import castore
+from benchmarks.stage import allow_secrets
 
 FILES = 20_000
 BIG = 1 << 30
@@ -185,6 +186,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="castore-first-look-", dir=place) as folder:
         work = Path(folder)
         with castore.init(work) as store:
+            allow_secrets(store.folder)
             small_commits(store, work)
             many_files(store, work)
             big_file(store, work)

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 
 from benchmarks.peer_install import Program
 from benchmarks.peer_process import Command, run
+from benchmarks.stage import allow_secrets
 
 SET: Final = "set"
 
@@ -137,7 +138,10 @@ class Castore(Tool):
         return False
 
     def begin(self) -> list[Command]:
-        return [self._words("init")]
+        settings = self.place.root / "settings"
+        settings.mkdir()
+        allow_secrets(settings)
+        return [self._words("init"), ["cp", str(settings / "config.toml"), str(self.kept())]]
 
     def commit(self) -> list[Command]:
         return [self._words("commit", "-q", "-m", f"version {self.place.number}", SET)]

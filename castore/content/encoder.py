@@ -39,14 +39,17 @@ def encode_chunks(
     *,
     held: int = 0,
     lying: Lying | None = None,
+    trusted: bool = False,
 ) -> list[EncodedBlock]:
     """Content blocks of these chunks: neighbours lie together, up to SOLID_BLOCK_BYTES.
+
+    `trusted`: the ids were just taken from the data, and equal bytes after decoding are enough.
 
     Frames may be the data that was given, `held` bytes in memory, and lie where `lying` says; but
     not if they would keep that for less than half of it.
     """
     contents, tried = _grouped(chunks, lying)
-    blocks = _content_blocks(contents, tried, lying=lying)
+    blocks = _content_blocks(contents, tried, trusted=trusted, lying=lying)
     kept = sum([len(block.frame) for block in blocks])
     if not kept or 2 * kept >= held:
         return blocks
@@ -198,9 +201,11 @@ def _head(codec: Codec, members: tuple[Member, ...]) -> bytes:
 def _verify(
     members: tuple[Member, ...], raw: bytes | memoryview, back: Buffer, trusted: bool
 ) -> None:
-    """Compare what was decoded again with `raw`, bytes, if that is `trusted`, else with the ids."""
-    if trusted and isinstance(raw, bytes):
-        if not (len(back) == len(raw) and raw.startswith(back)):
+    """Compare what was decoded again with `raw` if that is `trusted`, else with the ids."""
+    if trusted:
+        # Views are compared byte by byte.
+        whole, part = (raw, back) if isinstance(raw, bytes) else (bytes(back), raw)
+        if len(whole) != len(part) or not whole.startswith(part):
             raise unlike(members[0].id)
         return
     view = memoryview(back)

@@ -270,13 +270,11 @@ class Ingestor:
         watch = self._guard.begin(path) if self._guard is not None else None
         following = Following(self._matcher, earlier, packer.add_change, packer.under_way)
         try:
-            for chunks, buffer, size, lying in hash_segments(cuts, hasher, packer.turn):
-                known = packer.known([id for id, _ in chunks])
-                if watch is not None and watch.refuses(chunks, known):
-                    parts.extend([Part(id, len(data)) for id, data in chunks])
-                    give(buffer)
-                    continue
-                stay = following.take(chunks, known, parts)
+            for chunks, data, buffer, size, lying in hash_segments(cuts, hasher, packer.turn):
+                ids = [id for id, _ in chunks]
+                known = packer.known(ids)
+                refused = watch is not None and watch.look(data, known=known.issuperset(ids))
+                stay = [] if refused else following.take(chunks, known, parts)
                 parts.extend([Part(id, len(data)) for id, data in chunks])
                 packer.add_chunks(stay, known, BUFFER_BYTES, partial(give, buffer), lying)
                 if size:

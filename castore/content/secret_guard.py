@@ -152,7 +152,7 @@ class StreamGuard:
         self._offset = 0
         self._tail = b""
         self._whole = True
-        self._room = bytearray()
+        self._lines = _Lines(path)
         guard._look_at_name(path)
 
     def look(self, piece: Any, *, known: bool = False) -> bool:
@@ -174,26 +174,12 @@ class StreamGuard:
         self._offset += size
         return self._guard.refused
 
-    def refuses(self, chunks: Sequence[tuple[Id, memoryview]], known: Collection[Id]) -> bool:
-        """Search the next chunks, unless all are known; whether storing is refused."""
-        if self._text is False:
-            return self._guard.refused
-        size = sum([len(data) for _, data in chunks])
-        if size > len(self._room):
-            self._room = bytearray(size)
-        # Used again: memory that is new for each piece costs more than the search.
-        view, at = memoryview(self._room), 0
-        for _, data in chunks:
-            view[at : at + len(data)] = data
-            at += len(data)
-        return self.look(view[:size], known=all(id in known for id, _ in chunks))
-
     def _search(self, data: Any, offset: int, seam: int) -> None:
         found = search_secrets(data)
         for match in found.matches:
             if not seam or match.start < seam < match.end:
                 start = offset + match.start
-                line = _line_at(self._path, start)
+                line = self._lines.at(start)
                 self._guard._note(self._path, line, start, match.rule, match.shown)
         if not found.whole and self._whole:
             self._whole = False
@@ -224,16 +210,36 @@ def _text_of(data: bytes) -> bytes | None:
     return data if data.find(b"\0", 0, _HEAD) < 0 else None
 
 
-def _line_at(path: str, offset: int) -> int | None:
-    """The line of a file that holds an offset; None for what cannot be read again."""
-    if not path:
-        return None
-    line = 1
-    try:
-        with open(path, "rb") as file:
-            while offset > 0 and (piece := file.read(min(offset, 1 << 20))):
-                line += piece.count(b"\n")
-                offset -= len(piece)
-    except OSError:
-        return None
-    return line
+class _Lines:
+    """The lines of places in a file, each counted from the place asked for before it.
+
+    Findings stand in order but for those over the end of a piece: a file with many is read once.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._offset = 0
+        self._line = 1
+
+    def at(self, offset: int) -> int | None:
+        """The line that holds an offset; None for what cannot be read again."""
+        if not self._path:
+            return None
+        try:
+            between = _newlines(self._path, *sorted((offset, self._offset)))
+        except OSError:
+            return None
+        self._line += between if offset > self._offset else -between
+        self._offset = offset
+        return self._line
+
+
+def _newlines(path: str, start: int, end: int) -> int:
+    """How many line feeds a file has from one offset to another."""
+    count = 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        while start < end and (piece := file.read(min(end - start, 1 << 20))):
+            count += piece.count(b"\n")
+            start += len(piece)
+    return count

@@ -44,10 +44,11 @@ class Cut(NamedTuple):
 class Segment(NamedTuple):
     """Some consecutive chunks as (id, bytes in `buffer`); `size` new bytes were read for it.
 
-    `lying` tells where in `buffer` each of them is.
+    `data` is all of them, one after the other; `lying` tells where in `buffer` each of them is.
     """
 
     chunks: list[tuple[Id, memoryview]]
+    data: memoryview
     buffer: bytearray
     size: int
     lying: Lying
@@ -96,8 +97,8 @@ def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn) -> Iterator[S
 
     `turn` is held while the chunks of one are hashed.
     """
-    for buffer, at, start, filled, ends in cuts:
-        view = memoryview(buffer)
+    for buffer, first, start, filled, ends in cuts:
+        view, at = memoryview(buffer), first
         hasher.update(view[start:filled])
         chunks = []
         starts: dict[Id, int] = {}
@@ -108,7 +109,7 @@ def hash_segments(cuts: Iterable[Cut], hasher: blake3, turn: Turn) -> Iterator[S
                 chunks.append((id, piece))
                 starts.setdefault(id, at)
                 at = end
-        yield Segment(chunks, buffer, filled - start, Lying(view, starts))
+        yield Segment(chunks, view[first:at], buffer, filled - start, Lying(view, starts))
 
 
 def cut_whole(digest: Id, data: bytes, chunker: Chunker) -> list[tuple[Id, bytes | memoryview]]:

@@ -105,7 +105,8 @@ def test_segments_read_in_buffers_are_the_chunks_of_the_whole(size: int, step: i
     hasher, buffers, found = blake3(), Buffers(), []
     pieces = [memoryview(data)[at : at + step] for at in range(0, size, step)]
     cuts = cut_segments(reader_of(pieces), Chunker(), buffers.take)
-    for chunks, buffer, _, lying in hash_segments(cuts, hasher, Turn()):
+    for chunks, joined, buffer, _, lying in hash_segments(cuts, hasher, Turn()):
+        assert b"".join(piece for _, piece in chunks) == joined
         found.extend((id, bytes(piece)) for id, piece in chunks)
         for id, piece in chunks:
             around = lying.around(id, len(piece), 4096)

@@ -228,6 +228,19 @@ def test_the_line_of_a_file_read_in_pieces_is_found_again(tmp_path: Path) -> Non
     assert [finding.line for finding in guard.findings] == [700_001]
 
 
+def test_lines_are_told_wherever_pieces_end(tmp_path: Path) -> None:
+    """One is found over the end of a piece, after another that stands behind it."""
+    path = tmp_path / "log.txt"
+    keys = [one(seed=seed) for seed in range(5)]
+    path.write_bytes(b"\n".join([b"a", keys[0], keys[1], b"\n\n", keys[2], keys[3], keys[4]]))
+    for size in range(3, 90):
+        stream = (guard := guarded()).begin(os.fspath(path))
+        with path.open("rb") as file:
+            while piece := file.read(size):
+                stream.look(piece)
+        assert sorted(found.line or 0 for found in guard.findings) == [2, 3, 7, 8, 9], size
+
+
 def test_the_names_of_the_rules_are_those_of_the_rules() -> None:
     ids = {rule.id for rule in RULES} | set(_NAMES.values()) | set(_ENDINGS.values())
     assert tuple(sorted(ids)) == SECRET_RULES
