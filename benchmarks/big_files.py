@@ -19,6 +19,7 @@ from benchmarks.report import Row
 from benchmarks.stage import Stage
 from castore.content.chunker import Chunker
 from castore.model.artifact_set import FileContent
+from castore.store.verify import fsck
 
 _ENCODERS: Final = 2
 _LEVEL: Final = 3
@@ -44,6 +45,7 @@ def ingest_random(stage: Stage) -> list[Row]:
 
         ours, raw = repeat(_ingest(stage, path), limit, times=stage.times, before=stage.settle)
         view.release()
+    _check(stage)
     return [_row("ingest 1 GiB random", size, ours, raw, "write + fdatasync", 0.5, 0.8)]
 
 
@@ -59,6 +61,7 @@ def ingest_text(stage: Stage) -> list[Row]:
         )
         for chunk in chunks:
             chunk.release()
+    _check(stage)
     return [_row("ingest 1 GiB text", size, ours, raw, "zstd -3, 2 threads, same chunks", 0.5, 0.8)]
 
 
@@ -125,6 +128,12 @@ def restore_text(stage: Stage) -> list[Row]:
         _row("read back 1 GiB text, verified", size, read_back, raw, name, 0.5, 0.9),
         _row("checkout of 1 GiB text to disk", size, checked_out, raw, name, None, None),
     ]
+
+
+def _check(stage: Stage) -> None:
+    """What was stored last is whole: speed is worth nothing without that."""
+    with castore.open(stage.place("ingest")) as store:
+        assert not fsck(store, full=True).findings
 
 
 def _ingest(stage: Stage, path: Path) -> Callable[[], None]:

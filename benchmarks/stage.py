@@ -23,10 +23,14 @@ class Stage:
 
     def scratch(self, name: str) -> Path:
         """An empty folder of this name."""
-        folder = self.cache / "scratch" / name
+        folder = self.place(name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def place(self, name: str) -> Path:
+        """Where the scratch folder of this name is."""
+        return self.cache / "scratch" / name
 
     def settle(self) -> None:
         """Leave nothing of what was done before to be paid for by the next measurement."""

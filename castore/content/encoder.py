@@ -176,7 +176,10 @@ def _content_blocks(
         frame = packed.get(at)
         head = _head(Codec.RAW if frame is None else Codec.ZSTD, members)
         if frame is None:
-            around = lying.around(members[0].id, len(raw), len(head)) if lying is not None else None
+            around = None
+            if lying is not None and isinstance(raw, memoryview):
+                # What was joined is a copy: nothing keeps the memory it came from as it is.
+                around = lying.around(members[0].id, len(raw), len(head))
             blocks.append(EncodedBlock(head, members, len(raw), (), raw, around=around))
         else:
             blocks.append(EncodedBlock(b"".join((head, frame)), members, len(raw), ()))

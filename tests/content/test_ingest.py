@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from castore.content import packer, segments
 from castore.content.blocks import Codec, Member, decode_block
+from castore.content.encoder import encode_chunks
 from castore.content.ingest import WHOLE_BYTES, Ingestor
 from castore.content.sink import Batch, EncodedBlock, Lying
 from castore.content.trees import build_tree
@@ -170,6 +171,46 @@ def test_noise_lies_in_blocks_of_neighbours_that_are_written_where_they_were_rea
     assert len(sizes) <= 2 * len(data) / SOLID_BLOCK_BYTES + 2 * len(data) / segments.SEGMENT_BYTES
     laid = [block for batch in sink.batches for block in batch.blocks if block.around is not None]
     assert sum(len(block.frame) for block in laid) >= len(data) - segments.BUFFER_BYTES
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_big_file_of_text_and_noise_in_turns_comes_out(
+    tmp_path: Path, seed: int, workers: int
+) -> None:
+    """Noise behind text is tried as text is, and written after its buffer was used again."""
+    dice = random.Random(seed)
+    text, pieces = prose(2 * MIB), []
+    for number in range(64):
+        size = dice.randint(100_000, MIB)
+        pieces.append(text[:size] if dice.random() < 0.5 else noise(size, f"{seed} {number}"))
+        pieces.append(b"%d" % number)
+    data = b"".join(pieces)
+    path = tmp_path / "mixed"
+    path.write_bytes(data)
+    sink = MemorySink()
+    with Ingestor(sink, workers=workers) as ingestor:
+        content = ingestor.add_path(path)
+    assert stored(sink, content) == data
+
+
+def test_what_does_not_compress_lies_in_its_buffer_or_is_a_copy() -> None:
+    """Joined chunks that do not compress after all are no longer in one place."""
+    parts = [prose(20_000), *(noise(60_000, str(number)) for number in range(9))]
+    memory = memoryview(bytearray(b"".join([bytes(4096), *parts])))
+    chunks, starts, at = [], {}, 4096
+    for part in parts:
+        view = memory[at : at + len(part)]
+        chunks.append((content_id(part), view))
+        starts[content_id(part)] = at
+        at += len(part)
+    blocks = encode_chunks(chunks[:2] + chunks[3:], lying=Lying(memory, starts), trusted=True)
+    for block in blocks:
+        with block.laid() as data:
+            found = decode_block(bytes(data), "")
+        assert object_id(Kind.CHUNK, found.frame) == block.members[0].id or len(found.members) > 1
+        assert (block.around is not None) <= isinstance(block.frame, memoryview)
+        assert bytes(data) == block.data
 
 
 def test_a_head_lies_before_its_frame_only_while_it_is_written() -> None:

@@ -67,7 +67,7 @@ def test_a_failed_block_cannot_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
         ingestor.flush()
 
 
-def _broken(chunks: object, held: int, lying: object) -> list[object]:
+def _broken(chunks: object, **_: object) -> list[object]:
     raise ZeroDivisionError
 
 
@@ -145,7 +145,7 @@ def test_a_keyboard_interrupt_stops_everything(big: Path) -> None:
 
     once = threading.Lock()
 
-    def slow(chunks: object, held: int, lying: object) -> list[object]:
+    def slow(chunks: object, **_: object) -> list[object]:
         time.sleep(0.1)
         if once.acquire(blocking=False):
             _thread.interrupt_main()
