@@ -23,6 +23,7 @@ from tests.harness.frame import Lost
 Line: TypeAlias = "dict[str, Any]"
 FORGOTTEN = "forgotten"
 PURGED = "purged"
+_TOLD = 10
 
 
 @dataclass(slots=True)
@@ -146,7 +147,8 @@ def whole(store: castore.Store, what: str = "") -> None:
     """Raises Lost unless a full check finds nothing."""
     report = store.fsck(full=True)
     if not report.ok:
-        raise Lost(f"{what}fsck: " + "; ".join(map(str, report.lines())))
+        found = list(report.lines())
+        raise Lost(f"{what}fsck: {len(found)} lines: " + "; ".join(found[:_TOLD]))
 
 
 def _match(store: castore.Store, now: Branches, later: Branches | None) -> None:

@@ -7,6 +7,7 @@ from importlib import import_module
 from tests.harness.frame import Harness
 
 MODULES = {
+    "contents": "tests.harness.contents",
     "crash": "tests.harness.crash",
     "files": "tests.harness.files",
     "flips": "tests.harness.flips",
