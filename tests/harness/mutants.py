@@ -71,11 +71,12 @@ def ref_before_objects() -> None:
 
 
 def copy_in_place() -> None:
-    """A backup is written where it will stay, not beside it."""
+    """A backup is written where it will stay, not beside it, and slowly."""
 
     @contextlib.contextmanager
     def appearing(folder: Path) -> Iterator[Path]:
         folder.mkdir()
+        time.sleep(0.3)
         yield folder
 
     environment.appearing = appearing  # type: ignore[attr-defined]
