@@ -89,8 +89,11 @@ def _look(root: Path, said: dict[str, Ledger]) -> None:
         whole(store)
     for name, heard in said.items():
         # A backup that is there is whole, also if nobody was told.
-        if heard.copied is not None or (root / f"{name}-copy").exists():
-            with castore.open(root / f"{name}-copy") as copy:
+        place = root / f"{name}-copy"
+        if heard.copied is not None or place.exists():
+            with castore.open(place) as copy:
+                if copy.folder == root / ".cas":
+                    raise Lost(f"{place.name} holds no store")
                 judge_copy(copy, heard)
                 whole(copy, "backup: ")
 
