@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from castore.content.absent import unreadable
 from castore.errors import InvalidInput
 from castore.model.limits import SPEC_BYTES
 from castore.model.names import quoted
@@ -47,7 +48,7 @@ def read_head(path: Path) -> SpecHead:
         with path.open("rb") as file:
             text = file.read(SPEC_BYTES).decode("utf-8", "replace")
     except OSError as error:
-        raise InvalidInput(f"spec {str(path)!r} cannot be read: {error.strerror}") from None
+        raise unreadable("spec", path, error) from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if text.lstrip().startswith("{"):
         return _from_json(path, text)

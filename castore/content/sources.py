@@ -7,8 +7,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
+from castore.content.absent import look_for
 from castore.content.stamps import Stamp
 from castore.errors import CastoreError, InvalidInput, InvalidName, NotFound
 
@@ -118,11 +120,13 @@ def refusal(error: OSError | ValueError, path: str) -> CastoreError:
     if isinstance(error, ValueError):
         return InvalidName(f"{path!r}: not a name of a file ({error})")
     if error.errno == errno.ENOENT:
-        return NotFound(f"{path}: no such file or folder")
+        return NotFound(f"{path}: no such file or folder", fix=look_for(Path(path)))
     if error.errno == errno.ENOTDIR:
-        return InvalidInput(f"{path}: not a folder, or below something that is none")
+        detail = "not a folder, or below something that is none"
+        return InvalidInput(f"{path}: {detail}", fix=look_for(Path(path)))
     if error.errno == errno.ELOOP:
         return InvalidInput(f"{path}: a symbolic link, or a loop of them")
     if error.errno == errno.ENXIO:
         return InvalidInput(f"{path}: a socket or device, not a regular file")
-    return InvalidInput(f"{path}: cannot be read: {os.strerror(error.errno or 0)}")
+    why = os.strerror(error.errno or 0)
+    return InvalidInput(f"{path}: cannot be read: {why}", fix=look_for(Path(path)))

@@ -26,6 +26,7 @@ from castore.store.homes import Homes, versions_under
 from castore.store.moments import parse_moment, parse_period
 from castore.store.notes import known_as
 from castore.store.records import version_record
+from castore.store.selectors import first_parents, resolve_version
 from castore.store.standing import Verdicts, check_state, is_in_state, row_state, status_of
 from castore.store.store import Store
 from castore.store.version import Version, version_in
@@ -40,7 +41,8 @@ class Criteria:
     selector, where a branch alone means any of its versions, a URI, or a digest or version id in
     full. `review` and `lifecycle` are what the notes about it come to. `deployed` is
     an environment where it is deployed, or ANYWHERE. `since` and `until` are times as people type
-    them, both included; `during` is a period such as `last month`.
+    them, both included; `during` is a period such as `last month`. `rev` is a version by a
+    selector: it and those before it along first parents.
     """
 
     agent: str = ""
@@ -58,6 +60,7 @@ class Criteria:
     since: str = ""
     until: str = ""
     during: str = ""
+    rev: str = ""
 
 
 ANYWHERE: Final = "*"
@@ -92,13 +95,17 @@ def audit(store: Store, criteria: Criteria, *, limit: int | None = None) -> Iter
     since, until = _times(criteria, store.now())
     version = store.database.read(Reading.indexes)
     rows = [(test.rows, test.value) for test in tests if test.since <= version]
+    start = resolve_version(store, criteria.rev) if criteria.rev else None
     if criteria.deployed:
-        among = _deployed(store, criteria.deployed, since, until)
-        return islice(_matching(store, iter(among), tests), limit)
-    if isinstance(source, Line):
+        found = iter(_deployed(store, criteria.deployed, since, until))
+    elif isinstance(source, Line):
         found = source.users(rows, since, until)
+    elif start is not None and not rows:
+        found = _history(store, start, since, until)
     else:
         found = versions_under(store, rows or [(Index.TIME, b"")], since=since, until=until)
+    if start is not None:
+        found = filter(Line(store, start.id).holds, found)
     return islice(_matching(store, found, tests), limit)
 
 
@@ -135,6 +142,14 @@ def _deployed(store: Store, environment: str, since: int, until: int | None) -> 
     }
     within = [id for id, at in found.items() if since <= at and (until is None or at <= until)]
     return sorted(within, key=lambda id: (found[id], id), reverse=True)
+
+
+def _history(store: Store, start: Version, since: int, until: int | None) -> Iterator[Id]:
+    """A version and those before it, of these times: of other branches nothing is read."""
+    for version in first_parents(store, start):
+        at = version.manifest.at
+        if since <= at and (until is None or at <= until):
+            yield version.id
 
 
 def _times(criteria: Criteria, now: int) -> tuple[int, int | None]:

@@ -52,7 +52,11 @@ class Line:
         """Whether a source is one of these versions."""
         if not source.target or (self.artifact and self.artifact != source.target_artifact != ""):
             return False
-        return self.store.database.read(partial(self._holds, id=source.target))
+        return self.holds(source.target)
+
+    def holds(self, id: Id) -> bool:
+        """Whether the version with this id is one of these."""
+        return self.store.database.read(partial(self._holds, id=id))
 
     def users(
         self, rows: Sequence[tuple[Index, Value]], since: int, until: int | None

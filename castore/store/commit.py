@@ -86,10 +86,7 @@ def commit(
     if request.parent:
         expect = resolve_version(store, request.parent, default=plan.intent.branch)
     with Session(store, plan.intent, progress=progress, links=request.links) as session:
-        unused = only_spec(request.cwd) if request.paths and spec is None else None
-        if unused is not None and not request.name:
-            session.warn(f"{unused.name} was not used: to commit under it add --spec {unused.name}")
-        for notice in plan.gathered.warnings:
+        for notice in _notices(request, plan):
             session.warn(notice)
         # Addresses first: what is wrong with them is known before content is stored.
         for found in sorted(plan.gathered.inputs, key=lambda found: not found.uri):
@@ -105,10 +102,21 @@ def commit(
 
 
 def preview(store: Store, request: CommitRequest) -> Preview:
-    """What `commit` would store, by name and in bytes, without writing anything."""
+    """What `commit` would store and warn of, by name and in bytes, without writing anything."""
     plan = _plan(store, request, _spec(request))
-    parent = tip(store, plan.intent.branch)
-    return preview_inputs(store, plan.intent, plan.gathered, parent, request.links)
+    found = preview_inputs(
+        store, plan.intent, plan.gathered, tip(store, plan.intent.branch), request.links
+    )
+    return replace(found, warnings=(*_notices(request, plan), *found.warnings))
+
+
+def _notices(request: CommitRequest, plan: _Plan) -> list[str]:
+    """What people must know before anything of it is stored."""
+    unused = only_spec(request.cwd) if request.paths and plan.intent.spec is None else None
+    notices = []
+    if unused is not None and not request.name:
+        notices = [f"{unused.name} was not used: to commit under it add --spec {unused.name}"]
+    return [*notices, *plan.gathered.warnings]
 
 
 def _plan(store: Store, request: CommitRequest, spec: SpecFile | None) -> _Plan:

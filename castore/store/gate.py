@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from castore.content.absent import look_for
 from castore.errors import CastoreError, InvalidInput, NotApproved, NotFound, RefMoved, RefNotFound
 from castore.model.ids import Id
 from castore.model.names import near_names, quoted
@@ -160,7 +161,7 @@ def gate(
         _expected(version, expect, str(what))
         return judge.judge(version)
     if not os.path.lexists(path):
-        raise NotFound(f"{os.fspath(path)!r} does not exist", fix=f"ls {quoted(str(path.parent))}")
+        raise NotFound(f"{os.fspath(path)!r} does not exist", fix=look_for(path))
     return _on_disk(store, path, expect, judge, progress)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from castore.content.absent import look_for, near_files
 from castore.content.folders import list_folder
 from castore.errors import InvalidInput, InvalidName
 from castore.model.limits import SET_ARTIFACTS
@@ -238,5 +239,4 @@ def _check_names(inputs: Sequence[Input]) -> None:
 
 def _must_exist(path: Path, text: str) -> None:
     if not os.path.lexists(path):
-        beside = os.listdir(path.parent) if path.parent.is_dir() else []
-        raise InvalidInput(f"{text!r} does not exist{near_names(path.name, beside)}")
+        raise InvalidInput(f"{text!r} does not exist{near_files(path)}", fix=look_for(path))

@@ -13,7 +13,6 @@ from castore.model.manifest import Manifest, Source
 from castore.model.names import quoted
 from castore.store.context import Context
 from castore.store.specs import SpecFile
-from castore.store.version import Version
 
 UNKNOWN_RUN = "unknown"
 RAN = "run.command"
@@ -71,7 +70,7 @@ class Intent:
     allow_secrets: tuple[str, ...] = ()
 
 
-def kept_notices(intent: Intent, made: Collection[str], version: Version) -> list[str]:
+def kept_notices(intent: Intent, made: Collection[str], parents: tuple[Id, ...]) -> list[str]:
     """What people must know about artifacts that an earlier attempt of the run left.
 
     They are kept as stored, whatever lies on disk and whatever was committed since.
@@ -82,7 +81,7 @@ def kept_notices(intent: Intent, made: Collection[str], version: Version) -> lis
         return []
     run = intent.context.run
     notices = [f"kept from run {run} as stored: {', '.join(kept)}"]
-    if resumed.parents is not None and resumed.parents != version.manifest.parents:
+    if resumed.parents is not None and resumed.parents != parents:
         notices.append(
             f"{intent.branch} moved since run {run} was refused: what is kept is older than "
             "the version before; compare with cas diff"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,7 +19,7 @@ from castore.model.artifact_set import (
 )
 from castore.model.ids import Id
 from castore.model.manifest import Manifest, decode_manifest
-from castore.model.names import quoted
+from castore.model.names import near_names, quoted
 from castore.model.refs import PARTIALS, partial_ref, split_partial
 from castore.store.intent import OUTPUT, UNKNOWN_RUN, Resumed, ran_command
 from castore.store.moments import format_moment
@@ -32,6 +32,7 @@ Read = TypeVar("Read")
 
 KILLED: Final = "killed"
 UNSEEN: Final = "unseen"
+_LISTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,16 @@ def list_partials(store: Store, *, cwd: Path | None = None) -> list[Partial]:
     return sorted(found, key=lambda partial: -partial.at)
 
 
-def _none(run: str, branch: str) -> RefNotFound:
+def _none(run: str, branch: str, known: Iterable[Partial]) -> RefNotFound:
+    """That a run left none, of this branch where one is named, with what it or near runs left."""
     of = f" of branch {branch}" if branch else ""
-    return RefNotFound(f"no incomplete set{of} of run {run!r}", fix="cas partial list")
+    left = [partial for partial in known if partial.branch]
+    branches = sorted({partial.branch for partial in left if partial.run == run})
+    if branches:
+        near = near_names(branch, branches) or f"; it left those of {', '.join(branches[:_LISTED])}"
+    else:
+        near = near_names(run, sorted({partial.run for partial in left}))
+    return RefNotFound(f"no incomplete set{of} of run {run!r}{near}", fix="cas partial list")
 
 
 def unless_gone(store: Store, ref: str, id: Id, read: Callable[[], Read]) -> Read | None:
@@ -111,8 +119,9 @@ def find_partials(
     Where the run has no other, also those whose process is in another container: whoever names the
     run is taken to know that it ended.
     """
-    unseen = (_left(stage) for stage in staged_sessions(store) if stage.header.unseen)
-    for partials in (list_partials(store, cwd=cwd), unseen):
+    seen = list_partials(store, cwd=cwd)
+    unseen = [_left(stage) for stage in staged_sessions(store) if stage.header.unseen]
+    for partials in (seen, unseen):
         found = [
             partial
             for partial in partials
@@ -121,7 +130,7 @@ def find_partials(
         if found:
             break
     else:
-        raise _none(run, branch)
+        raise _none(run, branch, (*seen, *unseen))
     branches = sorted({partial.branch for partial in found})
     if len(branches) > 1:
         raise Ambiguous(
@@ -159,7 +168,7 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
         locations = {name: uri for name, uri, _ in version.manifest.locations}
     stages = _stages(store, run, branch, unseen=unseen)
     if sealed is None and not stages:
-        raise _none(run, branch)
+        raise _none(run, branch, ())
     for stage in stages:
         artifacts.update(_stored(store, stage))
         if stage.header.said:

@@ -15,8 +15,9 @@ from castore.model.ids import Id
 from castore.model.pages import EMPTY_FOLDER
 from castore.store.conformance import faults_on_disk
 from castore.store.gather import Gathered, Input
-from castore.store.intent import Intent
+from castore.store.intent import Intent, kept_notices
 from castore.store.secrets_found import allowed_notices, faults_of, guard_for
+from castore.store.sources import doubts, parse_sources
 from castore.store.store import Store
 from castore.store.version import Version
 
@@ -38,7 +39,8 @@ class Preview:
     """What a commit would do: the branch, the number it would get, artifacts and bytes.
 
     `faults` are those of the artifacts that would be made, as a refusal lists them; `identical`
-    says that nothing differs from the parent.
+    says that nothing differs from the parent. `warnings` are those of the commit itself, but for
+    what its checks of stored content tell beyond faults.
     """
 
     branch: str
@@ -99,7 +101,7 @@ def preview_inputs(
                 state = "unchanged"
             rows.append(PreviewedArtifact(found.name, state, _size(content)))
         ingestor.flush()
-        tally = ingestor.tally
+        tally, skipped = ingestor.tally, tuple(ingestor.notices)
     made = {row.name for row in rows}
     resumed = intent.resumed.artifacts if intent.resumed else {}
     for name, artifact in resumed.items():
@@ -125,7 +127,12 @@ def preview_inputs(
         missing=tuple(d.name for d in declared if d.required and d.name not in names),
         faults=(*faults, *faults_of(guard.findings)),
         identical=bool(before) and before.keys() == names and not states - _KEPT,
-        warnings=(*gathered.warnings, *allowed_notices(guard)),
+        warnings=(
+            *kept_notices(intent, made, (parent.id,) if parent else ()),
+            *doubts(store, parse_sources(store, intent.sources)),
+            *allowed_notices(guard),
+            *skipped,
+        ),
     )
 
 

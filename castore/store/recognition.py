@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
+from castore.content.absent import look_for
 from castore.content.folders import FolderScan, Rules
 from castore.content.sources import opened
 from castore.content.trees import build_tree
@@ -47,7 +48,7 @@ def content_at(path: Path) -> FileContent | TreeContent:
     Raises NotFound, InvalidInput, InvalidName.
     """
     if not os.path.lexists(path):
-        raise NotFound(f"{str(path)!r} does not exist", fix=f"ls {path.parent}")
+        raise NotFound(f"{str(path)!r} does not exist", fix=look_for(path))
     if not path.is_dir():
         return _hashed(str(path), follow=True)
     scan = FolderScan(os.path.abspath(path))

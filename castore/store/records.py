@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any
+from typing import Any, Final
 
 from castore.model.artifact_set import (
     Artifact,
@@ -21,6 +21,9 @@ from castore.store.removals import purged_ids, removal_record
 from castore.store.standing import Verdicts, signed_by, status_of
 from castore.store.store import Store
 from castore.store.version import Version
+
+# A spec says what is kept; the record says where: here, as stores elsewhere are not written to.
+_STORAGE_MODES: Final = {"stored": "local"}
 
 
 def version_record(
@@ -113,10 +116,10 @@ def held_id(content: Content) -> Id:
 
 
 def _storage(content: Content, gone: Set[Id]) -> str:
-    """local, external, or purged; of a folder only the files in it can be purged."""
+    """stored, external, or purged; of a folder only the files in it can be purged."""
     if isinstance(content, ExternalContent):
         return "external"
-    return "purged" if isinstance(content, FileContent) and content.digest in gone else "local"
+    return "purged" if isinstance(content, FileContent) and content.digest in gone else "stored"
 
 
 def full_artifact_record(store: Store, version: Version, artifact: Artifact) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def full_artifact_record(store: Store, version: Version, artifact: Artifact) -> 
             if source.artifact in ("", artifact.name)
         ],
         "status": _record_status(status),
-        "storageMode": record["storage"],
+        "storageMode": _STORAGE_MODES.get(record["storage"], record["storage"]),
         "storageKey": record["content"],
         "version": version.number,
         "createdAt": format_moment(manifest.at),

@@ -381,7 +381,7 @@ class Session:
         written: bool = True,
     ) -> CommitReport:
         tally = self._stored
-        notices = [*kept_notices(self.intent, self._made, version)]
+        notices = [*kept_notices(self.intent, self._made, version.manifest.parents)]
         notices += doubts(self.store, self._sources)
         notices += secrets_found.allowed_notices(self._guard)
         return CommitReport(

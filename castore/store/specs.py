@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from castore.content.absent import unreadable
 from castore.errors import InvalidInput, InvalidSpec
 from castore.model.ids import Id, content_id
 from castore.model.manifest import SpecPin
@@ -96,7 +97,7 @@ def _read(path: Path, what: str) -> bytes:
         with path.open("rb") as file:
             data = file.read(_SCHEMA_BYTES + 1)
     except OSError as error:
-        raise InvalidInput(f"{what} {str(path)!r} cannot be read: {error.strerror}") from None
+        raise unreadable(what, path, error) from None
     if len(data) > _SCHEMA_BYTES:
         raise InvalidInput(f"{what} {str(path)!r} is larger than {_SCHEMA_BYTES} bytes")
     return data

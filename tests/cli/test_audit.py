@@ -191,6 +191,17 @@ def test_what_no_version_has_is_told_with_what_is_near(cas: Cas, two: Path) -> N
     assert "did you mean out?" in cas("audit", "--source", "OUT", code=3).err
 
 
+def test_one_branch_or_what_led_to_a_version(cas: Cas, two: Path) -> None:
+    write("else/x.txt", "x")
+    cas("commit", "-q", "else")
+    assert [row["branch"] for row in cas("audit", "--json").rows] == ["else", "out", "out"]
+    assert cas("audit", "out", "--json").rows == cas("audit", "--json").rows[1:]
+    assert [row["number"] for row in cas("audit", "out@v1", "--json").rows] == [1]
+    assert "no versions match" in cas("audit", "else", "--agent", "writer").err
+    error = cas("audit", "oot", "--json", code=3).error
+    assert "did you mean out?" in error["message"]
+
+
 def test_what_used_any_version_of_a_branch(cas: Cas, two: Path) -> None:
     cas("commit", "out", "--name", "used", "--source", "out@v1")
     write("out/more.txt", "x")

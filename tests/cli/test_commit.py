@@ -258,6 +258,60 @@ def test_partial_of_nobody(cas: Cas, out: Path) -> None:
     assert cas("commit", "--resume", "nope", "--name", "out", "out", code=3).err
 
 
+def test_a_run_that_left_nothing_is_told_with_near_ones(cas: Cas, spec: Path) -> None:
+    Path("metrics.json").unlink()
+    cas("commit", "--run", "run-81", code=5)
+    for words in (("partial", "show"), ("partial", "discard", "-y"), ("commit", "--resume")):
+        error = cas(*words, "run-18", "--json", code=3).error
+        assert error["message"].endswith(" of run 'run-18'; did you mean run-81?")
+        assert error["fix"] == "cas partial list"
+    said = cas("partial", "show", "run-81", "--name", "reprot", code=3).err
+    assert "of branch reprot of run 'run-81'; did you mean report?" in said
+    said = cas("partial", "show", "run-81", "--name", "x", code=3).err
+    assert "; it left those of report" in said
+    said = cas("partial", "show", "zzz", code=3).err
+    assert said.startswith("error: no incomplete set of run 'zzz'\n")
+
+
+def test_a_dry_run_doubts_sources_as_the_commit_does(cas: Cas, spec: Path) -> None:
+    for name in ("raw", "bad", "old"):
+        write(f"{name}/a", name)
+        cas("commit", "-q", name)
+    cas("mark", "raw", "withdrawn")
+    cas("reject", "bad", "-m", "wrong")
+    cas("forget", "old@v1", "-m", "no use", "--force", "--yes")
+    sources = ("--source", "raw", "--source", "summary.md=bad@v1", "--source", "old@v1")
+    paths = ("summary.md", "metrics.json", "--name", "report")
+    tried = cas("commit", "-n", *paths, *sources)
+    assert "warning: source raw@v1 was withdrawn" in tried.err
+    assert "warning: source bad@v1 was rejected by " in tried.err
+    assert "warning: source old@v1 was forgotten on " in tried.err
+    dry = cas("commit", "-n", *paths, *sources, "--json").json["warnings"]
+    made = cas("commit", *paths, *sources, "--json").json["warnings"]
+    assert len(made) == 3
+    assert dry == made
+    assert cas("commit", "-n", *paths, "--json").json["warnings"] == []
+    unused = cas("commit", "-n", "raw", "--json").json["warnings"]
+    assert unused == cas("commit", "raw", "--json").json["warnings"]
+    assert "was not used" in unused[0]
+
+
+def test_a_dry_run_tells_what_is_left_out_and_kept_as_the_commit_does(cas: Cas, spec: Path) -> None:
+    write("out/pages/a.md", "a")
+    Path("out/pages/link").symlink_to("a.md")
+    words = ("commit", "out", "--links", "skip", "--name", "linked", "--json")
+    dry = cas(*words, "-n").json["warnings"]
+    assert any(warning.startswith("links skipped: ") for warning in dry)
+    assert dry == cas(*words).json["warnings"]
+    Path("metrics.json").unlink()
+    cas("commit", "--run", "run-1", code=5)
+    write("metrics.json", "{}")
+    words = ("commit", "--resume", "run-1", "--json")
+    dry = cas(*words, "-n").json["warnings"]
+    assert dry == ["kept from run run-1 as stored: summary"]
+    assert dry == cas(*words).json["warnings"]
+
+
 def test_discard(cas: Cas, spec: Path) -> None:
     Path("metrics.json").unlink()
     cas("commit", "--run", "run-3", code=5)

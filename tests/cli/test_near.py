@@ -62,6 +62,42 @@ def test_a_wrong_value_says_what_to_type(
     assert typed.startswith(fix)
 
 
+SPECS = ("spec check {}", "stale --spec {}", "status --spec {}", "show --spec {}")
+
+
+@pytest.mark.parametrize(
+    ("words", "near", "fix"),
+    [
+        *((words.format("reprt.spec.yaml"), "report.spec.yaml", "ls ") for words in SPECS),
+        ("commit --spec reprt.spec.yaml", "report.spec.yaml", "ls "),
+        ("run --spec reprt.spec.yaml -- true", "report.spec.yaml", "ls "),
+        ("stale --spec no/such/x.yaml", "", "ls "),
+        ("gate out --policy polcy.txt", "policy.txt", "ls "),
+        ("commit oot", "out", "ls "),
+        ("commit a=oot/b --name x", "", "ls "),
+        ("spec init oot", "out", "cas spec init DIR"),
+        ("lineage ./a/b", "", "ls "),
+        ("gate ./a/b", "", "ls "),
+        ("commit out --source file:none", "", "ls "),
+        ("export openlineage out -o none/x", "", "name another file with -o"),
+    ],
+)
+def test_a_file_that_is_not_there_says_where_to_look(
+    cas: Cas, two: Path, words: str, near: str, fix: str
+) -> None:
+    write("report.spec.yaml", "")
+    write("policy.txt", "")
+    error = cas("--json", *words.split(), code=None).error
+    assert error["message"].endswith(f"; did you mean {near}?") or not near
+    assert error["fix"].startswith(fix)
+
+
+def test_a_file_that_cannot_be_opened_says_what_it_is(cas: Cas, two: Path) -> None:
+    error = cas("stale", "--spec", "out", "--json", code=2).error
+    assert error["message"] == "spec 'out' cannot be read: Is a directory"
+    assert error["fix"] == "ls -ld out"
+
+
 def test_the_beginning_of_an_id_that_is_too_short(cas: Cas, two: Path) -> None:
     id = cas("show", "out", "--json").json["id"]
     assert "an id has 6 digits or more" in cas("lineage", id[:5], code=3).err

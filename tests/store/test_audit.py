@@ -21,6 +21,7 @@ from castore.store import audit_source
 from castore.store.audit import Criteria, audit, indexed
 from castore.store.audit_known import unmatched
 from castore.store.branches import create_branch, delete_branch
+from castore.store.moments import format_moment
 from castore.store.partials import list_partials
 from tests.database.material import edit
 from tests.database.test_lookup import widened
@@ -94,6 +95,7 @@ def meets(store: castore.Store, version: castore.Version, only: Criteria) -> boo
         and (not only.type or any(found.type == only.type for found in artifacts))
         and (not only.format or any(found.format == only.format for found in artifacts))
         and (not only.source or only.source in took)
+        and (not only.rev or version.id in {found.id for found in store.log(only.rev)})
     )
 
 
@@ -113,6 +115,7 @@ CRITERIA = st.builds(
     type=maybe("dataset", "document"),
     format=maybe("json", "csv", "markdown"),
     source=maybe("sales@v1", "report@v1", "https://example.org/x"),
+    rev=maybe("sales", "sales@v2", "sales~1", "report"),
 )
 
 
@@ -272,6 +275,41 @@ def test_only_what_a_branch_or_tag_holds_is_told(
     assert [found.id for found in store.audit(agent="writer")] == [second.id, first.id]
     delete_branch(store, "out", by="x")
     assert [found.id for found in store.audit(agent="writer")] == [second.id, first.id]
+
+
+def test_a_version_and_those_before_it(store: castore.Store, tmp_path: Path) -> None:
+    for number, name in enumerate(["sales", "sales", "other", "sales"]):
+        with store.session(name, author="ann") as session:
+            session.write("a.json", str(number))
+            session.commit()
+    create_branch(store, "side", store.resolve("sales@v2").version, by="x")
+    with store.session("side", author="bob", sources=["other"]) as session:
+        session.write("a.json", "9")
+        session.commit()
+    times = [version.manifest.at for version in store.log("sales")]
+
+    def told(**criteria: str) -> list[str]:
+        found = list(store.audit(**criteria))
+        assert indexed(store, Criteria(**criteria))
+        return [version.label for version in found]
+
+    assert told(rev="sales") == ["sales@v3", "sales@v2", "sales@v1"]
+    assert told(rev="side") == ["side@v3", "sales@v2", "sales@v1"]
+    assert told(rev="sales~1") == ["sales@v2", "sales@v1"]
+    assert told(rev="side", author="ann") == ["sales@v2", "sales@v1"]
+    assert told(rev="sales", author="bob") == []
+    assert told(rev="side", source="other") == ["side@v3"]
+    assert told(rev="sales", source="other") == []
+    middle = format_moment(times[1])
+    assert told(rev="sales", since=middle, until=middle) == ["sales@v2"]
+    store.deploy("sales@v2", "prod", by="x")
+    assert told(rev="side", deployed="prod") == ["sales@v2"]
+    assert told(rev="other", deployed="prod") == []
+    for wrong in ("nope", "sales@v9"):
+        with pytest.raises(errors.RefNotFound):
+            told(rev=wrong)
+    with pytest.raises(errors.InvalidInput, match="names an artifact"):
+        told(rev="sales:a.json")
 
 
 @settings(max_examples=5)

@@ -268,7 +268,7 @@ def test_every_command_treats_it_right(store: castore.Store, tmp_path: Path) -> 
         row["name"]: row["storage"]
         for row in store.record(store.resolve("main@v1").version)["artifacts"]
     }
-    assert record == {"a": "purged", "b": "local"}
+    assert record == {"a": "purged", "b": "stored"}
     assert store.stats().logical
     assert store.version_stats("main@v1").files == 2
     assert {found.version.number for found in store.find("a")} == {1, 2}

@@ -228,7 +228,7 @@ def test_purged_content_is_marked(store: castore.Store, tmp_path: Path) -> None:
     }  # fmt: skip
     members = version_record(store, version, artifacts=True)["artifacts"]
     told = {member["name"]: (member["storage"], member["purged"]) for member in members}
-    assert told == {"a": ("purged", True), "b": ("local", False), "box": ("local", True)}
+    assert told == {"a": ("purged", True), "b": ("stored", False), "box": ("stored", True)}
 
 
 def test_a_source_whose_content_is_gone_is_told(store: castore.Store) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from castore.cli.access import opened
+from castore.cli.access import full_rev, opened
 from castore.cli.columns import LEGEND, NAMES, SHOWN, Record, cells, parse_columns, shown
+from castore.cli.completing import revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.tables import csv_lines, write_table
@@ -25,12 +26,14 @@ from castore.store.standing import Verdicts
             "what agent writer@7 produced last month",
         ),
         ("cas audit --agent writer@7 --since 30d", "the same, of the last 30 days"),
+        ("cas audit report --agent writer", "of one branch; report@v3: up to that version"),
         ("cas audit --source sales", "who used any version of sales; sales@v3: that one"),
         ("cas audit --columns label,artifacts,message", "what was made, and why"),
         ("cas audit --run run-81 --json", "everything known, one object a line"),
         ("cas audit --deployed production", "what is there now, and who approved it"),
     ],
 )
+@click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
 @click.option("--agent", default="", metavar="A[@V]", help="made by this agent")
 @click.option("--spec", default="", metavar="S[@V]", help="made under this spec")
 @click.option("--author", default="", metavar="WHO", help="committed by: an e-mail, or as written")
@@ -53,22 +56,24 @@ from castore.store.standing import Verdicts
 @click.option("--columns", "chosen", default="", metavar="A,B,…", help="what to show of each")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header, every column")
 @click.pass_obj
-def command(call: Invocation, /, limit: int | None, chosen: str, as_csv: bool, **only: str) -> None:
+def command(
+    call: Invocation, /, rev: str | None, limit: int | None, chosen: str, as_csv: bool, **only: str
+) -> None:
     """Show what was produced: by whom, from what, checked and reviewed how.
 
-    All options given must hold; versions of all branches, newest first, times UTC. Columns: label,
-    id, at, agent, spec, author, artifacts, message, run, trace, workspace, checks, sources, review,
-    reviewers, lifecycle, branch, number, parents, set, folder, meta, operation, deployments,
-    forgotten. A value its maker claims is marked ~, a signed one +; in a CSV this is agent_trust
-    and so on. What nobody noted is unknown, in a CSV empty. TIME: 2d, "7 days ago", yesterday,
-    "last month", 2026-10, 2026-10-31.
+    With REV that version and those before it, else those of all branches; newest first, times UTC.
+    All options given must hold. Columns: label, id, at, agent, spec, author, artifacts, message,
+    run, trace, workspace, checks, sources, review, reviewers, lifecycle, branch, number, parents,
+    set, folder, meta, operation, deployments, forgotten. A value its maker claims is marked ~,
+    a signed one +; in a CSV this is agent_trust and so on. What nobody noted is unknown, in a CSV
+    empty. TIME: 2d, "7 days ago", yesterday, "last month", 2026-10, 2026-10-31.
     """
     if call.output.json and (as_csv or chosen):
         raise click.UsageError("--json shows every field: leave out --csv and --columns")
     shown = [*SHOWN, "deployments"] if only["deployed"] else SHOWN
     names = parse_columns(chosen) if chosen else list(NAMES if as_csv else shown)
     with opened(call) as store:
-        criteria = Criteria(**only)
+        criteria = Criteria(**only, rev=full_rev(store, rev) if rev else "")
         if not indexed(store, criteria):
             call.output.say("this store has older look-up rows: cas reindex makes this quick")
         found = audit(store, criteria, limit=limit)

@@ -173,7 +173,8 @@ def _write(call: Invocation, pieces: Iterator[str], output: str) -> None:
     except FileExistsError:
         raise WouldOverwrite(f"{output!r} is there already", fix="name another file") from None
     except OSError as error:
-        raise InvalidInput(f"{output!r} cannot be written: {error.strerror}") from None
+        fix = "name another file with -o"
+        raise InvalidInput(f"{output!r} cannot be written: {error.strerror}", fix=fix) from None
     finally:
         if os.path.lexists(unfinished):
             os.unlink(unfinished)

@@ -16,7 +16,8 @@ from castore.cli.paths import files
 from castore.cli.progress import Progress
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
-from castore.errors import InvalidInput, InvalidSpec
+from castore.content.absent import unreadable
+from castore.errors import InvalidSpec
 from castore.spec.parse import REQUIREMENTS
 from castore.store.gate import APPROVED, gate
 
@@ -97,4 +98,4 @@ def _policy(path: str) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(_POLICY_BYTES)
     except OSError as error:
-        raise InvalidInput(f"policy {path!r} cannot be read: {error.strerror}") from None
+        raise unreadable("policy", Path(path), error) from None

@@ -218,7 +218,7 @@ def _show_artifact(output: Output, store: Store, found: Resolved) -> None:
     selector = full_selector(store, found)
     if record["format"] == "folder":
         output.next(f"cas ls {selector}")
-    elif record["storage"] == "local":
+    elif record["storage"] == "stored":
         output.next(f"cas cat {selector}")
 
 

@@ -15,6 +15,7 @@ from castore.cli.output import Output
 from castore.cli.paths import files
 from castore.cli.screen import clean, columns, plural
 from castore.cli.verbs import Family, verb
+from castore.content.absent import near_files
 from castore.errors import InvalidInput, StoreNotFound, WouldOverwrite
 from castore.spec.guess import HEAD_BYTES
 from castore.spec.init import Found, draft_spec
@@ -108,7 +109,11 @@ def init(call: Invocation, paths: tuple[str, ...], name: str, file: str, force: 
     found = list(_entries(folder)) if whole else [Path(path) for path in paths]
     missing = [str(path) for path in found if not path.exists()]
     if missing or not found:
-        what = f"{missing[0]!r} does not exist" if missing else f"{str(folder)!r} is empty"
+        what = (
+            f"{missing[0]!r} does not exist{near_files(Path(missing[0]))}"
+            if missing
+            else f"{str(folder)!r} is empty"
+        )
         raise InvalidInput(what, fix="cas spec init DIR")
     spec_id = name or (folder.absolute() if whole else found[0]).stem
     target = Path(file or f"{spec_id}.spec.yaml")
