@@ -16,6 +16,7 @@ from castore.model.pages import EMPTY_FOLDER
 from castore.store.conformance import faults_on_disk
 from castore.store.gather import Gathered, Input
 from castore.store.intent import Intent, kept_notices
+from castore.store.said import said_sources
 from castore.store.secrets_found import allowed_notices, faults_of, guard_for
 from castore.store.sources import doubts, parse_sources
 from castore.store.store import Store
@@ -129,7 +130,7 @@ def preview_inputs(
         identical=bool(before) and before.keys() == names and not states - _KEPT,
         warnings=(
             *kept_notices(intent, made, (parent.id,) if parent else ()),
-            *doubts(store, parse_sources(store, intent.sources)),
+            *doubts(store, said_sources(intent, parse_sources(store, intent.sources))),
             *allowed_notices(guard),
             *skipped,
         ),

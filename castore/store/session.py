@@ -45,7 +45,7 @@ from castore.store.publish import (
 )
 from castore.store.refusals import moved, refusal
 from castore.store.report import CommitReport
-from castore.store.said import encode_said
+from castore.store.said import encode_said, said_sources
 from castore.store.selectors import tip
 from castore.store.sources import Used, doubts, parse_sources, use
 from castore.store.stages import drop_stages, encode_header, encode_left, encode_staged
@@ -382,7 +382,7 @@ class Session:
     ) -> CommitReport:
         tally = self._stored
         notices = [*kept_notices(self.intent, self._made, version.manifest.parents)]
-        notices += doubts(self.store, self._sources)
+        notices += doubts(self.store, said_sources(self.intent, self._sources))
         notices += secrets_found.allowed_notices(self._guard)
         return CommitReport(
             version=version,

@@ -296,6 +296,21 @@ def test_a_dry_run_doubts_sources_as_the_commit_does(cas: Cas, spec: Path) -> No
     assert "was not used" in unused[0]
 
 
+def test_sources_of_an_earlier_attempt_are_doubted_too(cas: Cas, spec: Path) -> None:
+    write("raw/a", "1")
+    cas("commit", "-q", "raw")
+    Path("metrics.json").unlink()
+    cas("commit", "--run", "run-1", "--source", "raw", code=5)
+    cas("mark", "raw", "withdrawn")
+    write("metrics.json", "{}")
+    words = ("commit", "--resume", "run-1", "--json")
+    dry = cas(*words, "-n").json["warnings"]
+    made = cas(*words).json
+    assert [source["selector"] for source in made["sources"]] == ["raw"]
+    assert dry == made["warnings"]
+    assert dry.count("source raw@v1 was withdrawn") == 1
+
+
 def test_a_dry_run_tells_what_is_left_out_and_kept_as_the_commit_does(cas: Cas, spec: Path) -> None:
     write("out/pages/a.md", "a")
     Path("out/pages/link").symlink_to("a.md")
