@@ -57,7 +57,7 @@ def _append_once(folder: Path, sequence: int, hash: Id) -> bool:
 
 def _append(descriptor: int, sequence: int, hash: Id) -> None:
     end = os.fstat(descriptor).st_size
-    tail = os.pread(descriptor, _TAIL_BYTES, max(0, end - _TAIL_BYTES))
+    tail = _tail(descriptor, end)
     last = _last(tail)
     if last is not None and last[0] >= sequence:
         return
@@ -101,9 +101,7 @@ def last_head(folder: Path) -> tuple[int, Id] | None:
     """The newest (sequence, hash) noted, or None; reads only the end of the file."""
     try:
         with (folder / HEADS_LOG).open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - _TAIL_BYTES))
-            return _last(file.read())
+            return _last(_tail(file.fileno(), file.seek(0, os.SEEK_END)))
     except FileNotFoundError:
         return None
 
@@ -111,6 +109,13 @@ def last_head(folder: Path) -> tuple[int, Id] | None:
 def _lines(data: bytes) -> list[re.Match[bytes]]:
     lines = (line for line in data.splitlines(keepends=True))
     return [match for line in lines if (match := _LINE.fullmatch(line))]
+
+
+def _tail(descriptor: int, end: int) -> bytes:
+    """The end of the file, from where a line begins: of one cut off the number would be another."""
+    start = max(0, end - _TAIL_BYTES)
+    tail = os.pread(descriptor, _TAIL_BYTES, start)
+    return tail[tail.find(b"\n") + 1 :] if start else tail
 
 
 def _last(tail: bytes) -> tuple[int, Id] | None:

@@ -160,7 +160,7 @@ def read_text(value: bytes, table: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise CorruptObject(f"{table}: {value!r} is no text", where=table) from None
+        raise CorruptObject(f"{table}: {value[:60]!r} is no text", where=table) from None
 
 
 def pack_object(row: tuple[int, int, Kind, State]) -> bytes:

@@ -33,6 +33,14 @@ CONFIG_FILE: Final = "config.toml"
 _BYTES_MAX: Final = 256 * KIB
 _KINDS: Final = ("person", "agent")
 _PLACE: Final = r" \(at (?:line (\d+), column \d+|end of document)\)\Z"
+_DIGITS: Final = r"[0-9_]{600}"
+# A parser that holds each beginning of a key takes gigabytes for one of 100,000 parts.
+_LONG_KEY: Final = (
+    r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}"""
+)
+_SHOWN: Final = 60
+# To find the line of each takes reading the file again.
+_FAULTS_MAX: Final = 50
 
 _Path: TypeAlias = tuple[str, ...]
 
@@ -102,7 +110,8 @@ def read_config(file: Path) -> Config:
 def parse_config(data: bytes, where: str) -> Config:
     """The configuration written as `data`; `where` names it in messages.
 
-    Raises InvalidInput: every fault in the message, `where` and `line` of the first as attributes.
+    Raises InvalidInput: at most 50 faults in the message, `where` and `line` of the first as
+    attributes.
     """
     if len(data) > _BYTES_MAX:
         raise InvalidInput(
@@ -114,7 +123,9 @@ def parse_config(data: bytes, where: str) -> Config:
     faults: list[_Fault] = []
     config = _Reader(faults).read(table)
     if faults:
-        raise _invalid(where, [(_line(text, fault.path), fault) for fault in faults])
+        told = faults[:_FAULTS_MAX]
+        placed = [(_line(text, fault.path), fault) for fault in told]
+        raise _invalid(where, placed, len(faults) - len(told))
     return config
 
 
@@ -127,6 +138,9 @@ def _table(data: bytes, where: str) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _invalid(where, [(line, _Fault((), "not UTF-8", "save it as UTF-8"))]) from None
+    if long := re.search(_LONG_KEY, text):
+        line = text.count("\n", 0, long.start()) + 1
+        raise _invalid(where, [(line, _Fault((), "a key of more than 16 parts", ""))])
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -139,6 +153,11 @@ def _table(data: bytes, where: str) -> tuple[str, dict[str, Any]]:
         raise _invalid(where, [(line, _Fault((), message, fix))]) from None
     except RecursionError:
         raise _invalid(where, [(1, _Fault((), "not TOML: nested too deep", ""))]) from None
+    except ValueError:
+        # Python refuses to make a number of so many digits, and does not say where they stand.
+        digits = re.search(_DIGITS, text)
+        line = text.count("\n", 0, digits.start()) + 1 if digits else 1
+        raise _invalid(where, [(line, _Fault((), "a number has too many digits", ""))]) from None
 
 
 class _Reader:
@@ -183,7 +202,9 @@ class _Reader:
                     kind = item
                 else:
                     self._fault(
-                        (*path, key), f"kind is person or agent, not {item!r}", 'kind = "person"'
+                        (*path, key),
+                        f"kind is person or agent, not {_shown(item)}",
+                        'kind = "person"',
                     )
             yield name.lower(), KnownIdentity(kind, keys)
 
@@ -233,12 +254,22 @@ class _Reader:
         except InvalidInput:
             pass
         name = ".".join(path)
-        message = f"{name} is an age such as 30d, 12h or 0, not {value!r}"
+        message = f"{name} is an age such as 30d, 12h or 0, not {_shown(value)}"
         self._fault(path, message, f'{path[-1]} = "30d"')
         return None
 
     def _fault(self, path: _Path, message: str, fix: str) -> None:
         self._faults.append(_Fault(path, message, fix))
+
+
+def _shown(value: object) -> str:
+    """A value as people may see it, cut short."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # A hexadecimal number of more digits than Python writes as a decimal one.
+        return "this number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _line(text: str, path: _Path) -> int:
@@ -263,10 +294,12 @@ def _line(text: str, path: _Path) -> int:
     return len(lines)
 
 
-def _invalid(where: str, faults: list[tuple[int, _Fault]]) -> InvalidInput:
+def _invalid(where: str, faults: list[tuple[int, _Fault]], others: int = 0) -> InvalidInput:
     faults.sort(key=lambda item: item[0])
     line, first = faults[0]
     more = [f"line {at}: {fault.message}" for at, fault in faults[1:]]
+    if others:
+        more.append(f"and {others} more")
     return InvalidInput(
         "\n".join([f"{where} line {line}: {first.message}", *more]),
         fix=f"edit {where} line {line}: {first.fix}" if first.fix else "",

@@ -50,6 +50,10 @@ class Resolved:
 
 def parse_selector(text: str) -> Selector:
     """The parts of `REV[:artifact[/path]]`; raises InvalidInput."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"selector {text!r} is not UTF-8: no name is like that") from None
     revision, colon, rest = text.partition(":")
     artifact, _, path = rest.partition("/")
     if colon and not artifact:

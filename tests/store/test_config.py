@@ -47,6 +47,9 @@ def test_what_init_writes_says_nothing_and_is_right_when_uncommented(store: cast
     [
         (b"[gc]\ngrace 30d\n", 2, "not TOML: expected '='"),
         (b"[gc\n", 1, "not TOML"),
+        (b"[gc]\n" + b"a." * 17 + b"a = 1\n", 2, "a key of more than 16 parts"),
+        (b"[gc]\ngrace = " + b"9" * 5000, 2, "a number has too many digits"),
+        (b"[gc]\ngrace = 0x" + b"f" * 5000, 2, "not this number"),
         (b'[gc]\ngrace = "30d', 2, "not TOML"),
         (b"[gc]\ngrace = '1d'\ngrace = '2d'\n", 3, "not TOML: cannot overwrite"),
         (b"# \xe4\n\n[gc]\n# \xff\n", 1, "not UTF-8"),
@@ -84,6 +87,13 @@ def test_all_faults_are_told_at_once() -> None:
     assert first.startswith("c line 1: there is no setting 'gcc'")
     assert [line[:8] for line in more] == ["line 3: ", "line 5: "]
     assert caught.value.fix == "edit c line 1: remove it, or use gc, identity, secrets, signing"
+
+
+def test_of_many_faults_some_are_told() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(b"".join(b"a%d = 1\n" % number for number in range(70)), "c")
+    lines = caught.value.message.splitlines()
+    assert (len(lines), lines[-1]) == (51, "and 20 more")
 
 
 def test_a_file_that_is_too_big_or_cannot_be_read(tmp_path: Path) -> None:
