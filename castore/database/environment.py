@@ -223,10 +223,12 @@ class Database:
         self.write(lambda writing: writing.note_scrubbed(erasures), urgent=True)
         return done
 
-    def scrub_if_due(self) -> None:
+    def scrub_if_due(self) -> bool:
         """Clear the data file unless that was done since the last erasure; raises as `scrub`."""
-        if self.read(lambda reading: reading.scrub_due()):
+        due = self.read(lambda reading: reading.scrub_due())
+        if due:
             self.scrub()
+        return due
 
     def copy(
         self,

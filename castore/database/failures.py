@@ -84,7 +84,10 @@ def writing_copy(folder: Path, outcome: str = "there is no copy") -> Iterator[No
             raise StoreFull(
                 f"{folder}: the disk is full; {outcome}", fix="free space there, then try again"
             ) from None
-        fix = f"chmod u+rwx {folder.parent}" if error.errno in _DENIED_CODES else "check the disk"
+        fix = "check the disk"
+        if error.errno in _DENIED_CODES:
+            there = folder.exists()
+            fix = f"chmod -R u+rwX {folder}" if there else f"chmod u+rwx {folder.parent}"
         raise CastoreError(f"{folder}: the copy failed: {error}; {outcome}", fix=fix) from None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from castore.database.environment import Database
 from castore.database.mirror import difference, mirror
 from castore.database.reading import Reading
 from castore.errors import CorruptObject, InvalidInput, WouldOverwrite
+from castore.model.names import quoted
 from castore.store.opening import FOLDER, is_store
 from castore.store.store import Store
 from castore.store.verify import fsck
@@ -67,11 +69,12 @@ def backup(
 
     The first copy is checked like `fsck --full` before it takes its place, all in one step; later
     only new blocks and rows cross over, each block compared with its ids, and the result is
-    checked like `fsck`. An interrupted one leaves no copy, or the earlier one. `compact` leaves
-    free pages out of a first copy; `progress` is told bytes checked. What was purged from the store
-    is cleared from the copy's data file, until that is done by each backup again. Raises
-    WouldOverwrite, Conflict (a backup of another store, or ahead of this one), CorruptObject,
-    StoreFull, Locked (a reader of the copy still sees what was purged: then do the same again).
+    checked like `fsck`. An interrupted one leaves no copy, or the earlier one; one whose pages are
+    damaged is refused before anything is written to it. `compact` leaves free pages out of a first
+    copy; `progress` is told bytes checked. What was purged from the store is cleared from the
+    copy's data file, until that is done by each backup again. Raises WouldOverwrite, Conflict (a
+    backup of another store, or ahead of this one), CorruptObject, StoreFull, Locked (a reader of
+    the copy still sees what was purged: then do the same again).
     """
     folder = destination.absolute()
     _check_place(store, folder)
@@ -154,17 +157,20 @@ def _held(tables: Reading) -> BackupReport:
 
 
 def _update(store: Store, folder: Path, *, dry_run: bool) -> BackupReport:
-    copy = Database.open(folder)
-    try:
-        if dry_run:
-            done = difference(store.database, copy)
-        else:
-            done = mirror(store.database, copy)
-            copy.scrub_if_due()
-            _check(store, copy, folder, full=False)
-        size = copy.file_bytes()
-    finally:
-        copy.close()
+    with _blaming(folder):
+        copy = Database.open(folder)
+        try:
+            _check_earlier(copy, folder)
+            if dry_run:
+                done = difference(store.database, copy)
+            else:
+                done = mirror(store.database, copy)
+                written = bool(done.blocks or done.rows or done.removed)
+                written |= copy.scrub_if_due()
+                _check(store, copy, folder, full=False, pages=written)
+            size = copy.file_bytes()
+        finally:
+            copy.close()
     return BackupReport(
         folder=folder,
         created=False,
@@ -185,17 +191,52 @@ def _check(
     folder: Path,
     *,
     full: bool,
+    pages: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Refuse a copy with anything wrong; raises CorruptObject naming the first findings."""
+    """Refuse a copy with anything wrong; raises CorruptObject naming the first findings.
+
+    It holds what the store holds by now, so the store may be to blame as well.
+    """
     report = fsck(Store(copy, now=store.now, entropy=store.entropy), full=full, progress=progress)
     lines = list(report.lines())
-    if not full:
+    if pages:
         lines += copy.check_pages().problems
     if lines:
-        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise CorruptObject(
-            f"the backup at {folder} is damaged: {'; '.join(lines[:_SHOWN])}{more}",
+            f"the backup at {folder} is damaged: {_first(lines)}",
             where=str(folder),
             fix="cas fsck --full",
         )
+
+
+def _check_earlier(copy: Database, folder: Path) -> None:
+    """Refuse to write over a damaged free list: that would take what is still good along."""
+    problems = copy.check_pages().problems
+    if problems:
+        raise _damaged(folder, _first(problems))
+
+
+def _first(lines: Sequence[str]) -> str:
+    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return f"{'; '.join(lines[:_SHOWN])}{more}"
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Damage to the files of the backup is told as its own, with what helps there."""
+    try:
+        yield
+    except CorruptObject as error:
+        if folder in Path(error.where).parents:
+            raise _damaged(folder, error.message) from None
+        raise
+
+
+def _damaged(folder: Path, what: str) -> CorruptObject:
+    old, aside = quoted(str(folder)), quoted(f"{folder}.damaged")
+    return CorruptObject(
+        f"the backup at {folder} is damaged: {what}; the store was only read",
+        where=str(folder),
+        fix=f"mv {old} {aside} && cas backup {old}",
+    )
