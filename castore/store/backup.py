@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from castore.database.datafile import DATA_FILE, newest_meta
 from castore.database.environment import Database
+from castore.database.failures import using_files
 from castore.database.mirror import difference, mirror
+from castore.database.pages import check_pages
 from castore.database.reading import Reading
 from castore.errors import CorruptObject, InvalidInput, WouldOverwrite
 from castore.model.names import quoted
@@ -19,6 +22,7 @@ from castore.store.store import Store
 from castore.store.verify import fsck
 
 _SHOWN: Final = 3
+_LOOKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +162,9 @@ def _held(tables: Reading) -> BackupReport:
 
 def _update(store: Store, folder: Path, *, dry_run: bool) -> BackupReport:
     with _blaming(folder):
+        _check_earlier(folder)
         copy = Database.open(folder)
         try:
-            _check_earlier(copy, folder)
             if dry_run:
                 done = difference(store.database, copy)
             else:
@@ -210,11 +214,20 @@ def _check(
         )
 
 
-def _check_earlier(copy: Database, folder: Path) -> None:
-    """Refuse to write over a damaged free list: that would take what is still good along."""
-    problems = copy.check_pages().problems
-    if problems:
-        raise _damaged(folder, _first(problems))
+def _check_earlier(folder: Path) -> None:
+    """Refuse damaged pages, by plain reads: some end whoever maps them, some spread by writing."""
+    data = folder / DATA_FILE
+    if not data.is_file():
+        return
+    for _ in range(_LOOKS):
+        with using_files(folder):
+            found = check_pages(str(data))
+            if not found.problems:
+                return
+            # Of pages that another backup changed meanwhile nothing follows.
+            with data.open("rb") as file:
+                if newest_meta(file.fileno(), str(data)).transaction == found.transaction:
+                    raise _damaged(folder, _first(found.problems))
 
 
 def _first(lines: Sequence[str]) -> str:
