@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 from castore.content.secret_rules import BEFORE, RULES, Rule, compiled, is_genuine
 from castore.model.limits import SECRET_ANCHORS
 
-_SHOWN: Final = 2
 _URL_REACH: Final = 400
 
 Scan = Callable[[Any, Callable[..., bool]], bool]
@@ -71,7 +70,7 @@ def _look(rule: Rule, anchor: bytes, data: Any, end: int, looked: dict[int, int]
         match = pattern.match(data, _start(rule, data, end - len(anchor)))
     if match is None or not is_genuine(rule, match):
         return None
-    return Match(match.start(), match.end("secret"), rule.id, _shown(rule, match))
+    return Match(match.start(), match.end("secret"), rule.id, _shown(rule, match, anchor))
 
 
 def _start(rule: Rule, data: Any, anchor: int) -> int:
@@ -83,13 +82,13 @@ def _start(rule: Rule, data: Any, anchor: int) -> int:
     return anchor if at < 0 else begin + at
 
 
-def _shown(rule: Rule, match: re.Match[bytes]) -> str:
-    """What stands before the secret, and two of its characters."""
+def _shown(rule: Rule, match: re.Match[bytes], anchor: bytes) -> str:
+    """What stands before the secret, and of it only what all of its kind begin with."""
     whole, secret = bytes(match[0]), bytes(match["secret"])
     before = whole[: match.start("secret") - match.start()]
     start = before.split(b"\n")[0][-40:]
     if rule.id != "private-key":
-        start = before[-40:] + secret[:_SHOWN]
+        start = before[-40:] + (anchor if secret.startswith(anchor) else b"")
     text = start.decode("utf-8", "replace")
     return "".join(c if c.isprintable() else " " for c in text).strip() + "…"
 

@@ -14,6 +14,7 @@ from castore.model.ids import Id, short
 from castore.model.refs import HEADS, TAGS
 from castore.store.collect_roots import FORGET
 from castore.store.operations import operation_log
+from castore.store.removals import PURGE
 from castore.store.store import Store
 from castore.store.version import version_in
 
@@ -23,6 +24,7 @@ NOTED: Final = frozenset({
     "revoke",
 })  # fmt: skip
 """The operations that write a note."""
+_DEEDS: Final = NOTED | {"tag", "tag-delete", "pin", "unpin", PURGE, "partial-discard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def undo(
     """Take back the ref moves of one operation: that with this number, else the newest that can be.
 
     The newest is one that moved a branch or forgot versions, is no undo and was not undone since;
-    so calls one after the other go further back, and an undo is taken back by its own number.
+    so calls one after the other go further back, and an undo is taken back by its own number. If
+    a note, tag, pin or purge is newer, nothing is taken back without a number (InvalidInput).
     Versions stay stored. A forget is taken back as a whole, while all its bytes are there. Raises
     RefNotFound, InvalidInput for an operation that moves no branch or concerns a tag, RefMoved
     when a ref is no longer where the operation left it, Conflict for a forget that was taken back
@@ -138,8 +141,12 @@ def _numbered(store: Store, sequence: int) -> Operation:
 
 
 def _newest(store: Store) -> Operation:
-    """The newest operation that moved a branch or forgot versions, is no undo, and stands."""
+    """The newest operation that moved a branch or forgot versions, is no undo, and stands.
+
+    What somebody did after it and no undo takes back is not passed over: that is what they mean.
+    """
     undone: set[int] = set()
+    deed: Operation | None = None
     for operation in operation_log(store):
         if operation.sequence in undone:
             continue
@@ -147,7 +154,16 @@ def _newest(store: Store) -> Operation:
             # An undo that was itself undone does not count.
             undone.add(int(operation.detail.get("sequence", 0)))
         elif _branches(operation) or operation.op == FORGET:
+            if deed is not None:
+                raise InvalidInput(
+                    f"the newest operation, {deed.sequence} ({deed.op}), cannot be undone; before "
+                    f"it comes {operation.sequence} ({operation.op})",
+                    fix=f"cas op undo {operation.sequence}; or what cas op undo {deed.sequence} "
+                    "says",
+                )
             return operation
+        elif operation.op in _DEEDS:
+            deed = deed or operation
     raise RefNotFound(
         "no operation that moved a branch or forgot a version is left to undo", fix="cas op log"
     )

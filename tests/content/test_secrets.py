@@ -72,6 +72,19 @@ def test_a_secret_is_found_and_not_shown(rule: str, text: bytes) -> None:
         assert len(found.matches[0].shown) <= 60
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (b"mysql+pymysql://root:hunter2hunter@db.prod.acme.io/x", "mysql+pymysql://root:…"),
+        (b"aws_secret_access_key = uC7kq0aVb1Zx9LmP3dR5tYhJ2nWsE8gF4iOoQyTc", "key =…"),
+    ],
+)
+def test_of_a_secret_only_what_all_begin_with_is_shown(text: bytes, shown: str) -> None:
+    found = search_secrets(text).matches
+    assert found
+    assert found[0].shown.endswith(shown)
+
+
 @pytest.mark.parametrize("text", NOT_SECRET)
 def test_what_only_looks_like_one_is_passed(text: bytes) -> None:
     assert search_secrets(b"before " + text + b" after\n").matches == []

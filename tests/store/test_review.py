@@ -309,7 +309,10 @@ def test_an_operation_that_wrote_a_note_is_not_undone(store: castore.Store, work
     with pytest.raises(errors.InvalidInput) as caught:
         store.undo(3)
     assert caught.value.fix == f"cas deploy {version.id.hex()} --to production --remove"
-    assert store.undo().operation.op == "commit"
+    with pytest.raises(errors.InvalidInput, match="the newest operation, 3") as caught:
+        store.undo()
+    assert caught.value.fix == "cas op undo 1; or what cas op undo 3 says"
+    assert store.undo(1).operation.op == "commit"
 
 
 def test_a_note_lives_as_long_as_its_target(store: castore.Store, work: Path) -> None:

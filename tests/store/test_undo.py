@@ -99,6 +99,20 @@ def test_a_resumed_partial_comes_back(store: castore.Store) -> None:
     assert tips(store) == {}
 
 
+def test_what_cannot_be_undone_is_not_passed_over(store: castore.Store) -> None:
+    add(store, "a", "1")
+    add(store, "a", "2")
+    store.gc()
+    store.undo()
+    store.tag("t", "a")
+    store.pin("a")
+    for dry_run in (True, False):
+        with pytest.raises(InvalidInput, match=r"the newest operation, 5 \(pin\)") as caught:
+            store.undo(dry_run=dry_run)
+        assert caught.value.fix.startswith("cas op undo 1;")
+    assert tips(store) == {"a": 1}
+
+
 def test_tags_and_what_moves_no_branch(store: castore.Store) -> None:
     add(store, "a", "1")
     store.tag("t", "a")
@@ -115,7 +129,9 @@ def test_tags_and_what_moves_no_branch(store: castore.Store) -> None:
         store.undo(4)
     with pytest.raises(RefNotFound, match="from 1 to 4"):
         store.undo(5)
-    assert store.undo().operation.sequence == 1, "what cannot be undone is passed over"
+    with pytest.raises(InvalidInput, match=r"the newest operation, 3 \(tag-delete\)"):
+        store.undo()
+    assert store.undo(1).operation.sequence == 1
 
 
 def test_a_branch_does_not_come_back_under_the_name_of_a_tag(store: castore.Store) -> None:

@@ -68,9 +68,10 @@ def log(call: Invocation, limit: int | None) -> None:
 def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: bool) -> None:
     """Take back what operation N did: a commit, a branch made, moved or deleted, a forget.
 
-    N is the number that cas op log shows; without it the newest that was not taken back yet. Refs
-    must still be where the operation left them. No version is lost, tags are never undone, and
-    this is an operation itself: undo its number to have the first one back.
+    N is the number that cas op log shows; without it the newest that was not taken back yet, unless
+    a note, tag, pin or purge is newer. Refs must still be where the operation left them. No version
+    is lost; notes, tags and pins are never undone: you are told what to answer them with. This is
+    an operation itself: undo its number to have the first one back.
     """
     with opened(call) as store:
         done = undo(store, sequence, by=actor(call), why=message, dry_run=dry_run)
