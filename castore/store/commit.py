@@ -27,6 +27,7 @@ from castore.store.partials import find_partials, resume
 from castore.store.pinning import digest_file, uri_path
 from castore.store.preview import Preview, preview_inputs
 from castore.store.publish import replayed
+from castore.store.refusals import would_be_moved
 from castore.store.report import CommitReport
 from castore.store.said import check_bound
 from castore.store.selectors import resolve_version, tip
@@ -102,12 +103,20 @@ def commit(
 
 
 def preview(store: Store, request: CommitRequest) -> Preview:
-    """What `commit` would store and warn of, by name and in bytes, without writing anything."""
+    """What `commit` would store and warn of, by name and in bytes, without writing anything.
+
+    Raises RefMoved where the branch is not at the parent asked for, and as `commit` before that.
+    """
     plan = _plan(store, request, _spec(request))
-    found = preview_inputs(
-        store, plan.intent, plan.gathered, tip(store, plan.intent.branch), request.links
-    )
-    return replace(found, warnings=(*_notices(request, plan), *found.warnings))
+    earlier = replayed(store, plan.intent.branch, request.context.operation)
+    parent = tip(store, plan.intent.branch)
+    if request.parent and earlier is None:
+        expected = resolve_version(store, request.parent, default=plan.intent.branch)
+        if parent is None or parent.id != expected.id:
+            raise would_be_moved(plan.intent.branch, parent, expected)
+    found = preview_inputs(store, plan.intent, plan.gathered, parent, request.links)
+    stands = earlier or (parent if request.if_changed and found.identical else None)
+    return replace(found, warnings=(*_notices(request, plan), *found.warnings), stands=stands)
 
 
 def _notices(request: CommitRequest, plan: _Plan) -> list[str]:

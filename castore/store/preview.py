@@ -40,7 +40,8 @@ class Preview:
     """What a commit would do: the branch, the number it would get, artifacts and bytes.
 
     `faults` are those of the artifacts that would be made, as a refusal lists them; `identical`
-    says that nothing differs from the parent. `warnings` are those of the commit itself, but for
+    says that nothing differs from the parent. `stands` is the version that would be given back with
+    nothing written. `warnings` are those of the commit itself, but for
     what its checks of stored content tell beyond faults.
     """
 
@@ -55,6 +56,7 @@ class Preview:
     faults: tuple[Mapping[str, Any], ...]
     identical: bool
     warnings: tuple[str, ...]
+    stands: Version | None = None
 
 
 class _CountingSink:

@@ -30,13 +30,28 @@ def refusal(intent: Intent, version: Version, conformance: Conformance) -> Incom
 def moved(lost: Version, tip: Id | None, expected: Version | None) -> RefMoved:
     """The error for a branch that was not at `expected` but at `tip`; `lost` is kept."""
     branch = lost.branch
-    before = f"{expected.short} (v{expected.number})" if expected else "no version"
     return RefMoved(
-        f"branch {branch} was expected at {before} and is at {short(tip) if tip else 'nothing'}; "
-        f"your version is kept as {lost.short}, see cas branch --lost",
-        fix=f"cas diff {branch} {lost.short}",
+        f"{_elsewhere(branch, tip, expected)}; your version is kept as {lost.short}, see "
+        "cas branch --lost",
+        fix=f"cas diff {branch} {lost.short}" if tip else f"cas show {lost.short}",
         branch=branch,
         expected=expected.id.hex() if expected else None,
         actual=tip.hex() if tip else None,
         lost=lost.id.hex(),
     )
+
+
+def would_be_moved(branch: str, tip: Version | None, expected: Version) -> RefMoved:
+    """The same before anything is stored."""
+    return RefMoved(
+        _elsewhere(branch, tip.id if tip else None, expected),
+        fix=f"cas log {branch}" if tip else "leave out --parent",
+        branch=branch,
+        expected=expected.id.hex(),
+        actual=tip.id.hex() if tip else None,
+    )
+
+
+def _elsewhere(branch: str, tip: Id | None, expected: Version | None) -> str:
+    before = f"{expected.short} (v{expected.number})" if expected else "no version"
+    return f"branch {branch} was expected at {before} and is at {short(tip) if tip else 'nothing'}"

@@ -151,6 +151,27 @@ def test_dry_run_writes_nothing(cas: Cas, out: Path) -> None:
     assert made["new_bytes"] == record["new_bytes"]
 
 
+def test_a_dry_run_says_when_nothing_would_be_made(cas: Cas, out: Path) -> None:
+    unchanged = cas("commit", "-n", "--if-changed", "out")
+    assert unchanged.out.splitlines()[-1] == "would make nothing: out@v1 is given back"
+    write("out/summary.md", "changed\n")
+    assert "would make out@v2" in cas("commit", "-n", "--if-changed", "out").out
+    cas("commit", "--operation-id", "job-1", "out")
+    again = cas("commit", "-n", "--json", "--operation-id", "job-1", "out").json
+    assert again["stands"] == cas("show", "--json", "out@v2").json["id"]
+
+
+def test_a_dry_run_is_refused_where_the_parent_is_another(cas: Cas, out: Path) -> None:
+    write("out/summary.md", "changed\n")
+    cas("commit", "out")
+    refused = cas("commit", "-n", "--parent", "out@v1", "out", code=4)
+    assert "out was expected at" in refused.err
+    assert cas("commit", "-n", "--parent", "out@v2", "out").out
+    cas("commit", "-n", "--parent", "out@v9", "out", code=3)
+    cas("commit", "-n", "--parent", "out@v2", "--name", "fresh", "out", code=4)
+    assert "out/" not in cas("branch", "--lost").out
+
+
 def test_dry_run_of_what_would_be_refused(cas: Cas, spec: Path) -> None:
     Path("metrics.json").unlink()
     result = cas("commit", "-n", code=5)

@@ -141,10 +141,13 @@ def _print_preview(output: Output, found: Preview) -> int:
     rows += [("missing", clean(name), "") for name in found.missing]
     for line in columns(rows, right=[2]):
         output.line(line)
-    output.line(
-        f"would make {clean(found.branch)}@v{found.number}: {size(found.new_bytes)} new, "
-        f"{size(found.known_bytes)} known"
-    )
+    if found.stands is not None:
+        output.line(f"would make nothing: {clean(found.stands.label)} is given back")
+    else:
+        output.line(
+            f"would make {clean(found.branch)}@v{found.number}: {size(found.new_bytes)} new, "
+            f"{size(found.known_bytes)} known"
+        )
     if found.identical:
         output.say("nothing differs from the parent")
     for line in fault_lines(found.faults):
@@ -171,5 +174,6 @@ def _preview_record(found: Preview) -> dict[str, Any]:
         "missing": list(found.missing),
         "faults": [dict(fault) for fault in found.faults],
         "identical": found.identical,
+        "stands": found.stands.id.hex() if found.stands else None,
         "warnings": list(found.warnings),
     }
