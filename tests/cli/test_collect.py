@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ def test_a_deleted_branch_is_told_then_freed(cas: Cas, two: Path) -> None:
     assert "would free" in text.out
     assert f"{said['freed_bytes']:,} bytes" in text.out
     assert "the file keeps its" in text.err
-    assert text.err.endswith("next: cas gc\n")
+    assert text.err.endswith("next: cas gc --grace 0\n")
     done = cas("gc", "--grace", "0", "--json").json
     assert done["freed_bytes"] == said["freed_bytes"] > 0
     cas("show", id, code=3)
@@ -29,6 +31,14 @@ def test_a_deleted_branch_is_told_then_freed(cas: Cas, two: Path) -> None:
     assert [row["op"] for row in logged[:3]] == ["gc", "gc-begin", "branch-delete"]
     assert logged[0]["detail"]["freed_bytes"] == done["freed_bytes"]
     cas("fsck", "--full")
+
+
+def test_content_staged_for_no_session_is_told(cas: Cas, two: Path) -> None:
+    stage = "import castore; castore.open('.').stage(b'for a session to come' * 9)"
+    subprocess.run([sys.executable, "-c", stage], check=True)
+    told = cas("gc", "-n", "--expire-partials", "0")
+    assert "would give up content staged for a session\n" in told.out
+    assert told.err.endswith("next: cas gc --expire-partials 0\n")
 
 
 def test_ages(cas: Cas, two: Path) -> None:

@@ -9,6 +9,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
+from castore.model.names import quoted
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.moments import parse_moment
@@ -49,7 +50,10 @@ def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str) -
         if call.output.json:
             call.output.record(report.as_json())
             return
-        _print(call.output, report)
+        again = ["cas gc"]
+        again += ["--grace", quoted(grace)] if grace else []
+        again += ["--expire-partials", quoted(expire_partials)] if expire_partials else []
+        _print(call.output, report, " ".join(again))
 
 
 def _age(store: Store, text: str) -> int:
@@ -58,10 +62,11 @@ def _age(store: Store, text: str) -> int:
     return 0 if text == "0" else max(0, now - parse_moment(text, now))
 
 
-def _print(output: Output, report: CollectReport) -> None:
+def _print(output: Output, report: CollectReport, again: str) -> None:
     for run, branch in report.expired:
         verb = "would give up" if report.dry_run else "gave up"
-        output.line(f"{verb} the incomplete set of {clean(branch)}, run {clean(run)}")
+        what = f"the incomplete set of {clean(branch)}, run {clean(run)}"
+        output.line(f"{verb} {what if branch else 'content staged for a session'}")
     rows = [
         (clean(reason.name), size(reason.bytes), plural(reason.objects, "object"))
         for reason in report.reasons
@@ -79,4 +84,4 @@ def _print(output: Output, report: CollectReport) -> None:
         f"the file keeps its {size(report.file)}: freed space in it is used by later commits"
     )
     if report.dry_run and (report.dead or report.expired):
-        output.next("cas gc")
+        output.next(again)
