@@ -3,14 +3,14 @@ must not wait for a YAML parser."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from castore.content.absent import unreadable
 from castore.errors import InvalidInput
 from castore.model.limits import SPEC_BYTES
-from castore.model.names import quoted
+from castore.model.names import near_names, quoted
 
 SUFFIXES: Final = (".spec.yaml", ".spec.yml")
 _KEY: Final = r"^(?:{key}|\"{key}\"|'{key}')[ \t]*:(?:[ \t]+(?P<value>.*?))?[ \t]*$"
@@ -48,11 +48,23 @@ def read_head(path: Path) -> SpecHead:
         with path.open("rb") as file:
             text = file.read(SPEC_BYTES).decode("utf-8", "replace")
     except OSError as error:
-        raise unreadable("spec", path, error) from None
+        raise _unreadable(path, error) from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if text.lstrip().startswith("{"):
         return _from_json(path, text)
     return SpecHead(path, _value(path, text, "spec"), _value(path, text, "store"))
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidInput:
+    """What `castore.content.absent` says of such a file, which few commands need to load."""
+    text = quoted(str(path))
+    near, fix = "", f"ls -ld {text}"
+    if not os.path.lexists(path):
+        above = next((folder for folder in path.parents if folder.is_dir()), path.parent)
+        fix = f"ls {quoted(str(above))}"
+        if path.parent.is_dir():
+            near = near_names(path.name, sorted(os.listdir(path.parent)))
+    return InvalidInput(f"spec {str(path)!r} cannot be read: {error.strerror}{near}", fix=fix)
 
 
 def _from_json(path: Path, text: str) -> SpecHead:

@@ -24,7 +24,7 @@ NOTED: Final = frozenset({
     "revoke",
 })  # fmt: skip
 """The operations that write a note."""
-_DEEDS: Final = NOTED | {"tag", "tag-delete", "pin", "unpin", PURGE, "partial-discard"}
+_DEEDS: Final = NOTED | {"tag", "tag-delete", "pin", "unpin", PURGE}
 
 
 @dataclass(frozen=True, slots=True)

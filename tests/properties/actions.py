@@ -13,6 +13,7 @@ from castore.database.operations import Operation
 from castore.errors import (
     CastoreError,
     Conflict,
+    InvalidInput,
     Locked,
     NotFound,
     ObjectNotFound,
@@ -210,7 +211,11 @@ class Undo(Action):
             return
         if self.sequence is None and any(entry.refs for entry in seen.entries):
             # What was the newest when it began may have been overtaken.
-            assert isinstance(self.error, (RefMoved, RefNotFound))
+            assert isinstance(self.error, (RefMoved, RefNotFound, InvalidInput))
+            return
+        if self.sequence is None and type(self.error) is InvalidInput:
+            # What others do at the same time is not passed over.
+            assert seen.model.passed_over() or seen.entries
             return
         said = {seen.model.undo(self.sequence, moment.refs) for moment in seen.moments}
         assert type(self.error) in said

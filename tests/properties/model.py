@@ -20,6 +20,12 @@ from castore.model.refs import HEADS, TAGS
 from tests.properties.contents import alive, dead
 from tests.properties.sayings import Sayings
 
+# What no undo takes back, and what an undo of the newest does not pass over.
+DEEDS = frozenset({
+    "approve", "comment", "deploy", "deploy-remove", "dismiss", "mark", "reject", "request-review",
+    "revoke", "tag", "tag-delete", "pin", "unpin", "purge",
+})  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -143,15 +149,24 @@ class Model:
 
     def undoable(self) -> Operation | None:
         """The newest operation that moved a branch, is no undo, and stands."""
-        undone = set()
+        return self._newest()[0]
+
+    def passed_over(self) -> bool:
+        """Whether somebody did something after that which no undo takes back."""
+        return self._newest()[1]
+
+    def _newest(self) -> tuple[Operation | None, bool]:
+        undone, deed = set(), False
         for entry in reversed(self.log):
             if entry.sequence in undone:
                 continue
             if entry.op == "undo":
                 undone.add(entry.detail["sequence"])
             elif entry.op == "forget" or any(n.startswith(HEADS) for n, _, _ in entry.refs):
-                return entry
-        return None
+                return entry, deed
+            elif entry.op in DEEDS:
+                deed = True
+        return None, False
 
     def undo(
         self, sequence: int | None, refs: Mapping[str, Id]
@@ -160,6 +175,8 @@ class Model:
         entry = self.undoable() if sequence is None else self.log[sequence - 1]
         if entry is None:
             return RefNotFound
+        if sequence is None and self.passed_over():
+            return InvalidInput
         if entry.op == "forget":
             held = [id for id, by in self.forgotten.items() if by == entry.sequence]
             if not held:
