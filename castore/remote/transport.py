@@ -1,15 +1,22 @@
 """The transport: all that castore asks of a bucket, in five verbs.
 
-Keys are relative to the bucket's prefix: segments of `[a-z0-9._-]`, joined by `/`. A transport that
-adds something (retries, faults, counts) is a transport around a transport.
+Keys are relative to the bucket's prefix: segments of `[a-z0-9._-]` that begin with a letter or
+digit, joined by `/`; no key is the folder of another. Whatever else lies
+there is not castore's, and is not listed. A transport that adds something (retries, faults, counts)
+is a transport around a transport.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from castore.errors import NotFound
+from castore.errors import InvalidInput, NotFound
+
+KEY_BYTES: Final = 512
+_SEGMENT: Final = r"[a-z0-9][a-z0-9._-]*"
+_KEY: Final = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 
 
 class KeyAbsent(NotFound):
@@ -68,3 +75,25 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Give back what it holds; it is not used after."""
+
+
+def is_key(text: str) -> bool:
+    """Whether an object may have this name: else it is not castore's, and is passed over."""
+    return len(text) <= KEY_BYTES and _KEY.fullmatch(text) is not None
+
+
+def check_key(key: str) -> str:
+    """`key` if an object may have this name; raises InvalidInput otherwise."""
+    if not is_key(key):
+        raise InvalidInput(
+            f"key {key[:80]!r}: 1 to {KEY_BYTES} of a-z 0-9 . _ - in segments separated by '/', "
+            "each beginning with a letter or digit"
+        )
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` if keys may be listed by it: empty, or a key and `/`; raises InvalidInput."""
+    if prefix and not (prefix.endswith("/") and is_key(prefix[:-1])):
+        raise InvalidInput(f"prefix {prefix[:80]!r}: must be empty, or a key followed by '/'")
+    return prefix

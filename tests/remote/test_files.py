@@ -1,0 +1,230 @@
+"""A bucket in a folder: what its files are, and what is left of a writer that was killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from castore.errors import InvalidInput, PermissionDenied, RemoteError, RemoteMoved
+from castore.remote.files import FileTransport
+from castore.remote.transport import KeyAbsent
+
+_WRITER = """
+import sys
+from itertools import count
+from pathlib import Path
+from castore.remote.files import FileTransport
+bucket = FileTransport(Path(sys.argv[1]))
+name = sys.argv[2]
+for number in count():
+    data = f"{number:08}".encode() * 20_000
+    bucket.put(f"packs/{name}/{number}", data, if_absent=True)
+    bucket.put("shared", data)
+    etag = bucket.get("shared").etag
+    print(number, flush=True)
+"""
+_COUNTER = """
+import sys
+from pathlib import Path
+from castore.errors import RemoteMoved
+from castore.remote.files import FileTransport
+bucket = FileTransport(Path(sys.argv[1]))
+done = 0
+while done < 25:
+    data, etag = bucket.get("counter")
+    try:
+        bucket.replace("counter", str(int(data) + 1).encode(), etag)
+    except RemoteMoved:
+        continue
+    done += 1
+"""
+
+
+def unfinished(folder: Path) -> list[str]:
+    return os.listdir(folder / "+unfinished")
+
+
+def test_an_object_is_a_plain_file_at_its_key(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path / "b")
+    bucket.put("packs/0a/x", b"bytes")
+    assert (tmp_path / "b/packs/0a/x").read_bytes() == b"bytes"
+    assert unfinished(tmp_path / "b") == []
+    assert bucket.url == f"file://{tmp_path}/b"
+
+
+def test_equal_bytes_written_again_have_another_tag(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path / "b")
+    tags = [bucket.put("root", b"same")]
+    for _ in range(300):
+        tags.append(bucket.replace("root", b"same", tags[-1]))
+    assert len(set(tags)) == len(tags)
+
+
+def test_a_tag_is_another_one_though_the_clock_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = FileTransport(tmp_path / "b")
+    monkeypatch.setattr("castore.remote.files.time_ns", lambda: 1_700_000_000_000_000_000)
+    tags = [bucket.put("root", b"same")]
+    for _ in range(300):
+        tags.append(bucket.replace("root", b"same", tags[-1]))
+    assert len(set(tags)) == len(tags)
+
+
+def test_what_is_no_object_is_not_listed(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path)
+    bucket.put("packs/x", b"bytes")
+    (tmp_path / "Thumbs.db").write_bytes(b"foreign")
+    (tmp_path / ".nfs001").write_bytes(b"foreign")
+    (tmp_path / "packs" / "empty").mkdir()
+    (tmp_path / "packs" / "link").symlink_to(tmp_path / "packs" / "x")
+    (tmp_path / "linked").symlink_to(tmp_path / "packs")
+    os.mkfifo(tmp_path / "fifo")
+    assert [found.key for found in bucket.list("")] == ["packs/x"]
+    for key in ("packs/link", "fifo", "packs/empty", "packs"):
+        with pytest.raises(KeyAbsent):
+            bucket.get(key)
+
+
+def test_folders_that_become_empty_go(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path / "b")
+    bucket.put("packs/0a/x", b"1")
+    bucket.put("packs/0b/x", b"1")
+    bucket.delete(["packs/0a/x"])
+    assert os.listdir(tmp_path / "b/packs") == ["0b"]
+    bucket.delete(["packs/0b/x"])
+    assert not (tmp_path / "b/packs").exists()
+    bucket.put("packs/0a/x", b"2")
+    assert bucket.get("packs/0a/x").data == b"2"
+
+
+def test_folders_may_go_at_any_moment(tmp_path: Path) -> None:
+    bucket, other = FileTransport(tmp_path / "b"), FileTransport(tmp_path / "b")
+    for number in range(50):
+        bucket.put("packs/0a/x", str(number).encode(), if_absent=True)
+        other.delete(["packs/0a/x"])
+        bucket.put("packs/0a/y", str(number).encode())
+        other.delete(["packs/0a/y"])
+
+
+def test_a_folder_not_there_holds_nothing_and_needs_one_above(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path / "none" / "b")
+    assert list(bucket.list("")) == []
+    bucket.delete(["root"])
+    with pytest.raises(KeyAbsent):
+        bucket.get("root")
+    with pytest.raises(RemoteError):
+        bucket.put("root", b"")
+    with pytest.raises(InvalidInput):
+        FileTransport(Path("relative"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
+def test_what_may_not_be_written_is_refused(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path)
+    bucket.put("root", b"")
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionDenied):
+            bucket.put("packs/x", b"")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(errno.EACCES, PermissionDenied), (errno.EROFS, PermissionDenied), (errno.ENOSPC, RemoteError),
+     (errno.EIO, RemoteError)],
+)  # fmt: skip
+def test_a_failure_of_the_disk_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
+) -> None:
+    bucket = FileTransport(tmp_path)
+    etag = bucket.put("root", b"first")
+
+    def fail(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        for call in (
+            lambda: bucket.put("root", b"second"),
+            lambda: bucket.put("new", b"second", if_absent=True),
+            lambda: bucket.replace("root", b"second", etag),
+        ):
+            with pytest.raises(expected):
+                call()
+    assert bucket.get("root") == (b"first", etag)
+    assert unfinished(tmp_path) == []
+    assert [found.key for found in bucket.list("")] == ["root"]
+
+
+def test_without_hard_links_nothing_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", fail)
+    with pytest.raises(RemoteError, match="hard links"):
+        FileTransport(tmp_path).put("root", b"", if_absent=True)
+    assert list(FileTransport(tmp_path).list("")) == []
+
+
+def test_a_killed_writer_leaves_no_half_object(tmp_path: Path) -> None:
+    for round in range(6):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path / "b"), f"w{round}"],
+            stdout=subprocess.PIPE,
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.003 * round)
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = [int(line) for line in writer.stdout.read().splitlines()]
+        writer.stdout.close()
+        writer.wait()
+        bucket = FileTransport(tmp_path / "b")
+        found = {listed.key: listed.size for listed in bucket.list("")}
+        assert set(found.values()) == {160_000}
+        for number in acknowledged:
+            data = bucket.get(f"packs/w{round}/{number}").data
+            assert data == f"{number:08}".encode() * 20_000
+        data = bucket.get("shared").data
+        assert data == data[:8] * 20_000
+        # The next writer removes what is left, and what was left is not listed.
+        bucket.put("last", data)
+        assert unfinished(tmp_path / "b") == []
+
+
+def test_what_a_living_writer_writes_is_not_removed(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path)
+    with bucket._unfinished(b"bytes") as path:
+        (tmp_path / "+unfinished" / "dead").write_bytes(b"half")
+        FileTransport(tmp_path).put("root", b"")
+        assert unfinished(tmp_path) == [path.name]
+
+
+def test_processes_replace_one_object_in_turn(tmp_path: Path) -> None:
+    FileTransport(tmp_path).put("counter", b"0")
+    command = [sys.executable, "-c", _COUNTER, str(tmp_path)]
+    writers = [subprocess.Popen(command) for _ in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert FileTransport(tmp_path).get("counter").data == b"100"
+
+
+def test_a_lock_file_removed_while_it_was_waited_for_is_no_lock(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path)
+    etag = bucket.put("root", b"1")
+    (tmp_path / "+lock").unlink()
+    etag = bucket.replace("root", b"2", etag)
+    with pytest.raises(RemoteMoved):
+        bucket.replace("root", b"3", "another")
+    assert bucket.get("root") == (b"2", etag)
