@@ -54,6 +54,17 @@ DELTA_DEPTH: Final = 128
 DICTIONARY_BYTES: Final = 8 * MIB
 BATCH_BYTES: Final = 16 * MIB
 
+# Remotes: an object of a bucket, and what one root may hold.
+PACK_BYTES: Final = 64 * MIB
+PACK_FULL_BYTES: Final = 24 * MIB
+INDEX_BYTES: Final = 256 * MIB
+ROOT_BYTES: Final = 4 * MIB
+ROOT_ROWS: Final = 2000
+ROOT_LISTS: Final = 5000
+INDEXES_MAX: Final = 1024
+UPLOADS_MAX: Final = 10_000
+WRITES_KEPT: Final = 16
+
 # Input.
 SPEC_BYTES: Final = 256 * KIB
 # Secrets told of in one commit, and rows that look like one in one piece of text.
