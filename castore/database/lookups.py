@@ -43,6 +43,11 @@ class LookupView(View):
                 return
             yield indexes.split_key(key, prefix)
 
+    def ids_under(self, index: Index) -> Iterator[Id]:
+        """Every id that an index leads to, from whatever value, some perhaps twice."""
+        for key, _ in self._with_prefix(self._tables.lookup, bytes((index,))):
+            yield key[-ID_BYTES:]
+
     def tails(self, index: Index, value: Value, below: bytes, limit: int) -> list[bytes]:
         """The ends of at most `limit` rows of an index for `value`: time and id, newest first.
 

@@ -317,6 +317,14 @@ class Reading(LookupView):
         """What was noted about the unfinished upload to a remote."""
         return self._get(self._tables.uploads, remote.encode())
 
+    def located(self, key: bytes) -> bytes | None:
+        """What was kept under a key of the cache of indexes."""
+        return self._get(self._tables.located, key)
+
+    def located_keys(self, prefix: bytes) -> list[bytes]:
+        """The keys of that cache that begin so."""
+        return [key for key, _ in self._with_prefix(self._tables.located, prefix)]
+
     def files(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """The rows cached under these keys."""
         self._check()

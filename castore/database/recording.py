@@ -178,6 +178,14 @@ class RecordWriting(Reading):
         """Forget an upload; False if there was none."""
         return self._delete(self._tables.uploads, remote.encode())
 
+    def put_located(self, key: bytes, data: bytes) -> None:
+        """Cache an index of a remote."""
+        self._put(self._tables.located, key, data)
+
+    def drop_located(self, key: bytes) -> bool:
+        """Forget a cached index; False if it was not there."""
+        return self._delete(self._tables.located, key)
+
     def drop_files(self, keys: Iterable[bytes]) -> None:
         """Forget cached digests."""
         for key in keys:

@@ -38,6 +38,12 @@ _KEYS: Final[dict[Kind, bytes]] = {
 }
 _CONTRACT_KEY: Final = derive_key("contract")
 _OPERATION_KEY: Final = derive_key("operation")
+_NAMED_KEYS: Final = {name: derive_key(name) for name in ("index", "list", "notes", "pack")}
+
+
+def named_id(name: str, data: bytes) -> Id:
+    """BLAKE3 of some bytes, keyed for structures called `name` that are no objects."""
+    return blake3(data, key=_NAMED_KEYS[name]).digest()
 
 
 def content_id(data: bytes | memoryview) -> Id:

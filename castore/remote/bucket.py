@@ -92,10 +92,8 @@ def create_bucket(
     """Make a place a bucket of this project, or take the one that somebody else made meanwhile."""
     root = Root(project, entropy(_UUID_BYTES))
     data = encode_root(root, _no_page)
-    try:
+    with suppress(RemoteMoved, OutcomeUnknown):
         transport.put(ROOT, data, if_absent=True)
-    except (RemoteMoved, OutcomeUnknown):
-        pass
     identity = look(transport)
     if identity is None:
         raise RemoteUnavailable(f"{transport.url}: what was written cannot be read back")

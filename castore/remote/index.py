@@ -26,11 +26,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-from blake3 import blake3
-
 from castore.content.blocks import Block
 from castore.errors import CorruptObject, UnsupportedFormat
-from castore.model.ids import Id, Kind, derive_key
+from castore.model.ids import Id, Kind, named_id
 from castore.model.limits import FORMAT, ID_BYTES, INDEX_BYTES
 from castore.remote.keys import UPLOAD_BYTES
 
@@ -41,7 +39,6 @@ BLOCK: Final = Struct("<IQIIBBBBIHH")
 MEMBER: Final = Struct("<32sIHBBI")
 _KEYS: Final = Struct(">Q36x")
 _KIND_AT: Final = 38
-_KEY: Final = derive_key("index")
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
 
@@ -266,7 +263,7 @@ class Catalogue:
 
 def index_id(data: bytes) -> Id:
     """The name of the index with these bytes."""
-    return blake3(data, key=_KEY).digest()
+    return named_id("index", data)
 
 
 assert PACK.size == UPLOAD_BYTES + ID_BYTES

@@ -19,17 +19,14 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from blake3 import blake3
-
 from castore.errors import CorruptObject, UnsupportedFormat
-from castore.model.ids import Id, derive_key
+from castore.model.ids import Id, named_id
 from castore.model.limits import BLOCK_RAW_BYTES, FORMAT, PACK_BYTES
 
 MAGIC: Final = bytes.fromhex("894341 53504b 0d0a")
 NONCE_BYTES: Final = 16
 HEADER: Final = Struct("<8sBBHI16s")
 _SIZE: Final = Struct("<I")
-_KEY: Final = derive_key("pack")
 _ENCRYPTED: Final = 1
 # A block that does not compress is its raw bytes and its tables.
 _STORED_MAX: Final = 2 * BLOCK_RAW_BYTES
@@ -79,7 +76,7 @@ class PackWriter:
 
 def pack_id(data: bytes) -> Id:
     """The name of the pack with these bytes."""
-    return blake3(data, key=_KEY).digest()
+    return named_id("pack", data)
 
 
 def read_pack(data: bytes, id: Id) -> tuple[PackType, Iterator[Placed]]:

@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from blake3 import blake3
-
 from castore.errors import CorruptObject, UnsupportedFormat
 from castore.model.encoding import decode, encode
 from castore.model.fields import Fields, read_row
-from castore.model.ids import Id, derive_key
+from castore.model.ids import Id, named_id
 from castore.model.limits import (
     FORMAT,
     ID_BYTES,
@@ -37,8 +35,6 @@ _KEYS: Final = (
     "serial", "tombs", "uploads", "uuid", "writes",
 )  # fmt: skip
 _FEATURES: Final = ("optional", "read", "write")
-_LIST_KEY: Final = derive_key("list")
-_NOTES_KEY: Final = derive_key("notes")
 _UUID_BYTES: Final = 16
 _PAGE_BYTES: Final = 4 * MIB
 
@@ -82,7 +78,7 @@ class _Page(NamedTuple):
 
 def seal_notes(ids: Sequence[Id] | set[Id]) -> Seal:
     """The seal of these notes."""
-    return Seal(len(ids), blake3(b"".join(sorted(ids)), key=_NOTES_KEY).digest())
+    return Seal(len(ids), named_id("notes", b"".join(sorted(ids))))
 
 
 NO_NOTES: Final = seal_notes(())
@@ -200,7 +196,7 @@ def decode_root(data: bytes, read_page: ReadPage) -> Root:
 
 def list_id(data: bytes) -> Id:
     """The id of a page of a long list."""
-    return blake3(data, key=_LIST_KEY).digest()
+    return named_id("list", data)
 
 
 def _parts(rows: list[Any]) -> list[list[Any]]:

@@ -1,0 +1,279 @@
+"""Fetching: what a bucket has and the store lacks comes here; `remotes/NAME/*` tell where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from castore.content.reader import ObjectReader
+from castore.database.reading import Reading, State
+from castore.database.sink import StageSink
+from castore.database.tables import ObjectRow, Removal
+from castore.database.writing import Writing
+from castore.errors import CorruptObject, RefNotFound
+from castore.model.ids import Id, Kind, short
+from castore.model.names import near_names
+from castore.model.refs import HEADS, TAGS, remote_ref
+from castore.remote.fetching import BlockFetcher, FarObjects
+from castore.remote.index import Catalogue
+from castore.remote.root import Removed, Root
+from castore.remote.transport import Transport
+from castore.store.removals import PURGE
+from castore.store.stages import worker_header
+from castore.store.store import Store
+from castore.store.sync_plan import Move
+from castore.store.sync_remote import Remote, connect
+from castore.store.sync_take import Intake
+from castore.store.sync_walk import Lack, LackWalk
+
+FETCH: Final = "fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """What a fetch brought, or with `dry_run` would bring.
+
+    `moves` are refs `remotes/NAME/*` and tags here. `conflicts` are tags that name another version
+    here than there, and stay. `purged` were purged there and still lie here. `bytes` came in
+    `requests`; a dry run tells what the blocks take there.
+    """
+
+    remote: str
+    url: str
+    moves: tuple[Move, ...]
+    conflicts: tuple[str, ...]
+    purged: tuple[Id, ...]
+    objects: int
+    notes: int
+    bytes: int
+    requests: int
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was lacking."""
+        return bool(self.moves or self.objects)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        return {
+            "remote": self.remote,
+            "url": self.url,
+            "refs": [
+                {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex() or None}
+                for m in self.moves
+            ],
+            "conflicts": list(self.conflicts),
+            "purged": [id.hex() for id in self.purged],
+            "objects": self.objects,
+            "notes": self.notes,
+            "bytes": self.bytes,
+            "requests": self.requests,
+            "dry_run": self.dry_run,
+        }
+
+
+def fetch(
+    store: Store,
+    name: str,
+    transport: Transport,
+    refs: Sequence[str] = (),
+    *,
+    by: str = "",
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> FetchReport:
+    """Bring branches and tags of a bucket, or all of them, with all they need and what is said.
+
+    Everything is compared with its id before it is stored, and nothing names a version that is not
+    here as a whole. Branches here do not move: `remotes/NAME/*` do. What was forgotten there is so
+    here. Raises RefNotFound, CorruptObject for what a bucket should not hold, RemoteError.
+    """
+    remote = connect(store, name, transport)
+    view, catalogue = remote.view()
+    wanted = _wanted(view.root, refs, name)
+    return _Fetch(remote, view.root, catalogue, wanted, by, progress).run(dry_run=dry_run)
+
+
+class _Fetch:
+    def __init__(
+        self,
+        remote: Remote,
+        root: Root,
+        catalogue: Catalogue,
+        wanted: dict[str, Id],
+        by: str,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._remote = remote
+        self._store = remote.store
+        self._root = root
+        self._wanted = wanted
+        self._by = by
+        self._progress = progress
+        self._fetcher = BlockFetcher(remote.transport)
+        self._far = FarObjects(catalogue, self._fetcher)
+        self._reader = ObjectReader(self._far.load)
+        self._walk = LackWalk(self._store, catalogue, self._reader, root)
+
+    def run(self, *, dry_run: bool) -> FetchReport:
+        self._walk.versions(self._wanted.values())
+        self._walk.notes()
+        self._walk.bases()
+        self._refuse_partials()
+        lack = self._walk.lack
+        if dry_run:
+            return self._report(lack, self._store.database.read(self._moves), dry_run=True)
+        session = self._store.entropy(16)
+        header = worker_header(self._store.now(), os.getpid())
+        sink = StageSink(self._store.database, session, header=header)
+        try:
+            self._record_removals()
+            intake = Intake(self._store, sink, self._fetcher, self._far, self._progress)
+            intake.content(lack)
+            intake.objects(lack)
+            moves = self._finish(session)
+        except BaseException:
+            sink.discard()
+            raise
+        return self._report(lack, moves, dry_run=False)
+
+    def _refuse_partials(self) -> None:
+        """No ref but one of `partial/` may name an incomplete set."""
+        fetched = {wanted.id for wanted in self._walk.lack.objects}
+        for ref, id in self._wanted.items():
+            reader = self._reader if id in fetched else self._store.reader
+            if not reader.manifest(id).complete:
+                raise CorruptObject(
+                    f"the bucket's {ref} names {short(id)}, an incomplete set", id=id.hex()
+                )
+
+    def _record_removals(self) -> None:
+        """What was forgotten or purged there is so here, where it does not lie here still."""
+        at = self._store.now()
+
+        def transact(tables: Writing) -> None:
+            for id, removed in self._root.forgotten.items():
+                if tables.forgotten(id) is None:
+                    tables.forget(id, _removal(removed))
+            gone = [id for id in self._root.purged if _absent(tables, id)]
+            for id in gone:
+                tables.put_object_row(id, ObjectRow(0, 0, Kind.CHUNK, State.PURGED))
+                tables.record_purged(id, _removal(self._root.purged[id]))
+            if gone:
+                detail = {"files": sorted(gone), "objects": len(gone), "selectors": []}
+                why = f"purged from {self._remote.name}"
+                tables.append_operation(
+                    PURGE, op_id=PURGE, at=at, by=self._by, why=why, detail=detail
+                )
+
+        def lacks(tables: Reading) -> bool:
+            return any(tables.forgotten(id) is None for id in self._root.forgotten) or any(
+                _absent(tables, id) for id in self._root.purged
+            )
+
+        if self._store.database.read(lacks):
+            self._store.database.write(transact)
+
+    def _moves(self, tables: Reading) -> list[Move]:
+        """The refs here that tell where those of the bucket are, and tags, that are to change."""
+        moves: list[Move] = []
+        for ref, id in sorted(self._wanted.items()):
+            if ref.startswith(HEADS):
+                mirror = remote_ref(self._remote.name, ref.removeprefix(HEADS))
+                current = tables.ref(mirror) or b""
+                if current != id:
+                    moves.append(Move(mirror, current, id))
+            elif tables.ref(ref) is None and not _taken(tables, ref):
+                moves.append(Move(ref, b"", id))
+        for ref in sorted(self._root.tombs):
+            current = tables.ref(ref) or b""
+            if ref.startswith(TAGS) and current:
+                moves.append(Move(ref, current, b""))
+        return moves
+
+    def _finish(self, session: bytes) -> list[Move]:
+        """Move refs to what came, all at once."""
+        at = self._store.now()
+
+        def transact(tables: Writing) -> list[Move]:
+            moves = self._moves(tables)
+            for ref, old, new in moves:
+                if new:
+                    tables.set_if_equals(ref, old or None, new)
+                else:
+                    tables.remove_if_equals(ref, old, tombstone=True)
+            tables.drop_stage(session)
+            self._remote.note_seen(tables)
+            self._remote.drop_unlisted(tables, [index.id for index in self._root.indexes])
+            if moves or self._walk.lack.notes:
+                tables.bump_generation()
+                detail = {"remote": self._remote.name, "notes": len(self._walk.lack.notes)}
+                tables.append_operation(FETCH, at=at, by=self._by, refs=moves, detail=detail)
+            return moves
+
+        return self._store.database.write(transact)
+
+    def _report(self, lack: Lack, moves: Sequence[Move], *, dry_run: bool) -> FetchReport:
+        def look(tables: Reading) -> tuple[list[str], list[Id]]:
+            conflicts = [
+                ref.removeprefix(TAGS)
+                for ref, id in sorted(self._wanted.items())
+                if ref.startswith(TAGS) and tables.ref(ref) != id and _taken(tables, ref)
+            ]
+            return conflicts, [id for id in self._root.purged if _stored(tables, id)]
+
+        conflicts, purged = self._store.database.read(look)
+        size = sum(spot.stored for spot in lack.content.values())
+        spots = {(*wanted.spot.pack, wanted.spot.offset): wanted.spot for wanted in lack.objects}
+        size += sum(spot.stored for spot in spots.values())
+        return FetchReport(
+            self._remote.name,
+            self._remote.bucket.url,
+            tuple(moves),
+            tuple(conflicts),
+            tuple(purged),
+            objects=len(lack.objects) + len(lack.chunks),
+            notes=len(lack.notes),
+            bytes=size if dry_run else self._fetcher.bytes,
+            requests=0 if dry_run else self._fetcher.requests,
+            dry_run=dry_run,
+        )
+
+
+def _wanted(root: Root, names: Sequence[str], remote: str) -> dict[str, Id]:
+    """The refs of a bucket of these names, or all; raises RefNotFound."""
+    if not names:
+        return dict(root.refs)
+    wanted: dict[str, Id] = {}
+    for name in names:
+        found = [ref for ref in (name, HEADS + name, TAGS + name) if ref in root.refs]
+        if not found:
+            known = [ref.partition("/")[2] for ref in root.refs]
+            raise RefNotFound(
+                f"{remote} has no branch or tag {name!r}{near_names(name, known)}",
+                fix=f"cas fetch {remote}",
+            )
+        wanted[found[0]] = root.refs[found[0]]
+    return wanted
+
+
+def _taken(tables: Reading, ref: str) -> bool:
+    """Whether a tag of the bucket cannot be made here."""
+    name = ref.removeprefix(TAGS)
+    return tables.ref(ref) is not None or tables.tombstone(ref) or bool(tables.ref(HEADS + name))
+
+
+def _removal(removed: Removed) -> Removal:
+    return Removal(removed.at, removed.by, removed.why, "")
+
+
+def _stored(tables: Reading, id: Id) -> bool:
+    row = tables.object_row(id)
+    return row is not None and row.state is State.STORED
+
+
+def _absent(tables: Reading, id: Id) -> bool:
+    return tables.object_row(id) is None

@@ -1,0 +1,107 @@
+"""Plans of a push: which refs move, and whether each may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from castore.content.reader import ObjectReader
+from castore.database.reading import Reading
+from castore.errors import Conflict, RefMoved, RefNotFound, TagExists
+from castore.model.ids import Id, short
+from castore.model.names import near_names
+from castore.model.refs import HEADS, TAGS
+from castore.remote.root import Root
+
+
+class Move(NamedTuple):
+    """A ref of a bucket that is set: from where, b"" for a new one, to where."""
+
+    ref: str
+    old: Id
+    new: Id
+
+    @property
+    def name(self) -> str:
+        """The name of the branch or tag."""
+        return self.ref.partition("/")[2]
+
+
+def chosen_refs(tables: Reading, names: Sequence[str]) -> dict[str, Id]:
+    """The branches and tags of these names, or all of them; raises RefNotFound."""
+    every = dict((*tables.refs(HEADS), *tables.refs(TAGS)))
+    if not names:
+        return every
+    chosen: dict[str, Id] = {}
+    for name in names:
+        found = [ref for ref in (name, HEADS + name, TAGS + name) if ref in every]
+        if not found:
+            known = [ref.partition("/")[2] for ref in every]
+            raise RefNotFound(
+                f"no branch or tag is called {name!r}{near_names(name, known)}", fix="cas branch"
+            )
+        chosen[found[0]] = every[found[0]]
+    return chosen
+
+
+def plan_moves(tables: Reading, chosen: dict[str, Id], root: Root, remote: str) -> list[Move]:
+    """The refs of the bucket that are to move; all may, or RefMoved or TagExists is raised."""
+    moves: list[Move] = []
+    for ref, new in sorted(chosen.items()):
+        old = root.refs.get(ref, b"")
+        if old == new:
+            continue
+        name = ref.partition("/")[2]
+        if ref.startswith(TAGS):
+            if old or ref in root.tombs:
+                what = f"is {short(old)} there" if old else "was deleted there"
+                raise TagExists(
+                    f"tag {name!r} {what}, and {short(new)} here: tags never move; nothing was "
+                    "sent",
+                    fix=f"cas tag --delete {name}",
+                )
+        elif old and not descends(tables, new, old):
+            raise RefMoved(
+                f"{remote}'s {name!r} is at {short(old)}, which {short(new)} here does not come "
+                "after; nothing was sent",
+                fix=f"cas pull {remote} {name}",
+                branch=name,
+                remote=old.hex(),
+                local=new.hex(),
+            )
+        if not old:
+            _refuse_shared_name(ref, name, chosen, root)
+        moves.append(Move(ref, old, new))
+    return moves
+
+
+def descends(tables: Reading, new: Id, old: Id) -> bool:
+    """Whether `old` is `new` or comes before it, along any parents, as far as is stored."""
+    known, goal = tables.step(new), tables.step(old)
+    if known is None or goal is None:
+        return new == old
+    if tables.ancestor(new, goal.number) == old:
+        return True
+    reader = ObjectReader(tables.load)
+    seen, waiting = {new}, [new]
+    while waiting:
+        id = waiting.pop()
+        if tables.step(id) is None:
+            continue
+        parents = reader.manifest(id).parents
+        if old in parents:
+            return True
+        news = [parent for parent in parents if parent not in seen]
+        seen.update(news)
+        waiting.extend(news)
+    return False
+
+
+def _refuse_shared_name(ref: str, name: str, chosen: dict[str, Id], root: Root) -> None:
+    other = (TAGS if ref.startswith(HEADS) else HEADS) + name
+    if other in root.refs or other in root.tombs or other in chosen:
+        raise Conflict(
+            f"{name!r} is a {'tag' if other.startswith(TAGS) else 'branch'} there: a branch and a "
+            "tag may not share a name",
+            fix="choose another name",
+        )

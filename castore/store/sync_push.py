@@ -1,0 +1,317 @@
+"""Pushing: versions, and what is said of them, sent to a bucket; its refs move all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from castore.database.reading import Reading
+from castore.database.tables import Removal
+from castore.database.writing import Writing
+from castore.errors import RemoteMoved
+from castore.model.ids import Id, Kind
+from castore.model.limits import UPLOADS_MAX
+from castore.model.refs import HEADS, TAGS, remote_ref
+from castore.remote.bucket import Bucket
+from castore.remote.index import Index, IndexWriter
+from castore.remote.keys import UPLOAD_BYTES, index_key
+from castore.remote.pack import NONCE_BYTES
+from castore.remote.root import IndexName, Removed, Root, seal_notes
+from castore.remote.transport import Transport
+from castore.store.store import Store
+from castore.store.sync_need import Moved, Need, find_need
+from castore.store.sync_plan import Move, chosen_refs, plan_moves
+from castore.store.sync_remote import Remote, connect
+from castore.store.sync_send import PackSender
+
+PUSH: Final = "push"
+_TRIES: Final = 20
+# Above so many indexes the smallest are put together.
+_INDEXES: Final = 32
+_INDEXES_KEPT: Final = 16
+_MERGED_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push did, or with `dry_run` would do.
+
+    `moves` are the refs of the bucket that moved; `objects` went in `packs` of together `bytes`,
+    `notes` of them notes. A dry run tells as `bytes` what the blocks take here.
+    """
+
+    remote: str
+    url: str
+    moves: tuple[Move, ...]
+    objects: int
+    notes: int
+    packs: int
+    bytes: int
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether the bucket lacked anything."""
+        return bool(self.moves or self.objects)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        return {
+            "remote": self.remote,
+            "url": self.url,
+            "refs": [
+                {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex()} for m in self.moves
+            ],
+            "objects": self.objects,
+            "notes": self.notes,
+            "packs": self.packs,
+            "bytes": self.bytes,
+            "dry_run": self.dry_run,
+        }
+
+
+class _Again(Exception):
+    """The bucket changed so that the plan does not hold any more: make another."""
+
+
+class _Removals(NamedTuple):
+    forgotten: dict[Id, Removed]
+    purged: dict[Id, Removed]
+    tombs: frozenset[str]
+
+
+def push(
+    store: Store,
+    name: str,
+    transport: Transport,
+    refs: Sequence[str] = (),
+    *,
+    by: str = "",
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+    sleep: Callable[[float], None] | None = None,
+) -> PushReport:
+    """Send branches and tags, or all of them, with what they need and what is said of them.
+
+    All refs move or none; a branch only forwards. What was forgotten or purged here is so there.
+    May be interrupted at any moment, and goes on from the packs that arrived. Raises RefMoved,
+    TagExists and Conflict with nothing moved, RemoteMoved, RemoteError, OutcomeUnknown.
+    """
+    remote = connect(store, name, transport, create=not dry_run, sleep=sleep)
+    for _ in range(_TRIES):
+        try:
+            return _Push(remote, refs, by, progress).run(dry_run=dry_run)
+        except (Moved, _Again):
+            continue
+    raise RemoteMoved(
+        f"{transport.url}: it changed {_TRIES} times while this was sent", fix=f"cas push {name}"
+    )
+
+
+class _Push:
+    """One attempt, from the root as it is now."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        names: Sequence[str],
+        by: str,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._remote = remote
+        self._store = remote.store
+        self._bucket: Bucket = remote.bucket
+        self._names = names
+        self._by = by
+        self._progress = progress
+        self._view, self._there = remote.view()
+        self._listed = {index.id for index in self._view.root.indexes}
+
+    def run(self, *, dry_run: bool) -> PushReport:
+        chosen, moves, removals = self._store.database.read(self._plan)
+        root = self._view.root
+        need = find_need(
+            self._store, list(chosen.values()), self._there, root.forgotten, root.purged
+        )
+        report = PushReport(
+            self._remote.name,
+            self._bucket.url,
+            tuple(moves),
+            need.objects,
+            len(need.notes),
+            packs=0,
+            bytes=0,
+            dry_run=dry_run,
+        )
+        if dry_run:
+            size = self._store.database.read(lambda tables: _stored_bytes(tables, need))
+            return replace(report, bytes=size)
+        if not (moves or need.objects or _lacks(self._view.root, removals)):
+            self._finish(self._view.root, moves)
+            return report
+        upload = self._register()
+        sender = PackSender(self._remote, upload, self._there, self._progress)
+        sent = sender.send(need)
+        index = self._index(need, sent.indexes)
+        root = self._publish(upload, index, need, moves, removals)
+        self._finish(root, moves)
+        return replace(report, packs=sent.packs, bytes=sent.bytes)
+
+    def _plan(self, tables: Reading) -> tuple[dict[str, Id], list[Move], _Removals]:
+        chosen = chosen_refs(tables, self._names)
+        moves = plan_moves(tables, chosen, self._view.root, self._remote.name)
+        return chosen, moves, _removals(tables)
+
+    def _register(self) -> bytes:
+        """The upload that packs are sent under: the one of before, if the root still knows it."""
+        before = self._remote.state.upload
+        if before and before in self._view.root.uploads:
+            return before
+        upload = self._store.entropy(UPLOAD_BYTES)
+
+        def change(root: Root) -> Root | None:
+            if upload in root.uploads:
+                return None
+            uploads = dict(root.uploads)
+            if len(uploads) >= UPLOADS_MAX:
+                uploads.pop(min(uploads, key=lambda known: uploads[known]))
+            return replace(root, uploads={**uploads, upload: root.gc_round})
+
+        self._bucket.update(change, upload=upload)
+        self._remote.begin_upload(upload)
+        return upload
+
+    def _index(self, need: Need, packs: Sequence[Index]) -> IndexWriter:
+        """The index of what was sent; of packs of an earlier push only what is needed now."""
+        writer = IndexWriter()
+        for index in packs:
+            writer.add_index(index, self._store.database.read(partial(_needed, index, need)))
+        return writer
+
+    def _publish(
+        self,
+        upload: bytes,
+        writer: IndexWriter,
+        need: Need,
+        moves: Sequence[Move],
+        removals: _Removals,
+    ) -> Root:
+        """Replace the root by one that leads to what was sent; raises _Again."""
+        own = self._put_index(upload, writer) if writer.blocks else None
+
+        def landed(root: Root) -> bool:
+            return own is not None and own in root.indexes
+
+        def change(root: Root) -> Root:
+            if upload not in root.uploads:
+                raise _Again
+            if any(root.refs.get(ref, b"") not in (old, new) for ref, old, new in moves):
+                raise _Again
+            there = self._bucket.catalogue(root, self._remote)
+            if not self._listed <= {index.id for index in root.indexes} and not all(
+                there.has(id) for id in need.relied
+            ):
+                raise _Again
+            return replace(
+                root,
+                refs=_moved(root.refs, moves, removals.tombs),
+                tombs=root.tombs | removals.tombs,
+                indexes=self._indexes(upload, root, own),
+                notes=seal_notes(there.ids_of(Kind.NOTE) | need.notes),
+                forgotten={**removals.forgotten, **root.forgotten},
+                purged={**removals.purged, **root.purged},
+                uploads={**root.uploads, upload: root.gc_round},
+            )
+
+        return self._bucket.update(change, landed=landed, upload=upload)
+
+    def _put_index(self, upload: bytes, writer: IndexWriter) -> IndexName:
+        id, data = writer.finish(self._store.entropy(NONCE_BYTES))
+        index = Index(data, id)
+        self._bucket.transport.put(index_key(upload, id), data)
+        self._remote.keep_index(id, data)
+        return IndexName(upload, id, index.blocks_count, index.members_count, len(data))
+
+    def _indexes(self, upload: bytes, root: Root, own: IndexName | None) -> tuple[IndexName, ...]:
+        """What a new root lists; the smallest are put together where they are many."""
+        listed = (*root.indexes, own) if own is not None else root.indexes
+        if len(listed) <= _INDEXES:
+            return listed
+        by_size = sorted(listed, key=lambda index: index.bytes)
+        small = by_size[: len(listed) - _INDEXES_KEPT]
+        while sum(index.bytes for index in small) > _MERGED_BYTES:
+            small.pop()
+        if len(small) < 2:
+            return listed
+        writer = IndexWriter()
+        merging = replace(root, indexes=tuple(small))
+        for index in self._bucket.catalogue(merging, self._remote).indexes:
+            writer.add_index(index)
+        merged = self._put_index(upload, writer)
+        return (*[index for index in listed if index not in small], merged)
+
+    def _finish(self, root: Root, moves: Sequence[Move]) -> None:
+        """Note here where the bucket's refs are, and what was seen of it."""
+        at = self._store.now()
+
+        def transact(tables: Writing) -> None:
+            refs = []
+            for ref, id in sorted(root.refs.items()):
+                if not ref.startswith(HEADS) or not tables.present((id,)):
+                    continue
+                mirror = remote_ref(self._remote.name, ref.removeprefix(HEADS))
+                current = tables.ref(mirror)
+                if current != id and tables.set_if_equals(mirror, current, id):
+                    refs.append((mirror, current or b"", id))
+            self._remote.note_seen(tables, finished=True)
+            self._remote.drop_unlisted(tables, [index.id for index in root.indexes])
+            if moves or refs:
+                detail = {
+                    "remote": self._remote.name,
+                    "refs": [[move.ref, move.old, move.new] for move in moves],
+                }
+                tables.bump_generation()
+                tables.append_operation(PUSH, at=at, by=self._by, refs=refs, detail=detail)
+
+        self._store.database.write(transact)
+
+
+def _needed(index: Index, need: Need, tables: Reading) -> list[bool]:
+    """Which members of an index are needed; raises Moved."""
+    if tables.gc_epoch() != need.epoch:
+        raise Moved
+    rows = tables.object_numbers([member.id for member in index.members()])
+    return [row is not None and need.needs(row[0], row[1]) for row in rows]
+
+
+def _removals(tables: Reading) -> _Removals:
+    return _Removals(
+        {id: _removed(removal) for id, removal in tables.removals("forgotten")},
+        {id: _removed(removal) for id, removal in tables.removals("purged")},
+        frozenset(tables.tombstones(TAGS)),
+    )
+
+
+def _removed(removal: Removal) -> Removed:
+    return Removed(removal.at, removal.by, "", removal.why)
+
+
+def _lacks(root: Root, removals: _Removals) -> bool:
+    """Whether a root does not know yet of all that was removed here."""
+    return not (
+        removals.forgotten.keys() <= root.forgotten.keys()
+        and removals.purged.keys() <= root.purged.keys()
+        and removals.tombs <= root.tombs
+    )
+
+
+def _moved(refs: Any, moves: Sequence[Move], tombs: frozenset[str]) -> dict[str, Id]:
+    after = {**refs, **{move.ref: move.new for move in moves}}
+    return {ref: id for ref, id in after.items() if ref not in tombs}
+
+
+def _stored_bytes(tables: Reading, need: Need) -> int:
+    infos = (tables.block_info(number) for number in need.slots)
+    return sum(info.stored for info in infos if info is not None)

@@ -1,0 +1,217 @@
+"""Sending: blocks go into packs, as they are stored where nothing else would go along."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block, decode_block
+from castore.content.delta_encoder import encode_plain
+from castore.content.deltas import block_place, raw_bytes
+from castore.content.encoder import encode_metadata
+from castore.content.kept import KeptBlocks
+from castore.content.sink import EncodedBlock
+from castore.database.reading import Reading
+from castore.errors import CorruptObject
+from castore.model.ids import Id, Kind, object_id
+from castore.model.limits import MIB, PACK_FULL_BYTES
+from castore.remote.index import Catalogue, Index, IndexWriter, PackName
+from castore.remote.keys import pack_key
+from castore.remote.pack import NONCE_BYTES, PackType, PackWriter
+from castore.store.store import Store
+from castore.store.sync_need import Moved, Need
+from castore.store.sync_remote import Remote
+
+_READ_BYTES: Final = 8 * MIB
+_THREADS: Final = 4
+_FLYING: Final = 5
+
+
+class Sent(NamedTuple):
+    """What a push has sent: an index of every pack, and how much that was."""
+
+    indexes: list[Index]
+    packs: int
+    bytes: int
+
+
+class _Stored(NamedTuple):
+    """A block of the store, and the depths of the blocks that its bases lie in."""
+
+    number: int
+    data: bytes
+
+
+class _Filling(NamedTuple):
+    """A pack being filled, and the blocks in it with what of them is indexed."""
+
+    pack: PackWriter
+    blocks: list[tuple[int, int, Block, list[int]]]
+
+
+class PackSender:
+    """Sends what is needed under an upload; each pack is noted when it has arrived.
+
+    `there` is what the bucket has, by which it is decided what may go as it is. `progress` is told
+    the stored bytes sent.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        upload: bytes,
+        there: Catalogue,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._remote = remote
+        self._store: Store = remote.store
+        self._upload = upload
+        self._there = there
+        self._progress = progress
+        self._filling: dict[PackType, _Filling] = {}
+        self._flying: deque[Future[tuple[Id, IndexWriter, int]]] = deque()
+        self._kept = KeptBlocks()
+        self.sent = Sent(remote.sent(), 0, 0)
+
+    def send(self, need: Need) -> Sent:
+        """Send every object of `need` that was not sent before; raises Moved, CorruptObject."""
+        before = Catalogue(self.sent.indexes)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                for block in self._blocks(need):
+                    for encoded, alive in self._chosen(block, need, before):
+                        self._add(pool, encoded, alive)
+                for type in list(self._filling):
+                    self._fly(pool, type)
+                while self._flying:
+                    self._land()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return self.sent
+
+    def _blocks(self, need: Need) -> Iterator[_Stored]:
+        """The blocks with something to send, in order of numbers; raises Moved."""
+        numbers = sorted(need.slots)
+        while numbers:
+            found = self._store.database.read(lambda tables: _some(tables, numbers, need.epoch))
+            del numbers[: len(found)]
+            yield from found
+
+    def _chosen(
+        self, stored: _Stored, need: Need, before: Catalogue
+    ) -> Iterator[tuple[EncodedBlock, list[int]]]:
+        """The blocks to send in the place of a stored one, with the slots that are indexed."""
+        where = block_place(stored.number)
+        block = decode_block(stored.data, where)
+        slots = [
+            slot
+            for slot, member in enumerate(block.members)
+            if need.needs(stored.number, slot) and not before.has(member.id)
+        ]
+        if not slots:
+            return
+        if self._may_go(block, stored.number, need):
+            yield EncodedBlock(stored.data, block.members, block.raw_size, block.bases), slots
+            return
+        raw = raw_bytes(block, self._store.database.load, where, self._kept)
+        chosen: list[tuple[Kind, Id, bytes]] = []
+        for slot in slots:
+            member = block.members[slot]
+            start, end = block.span(slot)
+            payload = raw[start:end]
+            if member.kind is not Kind.LAYOUT and object_id(member.kind, payload) != member.id:
+                raise CorruptObject(
+                    f"{where}: the bytes of {member.id.hex()} are wrong",
+                    id=member.id.hex(),
+                    where=where,
+                    fix="cas fsck --full",
+                )
+            chosen.append((member.kind, member.id, payload))
+        blocks = (
+            encode_metadata(chosen)
+            if block.metadata
+            else encode_plain([(id, payload) for _, id, payload in chosen])
+        )
+        for encoded in blocks:
+            yield encoded, list(range(len(encoded.members)))
+
+    def _may_go(self, block: Block, number: int, need: Need) -> bool:
+        """Whether a block may go as it is: all in it goes or is there, and what it rests on."""
+        for slot, member in enumerate(block.members):
+            if not need.needs(number, slot) and not self._there.has(member.id):
+                return False
+        if not block.bases:
+            return True
+        return self._store.database.read(lambda tables: self._bases_go(tables, block, need))
+
+    def _bases_go(self, tables: Reading, block: Block, need: Need) -> bool:
+        for base in block.bases:
+            row = tables.object_row(base)
+            if row is not None and need.needs(row.block, row.slot):
+                if tables.block_depth(row.block) >= block.depth:
+                    return False
+                continue
+            found = self._there.find(base)
+            if found is None or found[0].depth >= block.depth:
+                return False
+        return True
+
+    def _add(self, pool: ThreadPoolExecutor, encoded: EncodedBlock, alive: Sequence[int]) -> None:
+        data = encoded.data
+        block = decode_block(data, "a block to send")
+        type = PackType.META if block.metadata else PackType.DATA
+        filling = self._filling.get(type)
+        if filling is None:
+            nonce = self._store.entropy(NONCE_BYTES)
+            filling = self._filling[type] = _Filling(PackWriter(type, nonce), [])
+        offset = filling.pack.add(data)
+        light = block._replace(frame=b"")
+        filling.blocks.append((offset, len(data), light, list(alive)))
+        if filling.pack.size >= PACK_FULL_BYTES:
+            self._fly(pool, type)
+
+    def _fly(self, pool: ThreadPoolExecutor, type: PackType) -> None:
+        """Begin to send a pack that is full, or the last."""
+        filling = self._filling.pop(type)
+        while len(self._flying) >= _FLYING:
+            self._land()
+        self._flying.append(pool.submit(self._put, filling))
+
+    def _put(self, filling: _Filling) -> tuple[Id, IndexWriter, int]:
+        id, data = filling.pack.finish()
+        self._remote.transport.put(pack_key(self._upload, id), data)
+        writer = IndexWriter()
+        for offset, size, block, alive in filling.blocks:
+            writer.add_block(PackName(self._upload, id), offset, size, block, alive)
+        return id, writer, len(data)
+
+    def _land(self) -> None:
+        """Wait for the oldest pack on its way, and note that it has arrived."""
+        id, writer, size = self._flying.popleft().result()
+        index, data = writer.finish(self._store.entropy(NONCE_BYTES))
+        self._remote.note_sent(id, index, data)
+        self.sent.indexes.append(Index(data, index))
+        self.sent = self.sent._replace(packs=self.sent.packs + 1, bytes=self.sent.bytes + size)
+        if self._progress is not None:
+            self._progress(size)
+
+
+def _some(tables: Reading, numbers: Iterable[int], epoch: int) -> list[_Stored]:
+    """Some blocks, up to 8 MiB of them and at least one; raises Moved."""
+    if tables.gc_epoch() != epoch:
+        raise Moved
+    found: list[_Stored] = []
+    size = 0
+    for number in islice(numbers, 1024):
+        data = tables.block(number)
+        if data is None:
+            raise Moved
+        found.append(_Stored(number, data))
+        size += len(data)
+        if size >= _READ_BYTES:
+            break
+    return found

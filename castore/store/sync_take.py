@@ -1,0 +1,289 @@
+"""Taking in: what came from a bucket is compared with its ids, and stored contents first.
+
+Whatever is stored has all that it needs: content, then pages, sets and versions in an order in
+which nothing comes before what it needs. Until refs name it a stage holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block, Codec, Member, decode_block
+from castore.content.delta_encoder import encode_plain
+from castore.content.deltas import StoredObject, raw_bytes
+from castore.content.encoder import encode_metadata
+from castore.content.reader import ObjectReader
+from castore.content.sink import Batch, EncodedBlock
+from castore.database.derive import INDEXED
+from castore.database.reading import Reading, State
+from castore.database.sink import StageSink
+from castore.errors import CorruptObject, ObjectNotFound
+from castore.model.edges import edges
+from castore.model.ids import Id, Kind, object_id
+from castore.model.limits import BATCH_BYTES, KIB
+from castore.remote.fetching import BlockFetcher, FarObjects, FetchedBlock, spot_place
+from castore.remote.index import Spot
+from castore.store.store import Store
+from castore.store.sync_walk import Lack, Wanted
+
+_NOTHING: Final[Mapping[Id, int]] = MappingProxyType({})
+_TOGETHER_BYTES: Final = 128 * KIB
+_TOGETHER: Final = 1024
+
+
+class _Ready(NamedTuple):
+    """Blocks to store, and the bytes that came for them."""
+
+    blocks: list[EncodedBlock]
+    fetched: int
+
+
+class Intake:
+    """Stores what was lacking; counts `objects`, `blocks` and `bytes` of blocks."""
+
+    def __init__(
+        self,
+        store: Store,
+        sink: StageSink,
+        fetcher: BlockFetcher,
+        far: FarObjects,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._fetcher = fetcher
+        self._far = far
+        self._far_reader = ObjectReader(far.load)
+        self._reader = ObjectReader(self._near_first)
+        self._progress = progress
+
+    def content(self, lack: Lack) -> None:
+        """Fetch, compare and store the content that lacks, what others rest on first."""
+        depths: dict[int, list[Spot]] = {}
+        for spot in lack.content.values():
+            depths.setdefault(spot.depth, []).append(spot)
+        for _, spots in sorted(depths.items()):
+            batch: list[EncodedBlock] = []
+            size = 0
+            for ready in self._fetcher.each(spots, self._checked):
+                batch += ready.blocks
+                size += sum(block.size for block in ready.blocks)
+                if size >= BATCH_BYTES:
+                    self._write(batch)
+                    batch, size = [], 0
+                if self._progress is not None:
+                    self._progress(ready.fetched)
+            self._write(batch)
+        self._require(lack.chunks)
+
+    def objects(self, lack: Lack) -> None:
+        """Compare and store what is not content, each after what it needs."""
+        for digest in lack.files:
+            self._check_file(digest)
+        for group in _groups(lack.objects):
+            self._put_group(group)
+
+    def _checked(self, fetched: Sequence[FetchedBlock]) -> _Ready:
+        """Blocks of content that are right, as they are or without what may not be stored."""
+        blocks: list[EncodedBlock] = []
+        for spot, data in fetched:
+            where = spot_place(spot)
+            block = decode_block(data, where)
+            if block.metadata:
+                raise CorruptObject(f"{where} holds no content", where=where)
+            fits = self._store.database.read(lambda tables: _fits(tables, block))  # noqa: B023
+            load = self._store.database.load if fits else self._far.load
+            raw = raw_bytes(block, load, where)
+            _compare(block, raw, where)
+            purged = self._store.database.read(lambda tables: _purged(tables, block))  # noqa: B023
+            if fits and not purged:
+                blocks.append(EncodedBlock(data, block.members, block.raw_size, block.bases))
+                continue
+            blocks += encode_plain(
+                [
+                    (member.id, payload)
+                    for member, payload in _members(block, raw)
+                    if member.id not in purged
+                ]
+            )
+        return _Ready(blocks, sum(len(data) for _, data in fetched))
+
+    def _write(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Store blocks of content; a delta whose base was moved meanwhile is written in full."""
+        if not blocks:
+            return
+        moved = self._sink.write(Batch(blocks))
+        while moved:
+            blocks = [
+                again
+                for block in blocks
+                for again in (self._in_full(block) if moved.intersection(block.bases) else (block,))
+            ]
+            moved = self._sink.write(Batch(blocks))
+
+    def _in_full(self, encoded: EncodedBlock) -> list[EncodedBlock]:
+        where = "a block that was fetched"
+        block = decode_block(encoded.data, where)
+        raw = raw_bytes(block, self._far.load, where)
+        _compare(block, raw, where)
+        return encode_plain([(member.id, payload) for member, payload in _members(block, raw)])
+
+    def _require(self, chunks: set[Id]) -> None:
+        """Raise CorruptObject for a chunk that did not come although an index names it."""
+
+        def look(tables: Reading) -> set[Id]:
+            return chunks - tables.present(chunks)
+
+        absent = self._store.database.read(look)
+        if absent:
+            id = min(absent)
+            raise CorruptObject(
+                f"the blocks that the bucket names for {id.hex()} do not hold it",
+                id=id.hex(),
+                where="index",
+            )
+
+    def _check_file(self, digest: Id) -> None:
+        """Compare a file whose layout came from outside with its digest, all its bytes read."""
+        stored = self._far.load(digest)
+        root = self._far_reader.object(digest)[1]
+        assert stored.kind is Kind.LAYOUT
+        if self._reader.digest(root) != digest:
+            raise CorruptObject(
+                f"the chunk list of {digest.hex()} that came is of another file",
+                id=digest.hex(),
+                where="layout",
+            )
+
+    def _near_first(self, id: Id) -> StoredObject:
+        """Chunks lie here by now, pages still there."""
+        try:
+            return self._store.database.load(id)
+        except ObjectNotFound:
+            return self._far.load(id)
+
+    def _put_group(self, group: Sequence[Wanted]) -> None:
+        """Store some objects at once: blocks as they are where all in them is of the group."""
+        payloads = {wanted.id: (wanted.kind, self._payload(wanted)) for wanted in group}
+        indexed = [(kind, id, data) for id, (kind, data) in payloads.items() if kind in INDEXED]
+        spots = {(*wanted.spot.pack, wanted.spot.offset): wanted.spot for wanted in group}
+        blocks: list[EncodedBlock] = []
+        depths: dict[Id, int] = {}
+        for spot in sorted(spots.values(), key=lambda spot: spot.depth):
+            found = self._as_it_is(spot, payloads, depths)
+            if found is not None:
+                blocks.append(found)
+                depths.update((member.id, spot.depth) for member in found.members)
+        loose = [(kind, id, data) for id, (kind, data) in payloads.items() if id not in depths]
+        if self._sink.write(Batch([*blocks, *_encoded(loose)], indexed=indexed)):
+            # A base was moved meanwhile: nothing is a delta then.
+            every = [(kind, id, data) for id, (kind, data) in payloads.items()]
+            self._sink.write(Batch(_encoded(every), indexed=indexed))
+
+    def _as_it_is(
+        self, spot: Spot, payloads: Mapping[Id, tuple[Kind, bytes]], depths: Mapping[Id, int]
+    ) -> EncodedBlock | None:
+        """A block of the bucket if it may be stored as it is; `depths` of what goes before it."""
+        where = spot_place(spot)
+        data = self._fetcher.block(spot)
+        block = decode_block(data, where)
+        if not block.metadata or block.depth != spot.depth:
+            return None
+        fits = self._store.database.read(lambda tables: _fits(tables, block, depths))
+        if not fits or any(member.id not in payloads for member in block.members):
+            return None
+        raw = raw_bytes(block, self._far.load, where)
+        for member, payload in _members(block, raw):
+            if payloads[member.id] != (member.kind, payload) or member.id in depths:
+                return None
+        return EncodedBlock(data, block.members, block.raw_size, block.bases)
+
+    def _payload(self, wanted: Wanted) -> bytes:
+        """The bytes of an object, compared with its id, well-formed in every field."""
+        kind, payload = self._far_reader.object(wanted.id)
+        if kind is not wanted.kind:
+            raise CorruptObject(f"{wanted.id.hex()} changed while it was fetched")
+        for _ in edges(kind, payload):
+            pass
+        return payload
+
+
+def _groups(objects: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    """Objects in their order, as many as a transaction takes."""
+    group: list[Wanted] = []
+    size = 0
+    seen: set[tuple[bytes, Id, int]] = set()
+    for wanted in objects:
+        place = (*wanted.spot.pack, wanted.spot.offset)
+        if place not in seen:
+            seen.add(place)
+            size += wanted.spot.raw
+        if group and size > BATCH_BYTES:
+            yield group
+            group, size, seen = [], wanted.spot.raw, {place}
+        group.append(wanted)
+    if group:
+        yield group
+
+
+def _together(objects: Sequence[tuple[Kind, Id, bytes]]) -> Iterator[list[tuple[Kind, Id, bytes]]]:
+    """Objects that share a block: pages with pages, the rest with the rest, up to 128 KiB."""
+    for pages in (True, False):
+        group: list[tuple[Kind, Id, bytes]] = []
+        size = 0
+        for item in objects:
+            if (item[0] in (Kind.TREE, Kind.LAYOUT)) is not pages:
+                continue
+            if group and (size + len(item[2]) > _TOGETHER_BYTES or len(group) >= _TOGETHER):
+                yield group
+                group, size = [], 0
+            group.append(item)
+            size += len(item[2])
+        if group:
+            yield group
+
+
+def _encoded(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBlock]:
+    return [block for part in _together(objects) for block in encode_metadata(part)]
+
+
+def _fits(tables: Reading, block: Block, depths: Mapping[Id, int] = _NOTHING) -> bool:
+    """Whether all that a block rests on is stored, or goes before it, and is less deep than it."""
+    if block.codec is not Codec.DELTA:
+        return True
+    for base in block.bases:
+        if depths.get(base, block.depth) < block.depth:
+            continue
+        row = tables.object_row(base)
+        if row is None or row.state is not State.STORED:
+            return False
+        if tables.block_depth(row.block) >= block.depth:
+            return False
+    return True
+
+
+def _purged(tables: Reading, block: Block) -> set[Id]:
+    """The members of a block that were purged from this store."""
+    if not tables.purges():
+        return set()
+    return {member.id for member in block.members if tables.purged(member.id) is not None}
+
+
+def _members(block: Block, raw: bytes) -> Iterator[tuple[Member, bytes]]:
+    start = 0
+    for member in block.members:
+        yield member, raw[start : start + member.size]
+        start += member.size
+
+
+def _compare(block: Block, raw: bytes, where: str) -> None:
+    """Raise CorruptObject for a member whose bytes are not those of its id."""
+    for member, payload in _members(block, raw):
+        if object_id(member.kind, payload) != member.id:
+            raise CorruptObject(
+                f"{where}: the bytes of {member.id.hex()} are wrong",
+                id=member.id.hex(),
+                where=where,
+            )

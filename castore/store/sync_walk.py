@@ -1,0 +1,193 @@
+"""What a fetch lacks: a walk over a bucket from its refs, down to what the store has already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from castore.content.reader import ObjectReader
+from castore.database.reading import Reading, State
+from castore.errors import CorruptObject
+from castore.model.edges import Strength, edges
+from castore.model.ids import Id, Kind
+from castore.model.note import decode_note
+from castore.remote.index import Catalogue, Spot
+from castore.remote.root import Root, seal_notes
+from castore.store.store import Store
+
+_HERE: Final = frozenset((State.STORED, State.PURGED))
+
+
+class Wanted(NamedTuple):
+    """An object that is neither content nor here, and the block it lies in."""
+
+    id: Id
+    kind: Kind
+    spot: Spot
+    slot: int
+
+
+class Lack:
+    """What a store lacks of a bucket.
+
+    `objects` are in such an order that what one needs comes before it; `files` are those of them
+    that are the layout of a file. `content` are blocks by pack and offset, those that others rest
+    on among them; `chunks` the chunks wanted.
+    """
+
+    def __init__(self) -> None:
+        self.objects: list[Wanted] = []
+        self.files: list[Id] = []
+        self.content: dict[tuple[bytes, Id, int], Spot] = {}
+        self.chunks: set[Id] = set()
+        self.notes: set[Id] = set()
+
+
+class LackWalk:
+    """Finds what a store lacks; `reader` reads from the bucket."""
+
+    def __init__(
+        self, store: Store, catalogue: Catalogue, reader: ObjectReader, root: Root
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._reader = reader
+        self._root = root
+        self._seen: set[Id] = set()
+        self.lack = Lack()
+
+    def versions(self, ids: Iterable[Id]) -> None:
+        """Look at versions and all they need; raises CorruptObject for what the bucket lacks."""
+        for id in ids:
+            self._walk(id, Kind.MANIFEST)
+
+    def notes(self) -> None:
+        """Look at the notes of the bucket about what is here or will be.
+
+        Raises CorruptObject where there are others than its root tells of.
+        """
+        ids = self._catalogue.ids_of(Kind.NOTE)
+        if seal_notes(ids) != self._root.notes:
+            raise CorruptObject(
+                f"the bucket's indexes lead to {len(ids)} notes, and its root tells of "
+                f"{self._root.notes.notes}, or of others: some are withheld or were put in",
+                where="root",
+            )
+        new = ids - self._here(ids)
+        waiting: dict[Id, list[Id]] = {}
+        for id in new:
+            kind, payload = self._reader.object(id)
+            if kind is not Kind.NOTE:
+                raise _other(id, kind, Kind.NOTE)
+            waiting.setdefault(decode_note(payload).target, []).append(id)
+        ready = [target for target in waiting if target in self._seen]
+        ready += self._here([target for target in waiting if target not in self._seen])
+        while ready:
+            for id in waiting.pop(ready.pop(), []):
+                self._walk(id, Kind.NOTE)
+                self.lack.notes.add(id)
+                if id in waiting:
+                    ready.append(id)
+
+    def bases(self) -> None:
+        """Add the blocks that content to be fetched rests on and that are not here."""
+        look = list(self.lack.content.values())
+        while look:
+            bases = {base for spot in look for base in spot.bases}
+            look = []
+            for base in bases - self._here(bases):
+                found = self._catalogue.find(base)
+                if found is None or found[2] is not Kind.CHUNK:
+                    raise _absent(base)
+                if self._add_content(found[0]):
+                    look.append(found[0])
+
+    def _walk(self, start: Id, kind: Kind | None) -> None:
+        """Depth first, without recursion; an object is taken when all below it was."""
+        stack: list[tuple[Id, Kind | None] | Wanted] = [(start, kind)]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, Wanted):
+                self.lack.objects.append(item)
+                continue
+            id, expected = item
+            if id in self._seen or id in self._root.purged:
+                continue
+            self._seen.add(id)
+            if self._here((id,)):
+                continue
+            found = self._catalogue.find(id)
+            if found is None:
+                raise _absent(id)
+            self._take(stack, id, expected, *found)
+
+    def _take(
+        self,
+        stack: list[tuple[Id, Kind | None] | Wanted],
+        id: Id,
+        expected: Kind | None,
+        spot: Spot,
+        slot: int,
+        kind: Kind,
+    ) -> None:
+        if kind is not expected and (expected or kind not in (Kind.CHUNK, Kind.LAYOUT)):
+            raise _other(id, kind, expected or Kind.CHUNK)
+        if kind is Kind.CHUNK:
+            self.lack.chunks.add(id)
+            self._add_content(spot)
+            return
+        found, payload = self._reader.object(id)
+        if found is not kind:
+            raise _other(id, found, kind)
+        stack.append(Wanted(id, kind, spot, slot))
+        if kind is Kind.LAYOUT and expected is None:
+            self.lack.files.append(id)
+        below = _needs(id, kind, payload, self._root.forgotten)
+        known = self._here([target for target, _ in below])
+        stack.extend([item for item in below if item[0] not in known])
+
+    def _add_content(self, spot: Spot) -> bool:
+        place = (*spot.pack, spot.offset)
+        if place in self.lack.content:
+            return False
+        self.lack.content[place] = spot
+        return True
+
+    def _here(self, ids: Collection[Id]) -> set[Id]:
+        """Those of these objects that the store has, or that were purged from it."""
+
+        def look(tables: Reading) -> set[Id]:
+            rows = zip(ids, tables.object_numbers(ids), strict=True)
+            return {id for id, row in rows if row is not None and row[3] in _HERE}
+
+        return self._store.database.read(look)
+
+
+def _needs(
+    id: Id, kind: Kind, payload: bytes, forgotten: Container[Id]
+) -> Sequence[tuple[Id, Kind | None]]:
+    """What an object needs; parents come last, so that they are taken first."""
+    hard: list[tuple[Id, Kind | None]] = []
+    parents: list[tuple[Id, Kind | None]] = []
+    for edge in edges(kind, payload):
+        if edge.strength is Strength.WEAK:
+            continue
+        if edge.kind is Kind.MANIFEST:
+            parents.append((edge.target, edge.kind))
+        elif not (edge.kind is Kind.SET and edge.strength is Strength.HISTORY and id in forgotten):
+            hard.append((edge.target, edge.kind))
+    return hard + parents
+
+
+def _absent(id: Id) -> CorruptObject:
+    return CorruptObject(
+        f"the bucket lacks {id.hex()}, which what its refs name needs", id=id.hex(), where="index"
+    )
+
+
+def _other(id: Id, kind: Kind, expected: Kind) -> CorruptObject:
+    return CorruptObject(
+        f"the bucket has {id.hex()} as a {kind.name.lower()}, not a {expected.name.lower()}",
+        id=id.hex(),
+        where="index",
+    )
