@@ -1,9 +1,9 @@
 """The transport: all that castore asks of a bucket, in five verbs.
 
 Keys are relative to the bucket's prefix: segments of `[a-z0-9._-]` that begin with a letter or
-digit, joined by `/`; no key is the folder of another. Whatever else lies
-there is not castore's, and is not listed. A transport that adds something (retries, faults, counts)
-is a transport around a transport.
+digit, joined by `/`; no key is the folder of another. What else lies there is not castore's, and is
+not listed. A transport that adds something (retries, faults, counts) is a transport around a
+transport.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class Transport(Protocol):
     Every method may raise RemoteUnavailable (the server was not reached or answered with a fault; a
     write did not happen), PermissionDenied, RemoteError, and ForkedProcess in a forked child of the
     process that made it. Writes raise OutcomeUnknown where they may have happened or not.
+
+    A conditional write that meets its very own bytes may count as done, since that is how a write
+    looks whose answer was lost: let no two writers write the same. RemoteMoved tells what is there
+    now; where something on the way repeats requests, our write may have been there in between.
     """
 
     @property

@@ -1,0 +1,79 @@
+"""The probe: whether a bucket honours what castore's safety rests on; some servers only say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from secrets import token_hex
+from typing import Final
+
+from castore.errors import CastoreError, RemoteError, RemoteMoved
+from castore.remote.transport import KeyAbsent, Transport
+
+PROBES: Final = "probe/"
+
+
+def probe(transport: Transport) -> None:
+    """Create, replace, read, list and delete a scratch object below `probe/`, and remove it.
+
+    Raises RemoteError naming what the bucket does not honour, and whatever the transport raises.
+    """
+    key = f"{PROBES}{token_hex(16)}"
+    try:
+        _probe(transport, key)
+    finally:
+        with suppress(CastoreError):
+            transport.delete([key])
+
+
+def _probe(transport: Transport, key: str) -> None:
+    first, second, third = (f"{number} {token_hex(16)}".encode() for number in range(3))
+    _must_conflict(
+        transport,
+        lambda: transport.replace(key, first, '"00000000000000000000000000000000"'),
+        "a write over an object that is not there (If-Match)",
+    )
+    created = transport.put(key, first, if_absent=True)
+    _must_hold(transport, key, first, created)
+    _must_conflict(
+        transport,
+        lambda: transport.put(key, second, if_absent=True),
+        "a second creation of one object (If-None-Match: *)",
+    )
+    _must_hold(transport, key, first, created)
+    replaced = transport.replace(key, second, created)
+    _must_hold(transport, key, second, replaced)
+    _must_conflict(
+        transport,
+        lambda: transport.replace(key, third, created),
+        "a write over an object that was replaced since (If-Match)",
+    )
+    _must_hold(transport, key, second, replaced)
+    if transport.get(key, 2, 5).data != second[2:7]:
+        raise _refused(transport, "gives other bytes than the part asked for (Range)")
+    if key not in {found.key for found in transport.list(PROBES)}:
+        raise _refused(transport, "does not list an object just written")
+    transport.delete([key])
+    with suppress(KeyAbsent):
+        transport.get(key)
+        raise _refused(transport, "still serves an object just deleted")
+
+
+def _must_conflict(transport: Transport, write: Callable[[], str], what: str) -> None:
+    try:
+        write()
+    except RemoteMoved:
+        return
+    raise _refused(transport, f"lets through {what}: writers would lose each other's versions")
+
+
+def _must_hold(transport: Transport, key: str, data: bytes, etag: str) -> None:
+    if transport.get(key) != (data, etag):
+        raise _refused(transport, "does not serve what was just written")
+
+
+def _refused(transport: Transport, what: str) -> RemoteError:
+    return RemoteError(
+        f"{transport.url}: this bucket {what}",
+        fix="use a server with conditional writes (docs/remote.md, Servers)",
+    )
