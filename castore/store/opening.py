@@ -62,13 +62,18 @@ def init_store(
     else:
         database = Database.open(home)
     try:
-        with using_files(home):
-            _write_if_absent(home / ".gitignore", "*\n")
-            _write_if_absent(home / CONFIG_FILE, _CONFIG)
+        complete(home)
     except BaseException:
         database.close()
         raise
     return Store(database, now=now, entropy=entropy), created
+
+
+def complete(home: Path) -> None:
+    """Write what lies beside the data of a store, where it is not there."""
+    with using_files(home):
+        _write_if_absent(home / ".gitignore", "*\n")
+        _write_if_absent(home / CONFIG_FILE, _CONFIG)
 
 
 def open_store(

@@ -1,0 +1,199 @@
+"""Pulling: a fetch, and branches here that go forward to where they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from castore.content.reader import ObjectReader
+from castore.database.reading import Reading
+from castore.database.writing import Writing
+from castore.errors import RefMoved
+from castore.model.ids import Id, Kind, short
+from castore.model.manifest import Manifest, encode_manifest
+from castore.model.refs import HEADS, REMOTES, TAGS
+from castore.remote.transport import Transport
+from castore.store.publish import metadata_block
+from castore.store.store import Store
+from castore.store.sync_fetch import FetchReport, fetch
+from castore.store.sync_plan import Move, descends
+
+PULL: Final = "pull"
+
+
+class Rebased(NamedTuple):
+    """A version made anew on top of the remote's: the same set under another id."""
+
+    branch: str
+    old: Id
+    old_number: int
+    new: Id
+    new_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """What a pull did: what was fetched, the branches that moved, the versions made anew.
+
+    `ahead` are branches that are further here than there.
+    """
+
+    fetched: FetchReport
+    moves: tuple[Move, ...]
+    rebased: tuple[Rebased, ...]
+    ahead: tuple[str, ...]
+    dry_run: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        return {
+            **self.fetched.as_json(),
+            "branches": [
+                {"branch": m.name, "old": m.old.hex() or None, "new": m.new.hex()}
+                for m in self.moves
+            ],
+            "rebased": [
+                {
+                    "branch": r.branch,
+                    "old": r.old.hex(),
+                    "old_number": r.old_number,
+                    "new": r.new.hex(),
+                    "new_number": r.new_number,
+                }
+                for r in self.rebased
+            ],
+            "ahead": list(self.ahead),
+        }
+
+
+class _Plan(NamedTuple):
+    forward: list[Move]
+    diverged: list[Move]
+    ahead: list[str]
+
+
+def pull(
+    store: Store,
+    name: str,
+    transport: Transport,
+    refs: Sequence[str] = (),
+    *,
+    by: str = "",
+    rebase: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> PullReport:
+    """Fetch, then move the branches here forward to those of the remote; new ones are made.
+
+    A branch that has versions on both sides moves only with `rebase`: those of here are made anew
+    on top of the remote's, with the same sets, and lose what was said of them. Raises as `fetch`,
+    and RefMoved where branches diverged, when the others have moved.
+    """
+    fetched = fetch(store, name, transport, refs, by=by, dry_run=dry_run, progress=progress)
+    if dry_run:
+        plan = store.database.read(lambda tables: _dry_plan(tables, fetched))
+        return PullReport(fetched, tuple(plan.forward), (), tuple(plan.ahead), dry_run=True)
+    at = store.now()
+
+    def transact(tables: Writing) -> tuple[_Plan, list[Rebased]]:
+        plan = _plan(tables, name, refs)
+        for ref, old, new in plan.forward:
+            tables.set_if_equals(ref, old or None, new)
+        moves, rebased = list(plan.forward), []
+        for ref, old, new in plan.diverged if rebase else ():
+            made = _rebase(tables, ref.removeprefix(HEADS), old, new)
+            rebased += made
+            tables.set_if_equals(ref, old, made[-1].new)
+            moves.append(Move(ref, old, made[-1].new))
+        if moves:
+            detail = {
+                "remote": name,
+                "rebased": [[r.branch, r.old, r.new] for r in rebased],
+            }
+            tables.append_operation(PULL, at=at, by=by, refs=moves, detail=detail)
+            tables.bump_generation()
+        return plan._replace(forward=moves), rebased
+
+    plan, rebased = store.database.write(transact)
+    if plan.diverged and not rebase:
+        raise _diverged(name, plan)
+    return PullReport(fetched, tuple(plan.forward), tuple(rebased), tuple(plan.ahead))
+
+
+def _plan(tables: Reading, remote: str, names: Sequence[str]) -> _Plan:
+    """What becomes of each branch that the remote has, of these names or all."""
+    prefix = f"{REMOTES}{remote}/"
+    wanted = {name.removeprefix(HEADS) for name in names}
+    there = {
+        HEADS + ref.removeprefix(prefix): id
+        for ref, id in tables.refs(prefix)
+        if not wanted or ref.removeprefix(prefix) in wanted
+    }
+    return _compare(tables, there)
+
+
+def _dry_plan(tables: Reading, fetched: FetchReport) -> _Plan:
+    """What a pull would move, as far as can be told before the versions are here."""
+    prefix = f"{REMOTES}{fetched.remote}/"
+    forward = []
+    for ref, _, new in fetched.moves:
+        if ref.startswith(prefix):
+            head = HEADS + ref.removeprefix(prefix)
+            forward.append(Move(head, tables.ref(head) or b"", new))
+    return _Plan(forward, [], [])
+
+
+def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
+    plan = _Plan([], [], [])
+    for ref, id in sorted(there.items()):
+        current = tables.ref(ref)
+        name = ref.removeprefix(HEADS)
+        if current == id or tables.ref(TAGS + name) or tables.tombstone(TAGS + name):
+            continue
+        if current is None or descends(tables, id, current):
+            plan.forward.append(Move(ref, current or b"", id))
+        elif descends(tables, current, id):
+            plan.ahead.append(name)
+        else:
+            plan.diverged.append(Move(ref, current, id))
+    return plan
+
+
+def _rebase(tables: Writing, branch: str, old: Id, onto: Id) -> list[Rebased]:
+    """Make the versions that only `old` has anew on top of `onto`, the oldest first."""
+    reader = ObjectReader(tables.load)
+    own: list[tuple[Id, Manifest]] = []
+    id = old
+    while not descends(tables, onto, id):
+        manifest = reader.manifest(id)
+        own.append((id, manifest))
+        if not manifest.parents:
+            break
+        id = manifest.parents[0]
+    renamed: dict[Id, Id] = {}
+    made: list[Rebased] = []
+    tip, number = onto, reader.manifest(onto).number
+    for id, manifest in reversed(own):
+        number += 1
+        carried = tuple((name, renamed.get(maker, maker)) for name, maker in manifest.carried)
+        anew = replace(manifest, parents=(tip,), number=number, carried=carried)
+        payload = encode_manifest(anew)
+        block, tip = metadata_block(Kind.MANIFEST, payload)
+        tables.put_blocks([block], [(Kind.MANIFEST, tip, payload)])
+        renamed[id] = tip
+        made.append(Rebased(branch, id, manifest.number, tip, number))
+    return made
+
+
+def _diverged(remote: str, plan: _Plan) -> RefMoved:
+    names = [ref.removeprefix(HEADS) for ref, _, _ in plan.diverged]
+    first = plan.diverged[0]
+    what = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
+    moved = f"; {len(plan.forward)} others moved" if plan.forward else ""
+    return RefMoved(
+        f"{what}: {short(first.old)} here and {short(first.new)} there have each what the other "
+        f"lacks{moved}",
+        fix=f"cas pull --rebase {remote} {names[0]}",
+        branches=names,
+    )
