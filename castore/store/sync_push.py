@@ -165,7 +165,10 @@ class _Push:
         return chosen, moves, _removals(tables)
 
     def _register(self) -> bytes:
-        """The upload that packs are sent under: the one of before, if the root still knows it."""
+        """The upload that packs are sent under: that of an interrupted push, if it is still known.
+
+        It ends when what it sent is published: a collector may then remove what is not indexed.
+        """
         before = self._remote.state.upload
         if before and before in self._view.root.uploads:
             return before
@@ -222,7 +225,7 @@ class _Push:
                 notes=seal_notes(there.ids_of(Kind.NOTE) | need.notes),
                 forgotten={**removals.forgotten, **root.forgotten},
                 purged={**removals.purged, **root.purged},
-                uploads={**root.uploads, upload: root.gc_round},
+                uploads={known: at for known, at in root.uploads.items() if known != upload},
             )
 
         return self._bucket.update(change, landed=landed, upload=upload)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -17,17 +15,15 @@ from castore.content.sink import EncodedBlock
 from castore.database.reading import Reading
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind, object_id
-from castore.model.limits import MIB, PACK_FULL_BYTES
-from castore.remote.index import Catalogue, Index, IndexWriter, PackName
-from castore.remote.keys import pack_key
-from castore.remote.pack import NONCE_BYTES, PackType, PackWriter
+from castore.model.limits import MIB
+from castore.remote.index import Catalogue, Index, IndexWriter
+from castore.remote.pack import NONCE_BYTES
+from castore.remote.sending import PackQueue
 from castore.store.store import Store
 from castore.store.sync_need import Moved, Need
 from castore.store.sync_remote import Remote
 
 _READ_BYTES: Final = 8 * MIB
-_THREADS: Final = 4
-_FLYING: Final = 5
 
 
 class Sent(NamedTuple):
@@ -39,17 +35,10 @@ class Sent(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """A block of the store, and the depths of the blocks that its bases lie in."""
+    """A block of the store."""
 
     number: int
     data: bytes
-
-
-class _Filling(NamedTuple):
-    """A pack being filled, and the blocks in it with what of them is indexed."""
-
-    pack: PackWriter
-    blocks: list[tuple[int, int, Block, list[int]]]
 
 
 class PackSender:
@@ -71,26 +60,18 @@ class PackSender:
         self._upload = upload
         self._there = there
         self._progress = progress
-        self._filling: dict[PackType, _Filling] = {}
-        self._flying: deque[Future[tuple[Id, IndexWriter, int]]] = deque()
         self._kept = KeptBlocks()
         self.sent = Sent(remote.sent(), 0, 0)
 
     def send(self, need: Need) -> Sent:
         """Send every object of `need` that was not sent before; raises Moved, CorruptObject."""
         before = Catalogue(self.sent.indexes)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            try:
-                for block in self._blocks(need):
-                    for encoded, alive in self._chosen(block, need, before):
-                        self._add(pool, encoded, alive)
-                for type in list(self._filling):
-                    self._fly(pool, type)
-                while self._flying:
-                    self._land()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with PackQueue(
+            self._remote.transport, self._upload, self._store.entropy, self._arrived
+        ) as queue:
+            for block in self._blocks(need):
+                for encoded, alive in self._chosen(block, need, before):
+                    queue.add(encoded.data, alive)
         return self.sent
 
     def _blocks(self, need: Need) -> Iterator[_Stored]:
@@ -160,40 +141,10 @@ class PackSender:
                 return False
         return True
 
-    def _add(self, pool: ThreadPoolExecutor, encoded: EncodedBlock, alive: Sequence[int]) -> None:
-        data = encoded.data
-        block = decode_block(data, "a block to send")
-        type = PackType.META if block.metadata else PackType.DATA
-        filling = self._filling.get(type)
-        if filling is None:
-            nonce = self._store.entropy(NONCE_BYTES)
-            filling = self._filling[type] = _Filling(PackWriter(type, nonce), [])
-        offset = filling.pack.add(data)
-        light = block._replace(frame=b"")
-        filling.blocks.append((offset, len(data), light, list(alive)))
-        if filling.pack.size >= PACK_FULL_BYTES:
-            self._fly(pool, type)
-
-    def _fly(self, pool: ThreadPoolExecutor, type: PackType) -> None:
-        """Begin to send a pack that is full, or the last."""
-        filling = self._filling.pop(type)
-        while len(self._flying) >= _FLYING:
-            self._land()
-        self._flying.append(pool.submit(self._put, filling))
-
-    def _put(self, filling: _Filling) -> tuple[Id, IndexWriter, int]:
-        id, data = filling.pack.finish()
-        self._remote.transport.put(pack_key(self._upload, id), data)
-        writer = IndexWriter()
-        for offset, size, block, alive in filling.blocks:
-            writer.add_block(PackName(self._upload, id), offset, size, block, alive)
-        return id, writer, len(data)
-
-    def _land(self) -> None:
-        """Wait for the oldest pack on its way, and note that it has arrived."""
-        id, writer, size = self._flying.popleft().result()
+    def _arrived(self, pack: Id, writer: IndexWriter, size: int) -> None:
+        """Note that a pack is in the bucket."""
         index, data = writer.finish(self._store.entropy(NONCE_BYTES))
-        self._remote.note_sent(id, index, data)
+        self._remote.note_sent(pack, index, data)
         self.sent.indexes.append(Index(data, index))
         self.sent = self.sent._replace(packs=self.sent.packs + 1, bytes=self.sent.bytes + size)
         if self._progress is not None:
