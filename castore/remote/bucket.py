@@ -20,10 +20,11 @@ from castore.errors import (
 )
 from castore.model.ids import Id
 from castore.model.limits import INDEX_BYTES, MIB, ROOT_BYTES
-from castore.remote.index import Catalogue, Index
+from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import IDENTITY, ROOT, UPLOAD_BYTES, index_key, list_key, root_key
+from castore.remote.pack import NONCE_BYTES
 from castore.remote.root import IndexName, Root, decode_root, encode_root
-from castore.remote.transport import KeyAbsent, Transport
+from castore.remote.transport import Gone, KeyAbsent, Transport
 
 _FORMAT: Final = 1
 _UUID_BYTES: Final = 16
@@ -225,6 +226,14 @@ class Bucket:
         """All indexes that a root lists; raises CorruptObject."""
         return Catalogue([self._index(name, cache) for name in root.indexes])
 
+    def put_index(self, upload: bytes, writer: IndexWriter, cache: IndexCache) -> IndexName:
+        """Store an index below an upload; what a root lists it as."""
+        id, data = writer.finish(self._entropy(NONCE_BYTES))
+        index = Index(data, id)
+        self.transport.put(index_key(upload, id), data)
+        cache.keep_index(id, data)
+        return IndexName(upload, id, index.blocks_count, index.members_count, len(data))
+
     def _index(self, name: IndexName, cache: IndexCache) -> Index:
         kept = cache.index(name.id)
         if kept is not None:
@@ -233,7 +242,10 @@ class Bucket:
         try:
             data = self.transport.get(index_key(name.upload, name.id), 0, INDEX_BYTES + 1).data
         except KeyAbsent:
-            raise self._damaged(f"index {name.id.hex()}, which its root lists, is gone") from None
+            raise Gone(
+                f"{self.url} is damaged: index {name.id.hex()}, which its root lists, is gone",
+                where="index",
+            ) from None
         index = Index(data, name.id)
         cache.keep_index(name.id, data)
         return index
@@ -273,7 +285,7 @@ def _decode(transport: Transport, data: bytes) -> Root:
         try:
             return transport.get(list_key(upload, id), 0, _LIST_BYTES + 1).data
         except KeyAbsent:
-            raise CorruptObject(
+            raise Gone(
                 f"{transport.url}: a page of its root, {id.hex()}, is gone", where=ROOT
             ) from None
 

@@ -14,7 +14,7 @@ from castore.model.ids import Id
 from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB, PACK_BYTES
 from castore.remote.index import Catalogue, Spot
 from castore.remote.keys import pack_key
-from castore.remote.transport import KeyAbsent, Transport
+from castore.remote.transport import Gone, KeyAbsent, Transport
 
 Result = TypeVar("Result")
 
@@ -108,7 +108,7 @@ class BlockFetcher:
         try:
             data = self._transport.get(key, start, length).data
         except KeyAbsent:
-            raise CorruptObject(
+            raise Gone(
                 f"{self._transport.url}: {key}, which an index names, is gone", where=key
             ) from None
         with self._lock:

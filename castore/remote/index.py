@@ -188,6 +188,15 @@ class IndexWriter:
         )  # fmt: skip
         self._blocks.append((spot, members))
 
+    def add_spot(self, spot: Spot, members: Iterable[Indexed]) -> None:
+        """Add a block of another index with these members of it."""
+        rows = [(found.id, found.slot, found.kind, found.size) for found in members]
+        self._blocks.append((spot, rows))
+
+    def add_writer(self, other: IndexWriter) -> None:
+        """Add all that was added to another."""
+        self._blocks += other._blocks
+
     def add_index(self, index: Index, alive: Sequence[bool] | None = None) -> None:
         """Add the blocks of another index that have a member, or only the `alive` of those."""
         members: dict[int, list[tuple[Id, int, Kind, int]]] = {}
@@ -243,18 +252,27 @@ class Catalogue:
                 return index.member(row).kind
         return None
 
-    def find(self, id: Id) -> tuple[Spot, int, Kind] | None:
-        """The block, the slot and the kind of an object; of several blocks the least deep."""
-        best: tuple[Spot, int, Kind] | None = None
-        for index in self.indexes:
+    def locate(self, id: Id) -> tuple[int, int] | None:
+        """The number of an index and the row in it of an object, of several the least deep."""
+        best: tuple[int, int] | None = None
+        depth = 0
+        for number, index in enumerate(self.indexes):
             row = index.row_of(id)
             if row < 0:
                 continue
-            found = index.member(row)
-            spot = index.block(found.block)
-            if best is None or spot.depth < best[0].depth:
-                best = spot, found.slot, found.kind
+            found = index.block(index.member(row).block).depth
+            if best is None or found < depth:
+                best, depth = (number, row), found
         return best
+
+    def find(self, id: Id) -> tuple[Spot, int, Kind] | None:
+        """The block, the slot and the kind of an object; of several blocks the least deep."""
+        place = self.locate(id)
+        if place is None:
+            return None
+        index = self.indexes[place[0]]
+        found = index.member(place[1])
+        return index.block(found.block), found.slot, found.kind
 
     def ids_of(self, kind: Kind) -> set[Id]:
         """The ids of all objects of a kind."""

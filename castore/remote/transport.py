@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from castore.errors import InvalidInput, NotFound
+from castore.errors import CorruptObject, InvalidInput, NotFound
 
 KEY_BYTES: Final = 512
 _SEGMENT: Final = r"[a-z0-9][a-z0-9._-]*"
@@ -21,6 +21,13 @@ _KEY: Final = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 
 class KeyAbsent(NotFound):
     """A bucket has no object under this key."""
+
+
+class Gone(CorruptObject):
+    """What a root leads to is not there.
+
+    A collector may have removed it since that root was read: then the root is another now.
+    """
 
 
 class Got(NamedTuple):

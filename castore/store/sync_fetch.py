@@ -92,9 +92,12 @@ def fetch(
     here. Raises RefNotFound, CorruptObject for what a bucket should not hold, RemoteError.
     """
     remote = connect(store, name, transport)
-    view, catalogue = remote.view()
-    wanted = _wanted(view.root, refs, name)
-    return _Fetch(remote, view.root, catalogue, wanted, by, progress).run(dry_run=dry_run)
+
+    def bring(root: Root, catalogue: Catalogue) -> FetchReport:
+        wanted = _wanted(root, refs, name)
+        return _Fetch(remote, root, catalogue, wanted, by, progress).run(dry_run=dry_run)
+
+    return remote.at_rest(bring)
 
 
 class _Fetch:

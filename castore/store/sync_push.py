@@ -15,9 +15,8 @@ from castore.model.ids import Id, Kind
 from castore.model.limits import UPLOADS_MAX
 from castore.model.refs import HEADS, TAGS, remote_ref
 from castore.remote.bucket import Bucket
-from castore.remote.index import Index, IndexWriter
-from castore.remote.keys import UPLOAD_BYTES, index_key
-from castore.remote.pack import NONCE_BYTES
+from castore.remote.index import Catalogue, Index, IndexWriter
+from castore.remote.keys import UPLOAD_BYTES
 from castore.remote.root import IndexName, Removed, Root, seal_notes
 from castore.remote.transport import Transport
 from castore.store.store import Store
@@ -102,7 +101,11 @@ def push(
     remote = connect(store, name, transport, create=not dry_run, sleep=sleep)
     for _ in range(_TRIES):
         try:
-            return _Push(remote, refs, by, progress).run(dry_run=dry_run)
+            return remote.at_rest(
+                lambda root, there: _Push(remote, root, there, refs, by, progress).run(
+                    dry_run=dry_run
+                )
+            )
         except (Moved, _Again):
             continue
     raise RemoteMoved(
@@ -116,6 +119,8 @@ class _Push:
     def __init__(
         self,
         remote: Remote,
+        root: Root,
+        there: Catalogue,
         names: Sequence[str],
         by: str,
         progress: Callable[[int], None] | None,
@@ -126,12 +131,13 @@ class _Push:
         self._names = names
         self._by = by
         self._progress = progress
-        self._view, self._there = remote.view()
-        self._listed = {index.id for index in self._view.root.indexes}
+        self._root = root
+        self._there = there
+        self._listed = {index.id for index in root.indexes}
 
     def run(self, *, dry_run: bool) -> PushReport:
         chosen, moves, removals = self._store.database.read(self._plan)
-        root = self._view.root
+        root = self._root
         need = find_need(
             self._store, list(chosen.values()), self._there, root.forgotten, root.purged
         )
@@ -148,8 +154,8 @@ class _Push:
         if dry_run:
             size = self._store.database.read(lambda tables: _stored_bytes(tables, need))
             return replace(report, bytes=size)
-        if not (moves or need.objects or _lacks(self._view.root, removals)):
-            self._finish(self._view.root, moves)
+        if not (moves or need.objects or _lacks(self._root, removals)):
+            self._finish(self._root, moves)
             return report
         upload = self._register()
         sender = PackSender(self._remote, upload, self._there, self._progress)
@@ -161,7 +167,7 @@ class _Push:
 
     def _plan(self, tables: Reading) -> tuple[dict[str, Id], list[Move], _Removals]:
         chosen = chosen_refs(tables, self._names)
-        moves = plan_moves(tables, chosen, self._view.root, self._remote.name)
+        moves = plan_moves(tables, chosen, self._root, self._remote.name)
         return chosen, moves, _removals(tables)
 
     def _register(self) -> bytes:
@@ -170,7 +176,7 @@ class _Push:
         It ends when what it sent is published: a collector may then remove what is not indexed.
         """
         before = self._remote.state.upload
-        if before and before in self._view.root.uploads:
+        if before and before in self._root.uploads:
             return before
         upload = self._store.entropy(UPLOAD_BYTES)
 
@@ -202,7 +208,9 @@ class _Push:
         removals: _Removals,
     ) -> Root:
         """Replace the root by one that leads to what was sent; raises _Again."""
-        own = self._put_index(upload, writer) if writer.blocks else None
+        own = None
+        if writer.blocks:
+            own = self._bucket.put_index(upload, writer, self._remote)
 
         def landed(root: Root) -> bool:
             return own is not None and own in root.indexes
@@ -230,13 +238,6 @@ class _Push:
 
         return self._bucket.update(change, landed=landed, upload=upload)
 
-    def _put_index(self, upload: bytes, writer: IndexWriter) -> IndexName:
-        id, data = writer.finish(self._store.entropy(NONCE_BYTES))
-        index = Index(data, id)
-        self._bucket.transport.put(index_key(upload, id), data)
-        self._remote.keep_index(id, data)
-        return IndexName(upload, id, index.blocks_count, index.members_count, len(data))
-
     def _indexes(self, upload: bytes, root: Root, own: IndexName | None) -> tuple[IndexName, ...]:
         """What a new root lists; the smallest are put together where they are many."""
         listed = (*root.indexes, own) if own is not None else root.indexes
@@ -252,7 +253,7 @@ class _Push:
         merging = replace(root, indexes=tuple(small))
         for index in self._bucket.catalogue(merging, self._remote).indexes:
             writer.add_index(index)
-        merged = self._put_index(upload, writer)
+        merged = self._bucket.put_index(upload, writer, self._remote)
         return (*[index for index in listed if index not in small], merged)
 
     def _finish(self, root: Root, moves: Sequence[Move]) -> None:

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from castore.database.reading import Reading
 from castore.database.writing import Writing
-from castore.errors import CorruptObject, InvalidInput, StoreFull
+from castore.errors import CorruptObject, InvalidInput, RemoteMoved, StoreFull
 from castore.model.encoding import decode, encode
 from castore.model.fields import Fields, read_row
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES, MIB
-from castore.remote.bucket import Bucket, Seen, View, create_bucket, look
+from castore.remote.bucket import Bucket, Seen, create_bucket, look
 from castore.remote.index import Catalogue, Index
 from castore.remote.keys import UPLOAD_BYTES
-from castore.remote.transport import Transport
+from castore.remote.root import Root
+from castore.remote.transport import Gone, Transport
 from castore.store.store import Store
 
+Result = TypeVar("Result")
+
+_TRIES: Final = 10
 _KEYS: Final = ("notes", "packs", "serial", "upload", "uuid")
 _STATE_BYTES: Final = 4 * MIB
 _PACKS_MAX: Final = 32_768
@@ -67,10 +71,22 @@ class Remote:
         with suppress(StoreFull):
             self.store.database.write(lambda tables: tables.put_located(self._key(id), data))
 
-    def view(self) -> tuple[View, Catalogue]:
-        """The root as it is now, and where everything in the bucket lies."""
-        view = self.bucket.read()
-        return view, self.bucket.catalogue(view.root, self)
+    def at_rest(self, work: Callable[[Root, Catalogue], Result]) -> Result:
+        """What `work` makes of a root and all that it leads to, which nobody changes meanwhile.
+
+        Where a collector of the bucket removes what the root led to, all begins anew.
+        """
+        for _ in range(_TRIES):
+            root = self.bucket.read().root
+            try:
+                return work(root, self.bucket.catalogue(root, self))
+            except Gone:
+                if self.bucket.read().root.serial == root.serial:
+                    raise
+        raise RemoteMoved(
+            f"{self.bucket.url}: it was collected {_TRIES} times while it was read",
+            fix="do the same again",
+        )
 
     def sent(self) -> list[Index]:
         """The indexes of the packs that an interrupted push has sent."""
