@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from castore.content.blocks import decode_block
 from castore.content.delta_encoder import encode_plain
@@ -25,7 +25,7 @@ from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import MIB
 from castore.remote.bucket import Bucket, IndexCache
 from castore.remote.fetching import BlockFetcher, FarObjects, FetchedBlock, spot_place
-from castore.remote.index import Catalogue, Index, Indexed, IndexWriter, PackName, Spot
+from castore.remote.index import Index, Indexed, IndexWriter, PackName
 from castore.remote.keys import (
     INDEXES,
     LISTS,
@@ -36,6 +36,7 @@ from castore.remote.keys import (
     pack_key,
     upload_of,
 )
+from castore.remote.marks import Held, Marks, pack_size
 from castore.remote.root import IndexName, Root
 from castore.remote.sending import PackQueue
 
@@ -75,43 +76,6 @@ class _Changed(Exception):
     """Refs or indexes of the root are others than those that were marked."""
 
 
-class _Marks:
-    """Which rows of which index are alive; of an object in several the least deep."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
-        self.rows = [bytearray(index.members_count) for index in catalogue.indexes]
-
-    def mark(self, id: Id) -> Kind | None:
-        """Mark an object; its kind if that is news. Raises CorruptObject for one that lacks."""
-        found = self.catalogue.locate(id)
-        if found is None:
-            raise CorruptObject(
-                f"the bucket lacks {id.hex()}, which what its refs name needs: nothing is removed "
-                "from a damaged bucket",
-                id=id.hex(),
-                where="index",
-                fix="cas fsck --remote",
-            )
-        number, row = found
-        if self.rows[number][row]:
-            return None
-        self.rows[number][row] = 1
-        return self.catalogue.indexes[number].member(row).kind
-
-    @property
-    def live(self) -> int:
-        """How many objects are alive."""
-        return sum(rows.count(1) for rows in self.rows)
-
-
-class _Held(NamedTuple):
-    """A block of a pack, and the members of it that are alive."""
-
-    spot: Spot
-    members: list[Indexed]
-
-
 def collect_bucket(
     bucket: Bucket,
     cache: IndexCache,
@@ -123,8 +87,9 @@ def collect_bucket(
     """Remove from a bucket what no ref needs, and what was forgotten or purged.
 
     Notes stay for ever. Packs of which less than half is alive, or with something purged in them,
-    are written anew, and small ones where they are many. May be interrupted at any moment. Raises CorruptObject for a bucket that lacks
-    something, with nothing removed; RemoteMoved where others write faster than it can be read.
+    are written anew, and small ones where they are many. May be interrupted at any moment. Raises
+    CorruptObject for a bucket that lacks something, with nothing removed; RemoteMoved where others
+    write faster than it can be read.
     """
     for _ in range(_TRIES):
         try:
@@ -163,9 +128,9 @@ class _Collection:
     def run(self, *, dry_run: bool) -> BucketReport:
         self._refuse_headless()
         marks = self._marked()
-        packs = self._packs(marks)
+        packs = marks.packs()
         anew = {pack for pack, held in packs.items() if self._written_anew(held)}
-        small = {pack for pack, held in packs.items() if _size(held) < _SMALL_BYTES}
+        small = {pack for pack, held in packs.items() if pack_size(held) < _SMALL_BYTES}
         if len(small) > _SMALL_PACKS:
             anew |= small
         dead = sum(index.members_count for index in self._catalogue.indexes) - marks.live
@@ -205,9 +170,9 @@ class _Collection:
                 fix="cas fsck --remote",
             )
 
-    def _marked(self) -> _Marks:
+    def _marked(self) -> Marks:
         """Everything that refs need, all notes, and what deltas rest on that stay."""
-        marks = _Marks(self._catalogue)
+        marks = Marks(self._catalogue)
         reader = ObjectReader(self._far.load)
         root = self._root
         stack = [*root.refs.values(), *self._catalogue.ids_of(Kind.NOTE)]
@@ -227,24 +192,10 @@ class _Collection:
                 self._progress(len(payload))
         return marks
 
-    def _packs(self, marks: _Marks) -> dict[PackName, list[_Held]]:
-        """The blocks of each pack, with what of them is alive."""
-        packs: dict[PackName, list[_Held]] = {}
-        for number, index in enumerate(self._catalogue.indexes):
-            alive = marks.rows[number]
-            members: dict[int, list[Indexed]] = {}
-            for row, member in enumerate(index.members()):
-                if alive[row]:
-                    members.setdefault(member.block, []).append(member)
-            for block in range(index.blocks_count):
-                spot = index.block(block)
-                packs.setdefault(spot.pack, []).append(_Held(spot, members.get(block, [])))
-        return packs
-
-    def _written_anew(self, pack: Sequence[_Held]) -> bool:
+    def _written_anew(self, pack: Sequence[Held]) -> bool:
         """Whether a pack is not kept as it is."""
         live = sum(held.spot.stored for held in pack if held.members)
-        if 2 * live < _size(pack):
+        if 2 * live < pack_size(pack):
             return True
         if not self._root.purged:
             return False
@@ -260,7 +211,7 @@ class _Collection:
         )
 
     def _rewritten(
-        self, packs: dict[PackName, list[_Held]], anew: set[PackName], marks: _Marks
+        self, packs: dict[PackName, list[Held]], anew: set[PackName], marks: Marks
     ) -> Root:
         """Write what has to be, then the root without what is dead."""
         upload = self._entropy(UPLOAD_BYTES)
@@ -272,12 +223,12 @@ class _Collection:
 
         self._bucket.update(register)
         writer = IndexWriter()
-        moving: list[_Held] = []
+        moving: list[Held] = []
         for pack, blocks in packs.items():
             for held in blocks:
                 if not held.members:
                     continue
-                if pack in anew or not self._stands(held.spot, marks):
+                if pack in anew or not marks.stays(held.spot):
                     moving.append(held)
                 else:
                     writer.add_spot(held.spot, held.members)
@@ -291,19 +242,8 @@ class _Collection:
             upload: at for upload, at in self._root.uploads.items() if round - at <= ROUNDS_KEPT
         }
 
-    def _stands(self, spot: Spot, marks: _Marks) -> bool:
-        """Whether all that a block rests on stays, and is less deep."""
-        for base in spot.bases:
-            found = self._catalogue.locate(base)
-            if found is None or not marks.rows[found[0]][found[1]]:
-                return False
-            index = self._catalogue.indexes[found[0]]
-            if index.block(index.member(found[1]).block).depth >= spot.depth:
-                return False
-        return True
-
     def _move(
-        self, moving: Sequence[_Held], marks: _Marks, upload: bytes, writer: IndexWriter
+        self, moving: Sequence[Held], marks: Marks, upload: bytes, writer: IndexWriter
     ) -> None:
         """Write blocks into new packs, without what in them is dead."""
 
@@ -317,7 +257,7 @@ class _Collection:
             found: list[EncodedBlock] = []
             for block in fetched:
                 place = (*block.spot.pack, block.spot.offset)
-                found += self._anew(block, members[place], self._stands(block.spot, marks))
+                found += self._anew(block, members[place], marks.stays(block.spot))
             return found
 
         with PackQueue(self._bucket.transport, upload, self._entropy, arrived) as queue:
@@ -398,8 +338,3 @@ class _Collection:
 
     def _named(self, root: Root) -> Iterable[Index]:
         return self._bucket.catalogue(root, self._cache).indexes
-
-
-def _size(pack: Iterable[_Held]) -> int:
-    """The stored bytes of the blocks of a pack that indexes name."""
-    return sum(held.spot.stored for held in pack)
