@@ -239,6 +239,12 @@ class Bucket:
         if kept is not None:
             with suppress(CorruptObject):
                 return Index(kept, name.id)
+        index = self.fetch_index(name)
+        cache.keep_index(name.id, index.data)
+        return index
+
+    def fetch_index(self, name: IndexName) -> Index:
+        """An index as it is in the bucket now; raises Gone, CorruptObject."""
         try:
             data = self.transport.get(index_key(name.upload, name.id), 0, INDEX_BYTES + 1).data
         except KeyAbsent:
@@ -246,9 +252,7 @@ class Bucket:
                 f"{self.url} is damaged: index {name.id.hex()}, which its root lists, is gone",
                 where="index",
             ) from None
-        index = Index(data, name.id)
-        cache.keep_index(name.id, data)
-        return index
+        return Index(data, name.id)
 
     def _encoded(self, root: Root, upload: bytes) -> bytes:
         def write_page(id: Id, data: bytes) -> bytes:

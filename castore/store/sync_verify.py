@@ -1,0 +1,201 @@
+"""Verification of a bucket: every byte of it fetched and compared, and what its refs need there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, NamedTuple
+
+from castore.content.blocks import Block, decode_block
+from castore.content.deltas import raw_bytes
+from castore.content.reader import ObjectReader
+from castore.errors import CastoreError, CorruptObject
+from castore.model.edges import Strength, edges
+from castore.model.ids import Id, Kind, object_id
+from castore.model.limits import PACK_BYTES
+from castore.model.manifest import decode_manifest
+from castore.remote.bucket import Bucket, IndexCache
+from castore.remote.fetching import BlockFetcher, FarObjects, spot_place
+from castore.remote.index import Catalogue, Index, Indexed, PackName, Spot
+from castore.remote.keys import PACKS, pack_key
+from castore.remote.pack import read_pack
+from castore.remote.root import Root, seal_notes
+from castore.remote.transport import KeyAbsent
+from castore.store.verify_report import Finding, Findings, FsckReport
+
+_WORDS: Final = {kind: kind.name.lower() for kind in Kind}
+
+
+class _Named(NamedTuple):
+    """A block as an index tells of it, and which index."""
+
+    where: str
+    spot: Spot
+    members: list[Indexed]
+
+
+def verify_bucket(
+    bucket: Bucket, cache: IndexCache, progress: Callable[[int], None] | None = None
+) -> FsckReport:
+    """What is wrong with a bucket: root, indexes, packs, every object, what refs need, notes.
+
+    Everything is fetched. `progress` is told bytes. Raises RemoteError where it is not reached.
+    """
+    return _Check(bucket, cache, progress).run()
+
+
+class _Check:
+    def __init__(
+        self, bucket: Bucket, cache: IndexCache, progress: Callable[[int], None] | None
+    ) -> None:
+        self._bucket = bucket
+        self._cache = cache
+        self._progress = progress
+        self._found = Findings()
+        self._files: list[Id] = []
+        self._fetcher = BlockFetcher(bucket.transport)
+
+    def run(self) -> FsckReport:
+        try:
+            root = self._bucket.read().root
+        except CorruptObject as error:
+            self._found.add(b"", "store", "root", error.message)
+            return self._report()
+        self._catalogue = Catalogue(self._indexes(root))
+        self._far = FarObjects(self._catalogue, self._fetcher)
+        self._reader = ObjectReader(self._far.load)
+        there = {item.key: item.size for item in self._bucket.transport.list(PACKS)}
+        for pack, spots in sorted(self._by_pack().items()):
+            if pack_key(*pack) in there:
+                self._pack(pack, spots)
+            else:
+                self._found.add(pack.id, "pack", "", "an index names it, and it is gone")
+        for digest in self._files:
+            self._try(digest, Kind.LAYOUT, partial(self._file, digest))
+        self._closure(root)
+        notes = self._catalogue.ids_of(Kind.NOTE)
+        if seal_notes(notes) != root.notes:
+            detail = f"indexes lead to {len(notes)} notes, root tells of {root.notes.notes}"
+            self._found.add(b"", "table", "root", f"{detail}, or of others")
+        return self._report()
+
+    def _indexes(self, root: Root) -> Iterator[Index]:
+        for name in root.indexes:
+            try:
+                yield self._bucket.fetch_index(name)
+                self._found.count("indexes")
+            except CorruptObject as error:
+                self._found.add(name.id, "table", "index", error.message)
+
+    def _by_pack(self) -> dict[PackName, list[_Named]]:
+        found: dict[PackName, list[_Named]] = {}
+        for index in self._catalogue.indexes:
+            members: dict[int, list[Indexed]] = {}
+            for member in index.members():
+                members.setdefault(member.block, []).append(member)
+            for row in range(index.blocks_count):
+                spot = index.block(row)
+                named = _Named(index.where, spot, members.get(row, []))
+                found.setdefault(spot.pack, []).append(named)
+        return found
+
+    def _pack(self, pack: PackName, spots: list[_Named]) -> None:
+        """Fetch a pack, compare it with its name, each block with its ids, rows with blocks."""
+        try:
+            data = self._bucket.transport.get(pack_key(*pack), 0, PACK_BYTES + 1).data
+            blocks = {placed.offset: placed.block for placed in read_pack(data, pack.id)[1]}
+        except (CorruptObject, KeyAbsent) as error:
+            self._found.add(pack.id, "pack", "", error.message)
+            return
+        self._found.count("packs")
+        if self._progress is not None:
+            self._progress(len(data))
+        for named in sorted(spots, key=lambda named: named.spot.offset):
+            data = blocks.get(named.spot.offset, b"")
+            if len(data) != named.spot.stored:
+                place = spot_place(named.spot)
+                self._found.add(b"", "block", place, "an index names it, and it is not there")
+                continue
+            self._block(data, named)
+
+    def _block(self, data: bytes, named: _Named) -> None:
+        spot = named.spot
+        where = spot_place(spot)
+        try:
+            block = decode_block(data, where)
+            raw = raw_bytes(block, self._far.load, where)
+        except CastoreError as error:
+            self._found.add(b"", "block", where, error.message)
+            return
+        self._found.count("blocks")
+        told = (spot.raw, spot.codec, spot.depth, spot.bases, spot.members)
+        is_so = (block.raw_size, block.codec, block.depth, block.bases, len(block.members))
+        rows = {slot: tuple(member) for slot, member in enumerate(block.members)}
+        if told != is_so or any(rows.get(m.slot) != (m.id, m.kind, m.size) for m in named.members):
+            self._found.add(b"", "table", named.where, f"tells wrongly of {where}")
+        self._members(block, raw, where)
+
+    def _members(self, block: Block, raw: bytes, where: str) -> None:
+        start = 0
+        for id, kind, size in block.members:
+            payload = raw[start : start + size]
+            start += size
+            self._found.count("objects")
+            if object_id(kind, payload) == id:
+                continue
+            if kind is Kind.LAYOUT and self._catalogue.kind(id) is Kind.LAYOUT:
+                self._files.append(id)
+            elif self._catalogue.has(id):
+                self._found.add(id, _WORDS[kind], where, "its bytes are wrong")
+
+    def _file(self, digest: Id) -> None:
+        """Compare the bytes of a file with its digest."""
+        _, root = self._reader.object(digest)
+        if self._reader.digest(root) != digest:
+            raise CorruptObject("its chunks are not the file of this digest")
+        self._found.count("files")
+
+    def _closure(self, root: Root) -> None:
+        """Every object that refs need must be named by an index."""
+        seen: set[Id] = set()
+        stack: list[tuple[Id, str]] = [(id, ref) for ref, id in sorted(root.refs.items())]
+        while stack:
+            id, ref = stack.pop()
+            if id in seen or id in root.purged:
+                continue
+            seen.add(id)
+            kind = self._catalogue.kind(id)
+            if kind is None:
+                self._found.add(id, "ref", ref, "what it needs is in no index")
+            elif kind is not Kind.CHUNK:
+                below = self._try(id, kind, partial(self._below, id, root)) or []
+                stack += [(target, ref) for target in below]
+        for ref, id in root.refs.items():
+            self._try(id, Kind.MANIFEST, partial(self._complete, id, ref))
+        self._found.count("refs", len(root.refs))
+
+    def _below(self, id: Id, root: Root) -> list[Id]:
+        kind, payload = self._reader.object(id)
+        return [
+            edge.target
+            for edge in edges(kind, payload)
+            if edge.strength is not Strength.WEAK
+            and not (edge.kind is Kind.SET and id in root.forgotten)
+        ]
+
+    def _complete(self, id: Id, ref: str) -> list[Id]:
+        if not decode_manifest(self._reader.payload(id, Kind.MANIFEST)).complete:
+            self._found.add(id, "ref", ref, "names an incomplete set")
+        return []
+
+    def _try(self, id: Id, kind: Kind, look: Callable[[], list[Id] | None]) -> list[Id] | None:
+        """What `look` gives; a finding for what it raises."""
+        try:
+            return look()
+        except CastoreError as error:
+            self._found.add(id, _WORDS[kind], "", error.message)
+            return None
+
+    def _report(self) -> FsckReport:
+        findings = tuple(Finding(*key) for key in self._found.kept)
+        return FsckReport(True, findings, self._found.more, self._found.counts)
