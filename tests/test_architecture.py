@@ -54,13 +54,14 @@ LIBRARIES = {
     "platformdirs": {"cli", "store.config"},
     "pyfastcdc": {"content"},
     "starlette": {"portal"},
+    "tomlkit": {"store.remotes"},
     "yaml": {"spec"},
     "zstandard": {"content"},
 }
 # `import castore` and the rooms that read versions must stay quick to import.
 HEAVY = {
     "PIL", "asyncio", "click", "duckdb", "hyperscan", "ijson", "jsonschema_rs", "msgspec", "numpy",
-    "pathspec", "pyarrow", "pyfastcdc", "yaml", "zstandard",
+    "obstore", "pathspec", "pyarrow", "pyfastcdc", "tomlkit", "yaml", "zstandard",
 }  # fmt: skip
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "common", "core", "misc", "tools", "base"}
 # What makes a module impure: I/O, the clock, randomness, other processes.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from castore.aio.bridge import each, given
-from castore.aio.review import AsyncReviewing
+from castore.aio.remotes import AsyncRemotes
 from castore.aio.session import AsyncSession
 from castore.database.operations import Operation
 from castore.model.fields import MetaValue
@@ -52,7 +52,7 @@ Result = TypeVar("Result")
 _PIECES: Final = 8
 
 
-class AsyncStore(AsyncReviewing):
+class AsyncStore(AsyncRemotes):
     """An open store for asyncio; `store` is the one it wraps, for what has no coroutine here.
 
     Methods are those of `castore.Store` and raise what they raise; what is given as `progress` is

@@ -63,6 +63,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "gate": Entry("review", "castore.cli.commands.gate", "may it go out? for CI"),
     "branch": Entry("share", "castore.cli.commands.branch", "names of versions"),
     "tag": Entry("share", "castore.cli.commands.tag", ""),
+    "remote": Entry("share", "castore.cli.commands.remote", "buckets of a team"),
     "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
     "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
     "why": Entry("operate", "castore.cli.commands.why", ""),

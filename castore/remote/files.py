@@ -19,7 +19,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from threading import Lock
 from time import time_ns
 from typing import Final
@@ -207,7 +206,7 @@ class FileTransport:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         for _ in range(_TRIES):
             self._make_folder(folder)
-            path = folder / token_hex(16)
+            path = folder / os.urandom(16).hex()
             try:
                 descriptor = os.open(path, flags, 0o666)
             except FileNotFoundError:

@@ -30,7 +30,7 @@ from castore.errors import (
 from castore.remote.faults import Fault, Kind, read_fault
 from castore.remote.transport import Got, KeyAbsent, Listed, check_key, check_prefix, is_key
 
-SCHEMES: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
+_STORES: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
 _PAGE: Final = 1_000
 _SMALL: Final = 1 << 20
 # A server that says nothing is given up; one that takes 32 MiB slowly is not.
@@ -64,8 +64,8 @@ class ObjectTransport:
         region: str = "",
         options: Mapping[str, str] | None = None,
     ) -> None:
-        if scheme not in SCHEMES:
-            raise InvalidInput(f"scheme {scheme!r}: one of {', '.join(SCHEMES)}")
+        if scheme not in _STORES:
+            raise InvalidInput(f"scheme {scheme!r}: one of {', '.join(_STORES)}")
         self._scheme = scheme
         self._url = f"{scheme}://{bucket}/{prefix}".rstrip("/")
         self._bucket = bucket
@@ -225,7 +225,7 @@ class ObjectTransport:
         with self._guard:
             if name not in self._stores:
                 with self._translated("opening"):
-                    made = getattr(self._obstore.store, SCHEMES[self._scheme])
+                    made = getattr(self._obstore.store, _STORES[self._scheme])
                     self._stores[name] = made(
                         self._bucket,
                         prefix=self._prefix or None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
-from secrets import token_hex
 from typing import Final
 
 from castore.errors import CastoreError, RemoteError, RemoteMoved
@@ -18,7 +18,7 @@ def probe(transport: Transport) -> None:
 
     Raises RemoteError naming what the bucket does not honour, and whatever the transport raises.
     """
-    key = f"{PROBES}{token_hex(16)}"
+    key = f"{PROBES}{os.urandom(16).hex()}"
     try:
         _probe(transport, key)
     finally:
@@ -27,7 +27,7 @@ def probe(transport: Transport) -> None:
 
 
 def _probe(transport: Transport, key: str) -> None:
-    first, second, third = (f"{number} {token_hex(16)}".encode() for number in range(3))
+    first, second, third = (f"{number} {os.urandom(16).hex()}".encode() for number in range(3))
     _must_conflict(
         transport,
         lambda: transport.replace(key, first, '"00000000000000000000000000000000"'),

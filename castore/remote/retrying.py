@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -24,6 +24,11 @@ class Backoff(NamedTuple):
 DEFAULT: Final = Backoff()
 
 
+def draw() -> float:
+    """A random number from 0 to 1."""
+    return int.from_bytes(os.urandom(4), "big") / (1 << 32)
+
+
 class RetryingTransport:
     """A `Transport` whose requests are made again while the server is unavailable.
 
@@ -39,7 +44,7 @@ class RetryingTransport:
         *,
         backoff: Backoff = DEFAULT,
         sleep: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = draw,
     ) -> None:
         self._inner = inner
         self._backoff = backoff

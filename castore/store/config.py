@@ -13,6 +13,11 @@
     [secrets]
     allow = ["jwt"]                       # rules whose findings are let through, and recorded
 
+    [remote.origin]                       # what `cas remote add` writes
+    url = "s3://bucket/prefix"            # or gs://, az://, file://; credentials are never here
+    endpoint = "https://minio.example"    # where it is not the cloud's own
+    region = "eu-central-1"
+
 A key that castore does not know is an error, since what it was meant to change would stay as it is.
 """
 
@@ -26,12 +31,18 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from castore.errors import InvalidInput
 from castore.model.limits import KIB
-from castore.model.names import check_secret_rules, near_names, quoted
+from castore.model.names import check_secret_rules, check_segment, near_names, quoted
+from castore.remote.address import check_endpoint, check_region, parse_url
 from castore.store.moments import parse_age
 
 CONFIG_FILE: Final = "config.toml"
 _BYTES_MAX: Final = 256 * KIB
+_TABLES: Final = ("gc", "identity", "remote", "secrets", "signing")
+_CREDENTIAL: Final = r"(?i).*(key|secret|token|password|credential|sas|account|profile).*"
 _KINDS: Final = ("person", "agent")
+_NO_CREDENTIALS: Final = (
+    "credentials are not kept here, where others read them: they come from the environment"
+)
 _PLACE: Final = r" \(at (?:line (\d+), column \d+|end of document)\)\Z"
 _DIGITS: Final = r"[0-9_]{600}"
 # A parser that holds each beginning of a key takes gigabytes for one of 100,000 parts.
@@ -52,25 +63,41 @@ class KnownIdentity(NamedTuple):
     keys: tuple[str, ...] = ()
 
 
+class KnownRemote(NamedTuple):
+    """A bucket that has a name here; "" where the cloud's own endpoint or region is meant."""
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+
+    def check(self) -> None:
+        """Raise InvalidInput for what names no bucket; its words hold no credentials."""
+        address = parse_url(self.url)
+        check_endpoint(address, self.endpoint)
+        check_region(address, self.region)
+
+
 class Config(NamedTuple):
     """What is configured; `grace` is microseconds, None where nothing is said.
 
     `identities` are by name, in lower case; `signing_key` is the file of a key, `secrets`
-    are rules whose findings are let through.
+    are rules whose findings are let through; `remotes` are by name.
     """
 
     grace: int | None = None
     identities: Mapping[str, KnownIdentity] = MappingProxyType({})
     signing_key: Path | None = None
     secrets: tuple[str, ...] = ()
+    remotes: Mapping[str, KnownRemote] = MappingProxyType({})
 
     def over(self, other: Config) -> Config:
-        """This, and what only the other says; an identity is taken from one of them as a whole."""
+        """This, and what only the other says; an identity or remote is taken as a whole."""
         return Config(
             other.grace if self.grace is None else self.grace,
             {**other.identities, **self.identities},
             self.signing_key or other.signing_key,
             tuple(dict.fromkeys((*self.secrets, *other.secrets))),
+            {**other.remotes, **self.remotes},
         )
 
 
@@ -168,8 +195,7 @@ class _Reader:
 
     def read(self, table: dict[str, Any]) -> Config:
         found = {
-            key: self._mapping((key,), value)
-            for key, value in self._known((), table, ("gc", "identity", "secrets", "signing"))
+            key: self._mapping((key,), value) for key, value in self._known((), table, _TABLES)
         }
         grace = None
         for key, value in self._known(("gc",), found.get("gc", {}), ("grace",)):
@@ -180,7 +206,9 @@ class _Reader:
         allowed: tuple[str, ...] = ()
         for name, value in self._known(("secrets",), found.get("secrets", {}), ("allow",)):
             allowed = self._rules(("secrets", name), value)
-        return Config(grace, dict(self._identities(found.get("identity", {}))), signing, allowed)
+        identities = dict(self._identities(found.get("identity", {})))
+        remotes = dict(self._remotes(found.get("remote", {})))
+        return Config(grace, identities, signing, allowed, remotes)
 
     def _identities(self, table: dict[str, Any]) -> Iterator[tuple[str, KnownIdentity]]:
         seen: set[str] = set()
@@ -208,6 +236,37 @@ class _Reader:
                     )
             yield name.lower(), KnownIdentity(kind, keys)
 
+    def _remotes(self, table: dict[str, Any]) -> Iterator[tuple[str, KnownRemote]]:
+        for name, value in table.items():
+            path = ("remote", name)
+            try:
+                check_segment(name, "remote")
+            except InvalidInput as error:
+                self._fault(path, error.message, "[remote.origin]")
+                continue
+            if not isinstance(value, dict):
+                fix = f"[remote.{name}] on a line of its own, its url below it"
+                self._fault(path, "a remote is a table", fix)
+                continue
+            before = len(self._faults)
+            given = {
+                key: self._text((*path, key), item)
+                for key, item in self._known(path, value, KnownRemote._fields)
+            }
+            remote = KnownRemote(**{"url": "", **given})
+            try:
+                if len(self._faults) == before:
+                    remote.check()
+            except InvalidInput as error:
+                self._fault(path, f"remote {name!r}: {error.message}", error.fix)
+            yield name, remote
+
+    def _text(self, path: _Path, value: object) -> str:
+        if isinstance(value, str):
+            return value
+        self._fault(path, f"{path[-1]!r} is a text", f'{path[-1]} = "…"')
+        return ""
+
     def _known(
         self, path: _Path, table: dict[str, Any], known: tuple[str, ...]
     ) -> Iterator[tuple[str, Any]]:
@@ -216,6 +275,10 @@ class _Reader:
                 yield key, value
                 continue
             name = ".".join((*path, key))
+            if path[:1] == ("remote",) and re.fullmatch(_CREDENTIAL, key):
+                self._fault((*path, key), f"{name!r}: {_NO_CREDENTIALS}", "remove it, and see "
+                            "docs/remote.md, Credentials")  # fmt: skip
+                continue
             hint = near_names(key, known)
             fix = f"remove it, or use {', '.join(known)}"
             self._fault((*path, key), f"there is no setting {name!r}{hint}", fix)

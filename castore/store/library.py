@@ -26,6 +26,7 @@ from castore.store.gate import Judgement, gate
 from castore.store.intent import Intent
 from castore.store.library_audit import AuditingStore
 from castore.store.library_keeping import KeepingStore
+from castore.store.library_remotes import RemotesStore
 from castore.store.library_review import ReviewingStore
 from castore.store.lineage import LIMIT, Begin, impact, lineage
 from castore.store.listing import (
@@ -53,7 +54,7 @@ from castore.store.version import Version
 from castore.store.walk import Walk
 
 
-class Store(AuditingStore, KeepingStore, ReviewingStore):
+class Store(AuditingStore, KeepingStore, RemotesStore, ReviewingStore):
     """An open store: commit, read, and ask for history; safe to share between threads.
 
     Selectors are as on the command line: `name`, `name@v3`, `name~1`, `name:artifact/path`.

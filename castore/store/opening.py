@@ -31,6 +31,9 @@ _CONFIG: Final = """\
 #
 # [secrets]
 # allow = ["jwt"]
+#
+# [remote.origin]
+# url = "s3://bucket/prefix"
 """
 
 

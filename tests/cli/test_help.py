@@ -167,7 +167,8 @@ NEEDS_STORE = [
     ("lineage", "x"), ("impact", "x"), ("blame", "x"), ("stale",), ("gate", "x"),
     ("sign", "x"), ("verify-signatures",),
     ("audit",), ("sql", "x"), ("export", "catalogue"), ("reindex",),
-    ("salvage", "copy"),
+    ("salvage", "copy"), ("remote", "list"), ("remote", "add", "x", "s3://bucket"),
+    ("remote", "show", "x"), ("remote", "remove", "x"),
 ]  # fmt: skip
 
 
@@ -239,7 +240,7 @@ def test_the_program_is_a_click_command() -> None:
 
 
 def test_a_family_without_a_command_shows_its_help(cas: Cas) -> None:
-    for family in ("spec", "partial", "op"):
+    for family in ("spec", "partial", "op", "remote"):
         plain = cas(family, code=2)
         assert plain.err.startswith(f"Usage: cas {family} ")
         assert plain.out == ""

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from castore.errors import InvalidInput
+from castore.remote.address import Address, parse_url
 from castore.remote.files import FileTransport
-from castore.remote.urls import Address, open_transport, parse_url, same_place
+from castore.remote.urls import open_transport, same_place
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""`cas remote`: the buckets that have a name in this store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from castore.cli.access import actor, opened
+from castore.cli.invocation import Invocation
+from castore.cli.screen import clean, columns
+from castore.cli.verbs import Family, verb
+from castore.errors import CastoreError
+from castore.model.refs import REMOTES
+from castore.store.config import KnownRemote
+from castore.store.remotes import add_remote, remote, remotes, remove_remote
+from castore.store.store import Store
+
+command = Family(
+    "remote",
+    help="Give buckets a name: where a team shares its versions.",
+    examples=[
+        ("cas remote add origin s3://reports-prod/acme", "a bucket of S3, with a prefix"),
+        ("cas remote list", "every remote and its URL"),
+    ],
+)
+
+
+def remote_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The names of remotes that begin with what was typed; none where there is no store."""
+    call = ctx.find_object(Invocation)
+    if call is None:
+        return []
+    try:
+        with opened(call) as store:
+            return [name for name in remotes(store) if name.startswith(incomplete)]
+    except (CastoreError, OSError):
+        return []
+
+
+@verb(
+    "add",
+    family=command,
+    examples=[
+        ("cas remote add origin s3://reports-prod/acme --region eu-central-1", "a bucket of S3"),
+        ("cas remote add minio s3://reports --endpoint https://minio.example", "a server like S3"),
+        ("cas remote add disk ../shared", "a folder, on a disk that several mount"),
+    ],
+)
+@click.argument("name", metavar="NAME")
+@click.argument("url", metavar="URL")
+@click.option("--endpoint", default="", metavar="URL", help="of a server that is not the cloud's")
+@click.option("--region", default="", metavar="NAME", help="of a bucket of S3")
+@click.pass_obj
+def add(call: Invocation, name: str, url: str, endpoint: str, region: str) -> None:
+    """Call the bucket at URL by NAME: s3://, gs://, az://, file://, or the path of a folder.
+
+    The bucket is tried first, on a scratch object below probe/: one that does not honour conditions
+    of writes is refused, since writers would lose each other's versions. Credentials come from the
+    environment or from the machine, and are never kept. The name stands in .cas/config.toml.
+    """
+    with opened(call) as store:
+        found = add_remote(store, name, url, endpoint=endpoint, region=region)
+        if call.output.json:
+            call.output.record(_record(name, found))
+            return
+        call.output.line(f"remote {clean(name)} is {clean(found.url)}")
+        call.output.next(f"cas remote show {name}")
+
+
+@verb(
+    "list",
+    family=command,
+    examples=[
+        ("cas remote list", "every remote and its URL"),
+        ("cas remote list --json", "the same, one object a line"),
+    ],
+)
+@click.pass_obj
+def list_command(call: Invocation) -> None:
+    """List remotes."""
+    with opened(call) as store:
+        known = remotes(store)
+    if call.output.json:
+        for name, found in known.items():
+            call.output.record(_record(name, found))
+        return
+    if not known:
+        call.output.say("no remotes yet")
+        call.output.next("cas remote add origin URL")
+    for line in columns([(clean(name), clean(found.url)) for name, found in known.items()]):
+        call.output.row(line)
+
+
+@verb(
+    "show",
+    family=command,
+    examples=[
+        ("cas remote show origin", "its URL, and its branches and tags as last seen"),
+        ("cas remote show origin --json", "the same as one object, ids in full"),
+    ],
+)
+@click.argument("name", metavar="NAME", shell_complete=remote_names)
+@click.pass_obj
+def show(call: Invocation, name: str) -> None:
+    """Show where a remote is, and where its branches and tags were when last seen.
+
+    Nothing is asked of the remote.
+    """
+    with opened(call) as store:
+        found = remote(store, name)
+        refs = _seen(store, name)
+    if call.output.json:
+        call.output.record({**_record(name, found), "refs": refs})
+        return
+    rows = [("url", found.url), ("endpoint", found.endpoint), ("region", found.region)]
+    for label, value in rows:
+        if value:
+            call.output.line(f"{label:<10}{clean(value)}")
+    for line in columns([(clean(ref), id[:12]) for ref, id in refs.items()]):
+        call.output.row(line)
+    if not refs:
+        call.output.say("nothing of it was seen yet")
+
+
+@verb(
+    "remove",
+    family=command,
+    examples=[
+        ("cas remote remove origin", "forget the name; the bucket stays as it is"),
+        ("cas remote remove disk --json", "the same, and where it was as one object"),
+    ],
+)
+@click.argument("name", metavar="NAME", shell_complete=remote_names)
+@click.pass_obj
+def remove(call: Invocation, name: str) -> None:
+    """Forget the name of a remote, and what was seen of it; the bucket stays as it is.
+
+    That it never went back is known by what was seen: a remote added again is trusted anew.
+    """
+    with opened(call) as store:
+        found = remove_remote(store, name, by=actor(call))
+    if call.output.json:
+        call.output.record(_record(name, found))
+        return
+    call.output.line(f"removed remote {clean(name)}, was {clean(found.url)}")
+
+
+def _record(name: str, found: KnownRemote) -> dict[str, Any]:
+    return {
+        "name": name,
+        "url": found.url,
+        "endpoint": found.endpoint or None,
+        "region": found.region or None,
+    }
+
+
+def _seen(store: Store, name: str) -> dict[str, str]:
+    """The refs of a remote as last seen, and the ids that they named."""
+    prefix = f"{REMOTES}{name}/"
+    refs = store.database.read(lambda tables: list(tables.refs(prefix)))
+    return {ref.removeprefix(prefix): id.hex() for ref, id in refs}
