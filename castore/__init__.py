@@ -26,6 +26,7 @@ _NAMES = {
     "Staged": "castore.store.staging",
     "Store": "castore.store.library",
     "Version": "castore.store.version",
+    "clone": "castore.store.library",
     "fsck": "castore.store.verify_apart",
     "init": "castore.store.library",
     "open": "castore.store.library",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from castore.aio.review import AsyncReviewing
+from castore.remote.collect import BucketReport
 from castore.store.config import KnownRemote
 from castore.store.library import Store
+from castore.store.sync_fetch import FetchReport
+from castore.store.sync_pull import PullReport
+from castore.store.sync_push import PushReport
+from castore.store.verify_report import FsckReport
 
 
 class AsyncRemotes(AsyncReviewing):
@@ -37,3 +42,97 @@ class AsyncRemotes(AsyncReviewing):
     async def remove_remote(self, name: str, *, by: str = "") -> KnownRemote:
         """Take a name away, and what was seen of its bucket, which stays; raises RefNotFound."""
         return await self.run(Store.remove_remote, name, by=by)
+
+    async def push(
+        self,
+        remote: str = "",
+        *refs: str,
+        by: str = "",
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> PushReport:
+        """Send branches and tags, or all, to a remote."""
+        return await self.run(
+            Store.push,
+            remote,
+            *refs,
+            by=by,
+            dry_run=dry_run,
+            options=options,
+            progress=progress,
+        )
+
+    async def fetch(
+        self,
+        remote: str = "",
+        *refs: str,
+        by: str = "",
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> FetchReport:
+        """Bring branches and tags, or all, from a remote; branches here stay."""
+        return await self.run(
+            Store.fetch,
+            remote,
+            *refs,
+            by=by,
+            dry_run=dry_run,
+            options=options,
+            progress=progress,
+        )
+
+    async def pull(
+        self,
+        remote: str = "",
+        *refs: str,
+        by: str = "",
+        rebase: bool = False,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> PullReport:
+        """Fetch, and move branches here forward."""
+        return await self.run(
+            Store.pull,
+            remote,
+            *refs,
+            by=by,
+            rebase=rebase,
+            dry_run=dry_run,
+            options=options,
+            progress=progress,
+        )
+
+    async def gc_remote(
+        self,
+        remote: str = "",
+        *,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> BucketReport:
+        """Remove from a remote what none of its refs needs."""
+        return await self.run(
+            Store.gc_remote,
+            remote,
+            dry_run=dry_run,
+            options=options,
+            progress=progress,
+        )
+
+    async def fsck_remote(
+        self,
+        remote: str = "",
+        *,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> FsckReport:
+        """Fetch and compare every byte of a remote."""
+        return await self.run(
+            Store.fsck_remote,
+            remote,
+            options=options,
+            progress=progress,
+        )

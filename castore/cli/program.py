@@ -29,6 +29,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry("start", "castore.cli.commands.init", "make a store here"),
+    "clone": Entry("start", "castore.cli.commands.clone", "a store from a bucket"),
     "spec": Entry("start", "castore.cli.commands.spec", "check or draft a spec"),
     "commit": Entry("commit", "castore.cli.commands.commit", "store the next version"),
     "run": Entry("commit", "castore.cli.commands.run", "store what it makes"),
@@ -64,6 +65,9 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "branch": Entry("share", "castore.cli.commands.branch", "names of versions"),
     "tag": Entry("share", "castore.cli.commands.tag", ""),
     "remote": Entry("share", "castore.cli.commands.remote", "buckets of a team"),
+    "push": Entry("share", "castore.cli.commands.push", "send versions, bring them"),
+    "pull": Entry("share", "castore.cli.commands.pull", ""),
+    "fetch": Entry("share", "castore.cli.commands.fetch", ""),
     "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
     "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
     "why": Entry("operate", "castore.cli.commands.why", ""),
@@ -90,7 +94,7 @@ ALSO: Final = (
 # What fingers type that is called something else here.
 HABITS: Final = {
     "add": "commit", "save": "commit", "history": "log", "du": "stats", "verify": "fsck",
-    "check": "fsck", "list": "ls", "restore": "checkout", "get": "checkout", "clone": "checkout",
+    "check": "fsck", "list": "ls", "restore": "checkout", "get": "checkout",
     "grep": "find", "search": "find", "reflog": "op log", "branches": "branch", "tags": "tag",
     "st": "status", "ci": "commit", "co": "checkout", "head": "log", "validate": "spec check",
     "recover": "salvage", "repair": "salvage",

@@ -14,11 +14,12 @@ from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.manifest import Source
 from castore.model.names import check_branch
-from castore.store import branches, history, partials, records, tags
+from castore.store import branches, history, partials, records, sync, tags
 from castore.store.backup import BackupReport, backup
 from castore.store.blame import Blame, blame
 from castore.store.checkout import Checkout, checkout
 from castore.store.commit import CommitRequest, commit
+from castore.store.config import KnownRemote
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
@@ -39,6 +40,7 @@ from castore.store.listing import (
 from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
 from castore.store.processes import Streams
+from castore.store.remotes import place_url
 from castore.store.report import CommitReport
 from castore.store.runs import RunReport, RunRequest, execute
 from castore.store.selectors import Resolved, resolve
@@ -346,4 +348,28 @@ def init(
 ) -> Store:
     """Make the store `folder/.cas` if it is not there yet, and open it."""
     made, _ = init_store(Path(folder), now=now, entropy=entropy)
+    return Store(made.database, now=now, entropy=entropy)
+
+
+def clone(
+    place: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    endpoint: str = "",
+    region: str = "",
+    by: str = "",
+    options: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] | None = None,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Store:
+    """Make the store `folder/.cas` with all that the bucket at a URL, or in a folder, has.
+
+    The bucket is its remote `origin`. `options` are obstore's own and may hold credentials; they
+    are not kept. Raises WouldOverwrite, InvalidInput where there is no bucket, RemoteError.
+    """
+    found = KnownRemote(place_url(os.fspath(place)), endpoint.rstrip("/"), region)
+    made, _ = sync.clone(
+        found, Path(folder), by=by, options=options, progress=progress, now=now, entropy=entropy
+    )
     return Store(made.database, now=now, entropy=entropy)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from castore.store import remotes
+from castore.remote.collect import BucketReport
+from castore.store import remotes, sync
 from castore.store.config import KnownRemote
 from castore.store.store import Store
+from castore.store.sync_fetch import FetchReport
+from castore.store.sync_pull import PullReport
+from castore.store.sync_push import PushReport
+from castore.store.verify_report import FsckReport
 
 
 class RemotesStore(Store):
@@ -41,3 +46,86 @@ class RemotesStore(Store):
     def remove_remote(self, name: str, *, by: str = "") -> KnownRemote:
         """Take a name away, and what was seen of its bucket, which stays; raises RefNotFound."""
         return remotes.remove_remote(self, name, by=by)
+
+    def push(
+        self,
+        remote: str = "",
+        *refs: str,
+        by: str = "",
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> PushReport:
+        """Send branches and tags, or all, to a remote, by default `origin` or the only one.
+
+        See `castore.store.sync_push.push`. Raises RefMoved and TagExists with nothing moved,
+        RemoteMoved, RemoteError, OutcomeUnknown.
+        """
+        return sync.push(
+            self, remote, refs, by=by, dry_run=dry_run, options=options, progress=progress
+        )
+
+    def fetch(
+        self,
+        remote: str = "",
+        *refs: str,
+        by: str = "",
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> FetchReport:
+        """Bring branches and tags, or all, from a remote; branches here stay where they are.
+
+        See `castore.store.sync_fetch.fetch`. Raises RefNotFound, CorruptObject, RemoteError.
+        """
+        return sync.fetch(
+            self, remote, refs, by=by, dry_run=dry_run, options=options, progress=progress
+        )
+
+    def pull(
+        self,
+        remote: str = "",
+        *refs: str,
+        by: str = "",
+        rebase: bool = False,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> PullReport:
+        """Fetch, and move branches here forward; with `rebase` put those of here after theirs.
+
+        See `castore.store.sync_pull.pull`. Raises RefMoved where branches diverged, and as `fetch`.
+        """
+        return sync.pull(
+            self,
+            remote,
+            refs,
+            by=by,
+            rebase=rebase,
+            dry_run=dry_run,
+            options=options,
+            progress=progress,
+        )
+
+    def gc_remote(
+        self,
+        remote: str = "",
+        *,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> BucketReport:
+        """Remove from a remote what none of its refs needs; see `castore.remote.collect`."""
+        return sync.collect_remote(
+            self, remote, dry_run=dry_run, options=options, progress=progress
+        )
+
+    def fsck_remote(
+        self,
+        remote: str = "",
+        *,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> FsckReport:
+        """Fetch and compare every byte of a remote; see `castore.store.sync_verify`."""
+        return sync.verify_remote(self, remote, options=options, progress=progress)

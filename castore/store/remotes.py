@@ -123,7 +123,8 @@ def remove_remote(store: Store, name: str, *, by: str = "") -> KnownRemote:
     return found
 
 
-def _url(store: Store, place: str) -> str:
+def place_url(place: str) -> str:
+    """The URL of a URL or of the path of a folder; raises InvalidInput."""
     if "://" not in place:
         if not re.fullmatch(_PATH, place):
             raise InvalidInput(
@@ -131,7 +132,11 @@ def _url(store: Store, place: str) -> str:
                 fix="use s3://BUCKET/PREFIX, or ./PATH for a folder",
             )
         place = Path(os.path.normpath(Path(place).absolute())).as_uri()
-    address = parse_url(place)
+    return parse_url(place).url
+
+
+def _url(store: Store, place: str) -> str:
+    address = parse_url(place_url(place))
     inside = (address.folder, *address.folder.parents)
     if address.scheme == "file" and store.folder.resolve() in inside:
         raise InvalidInput(f"{place!r} is in the store itself", fix="use a folder outside of it")

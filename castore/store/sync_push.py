@@ -14,7 +14,7 @@ from castore.errors import RemoteMoved
 from castore.model.ids import Id, Kind
 from castore.model.limits import UPLOADS_MAX
 from castore.model.refs import HEADS, TAGS, remote_ref
-from castore.remote.bucket import Bucket
+from castore.remote.bucket import Bucket, look
 from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import UPLOAD_BYTES
 from castore.remote.root import IndexName, Removed, Root, seal_notes
@@ -98,14 +98,21 @@ def push(
     May be interrupted at any moment, and goes on from the packs that arrived. Raises RefMoved,
     TagExists and Conflict with nothing moved, RemoteMoved, RemoteError, OutcomeUnknown.
     """
-    remote = connect(store, name, transport, create=not dry_run, sleep=sleep)
+    if dry_run and look(transport) is None:
+        nothing = Root(store.database.project, bytes(UPLOAD_BYTES))
+        plan = _planned(store, nothing, Catalogue(()), refs, name, transport.url)
+        return replace(plan.report, dry_run=True)
+    remote = connect(store, name, transport, create=True, sleep=sleep)
+
+    def attempt(root: Root, there: Catalogue) -> PushReport:
+        plan = _planned(store, root, there, refs, name, transport.url)
+        if dry_run:
+            return replace(plan.report, dry_run=True)
+        return _Push(remote, root, there, plan, by, progress).run()
+
     for _ in range(_TRIES):
         try:
-            return remote.at_rest(
-                lambda root, there: _Push(remote, root, there, refs, by, progress).run(
-                    dry_run=dry_run
-                )
-            )
+            return remote.at_rest(attempt)
         except (Moved, _Again):
             continue
     raise RemoteMoved(
@@ -113,50 +120,65 @@ def push(
     )
 
 
+class _Plan(NamedTuple):
+    """What a push is to do; `report` says so, its bytes those that the blocks take here."""
+
+    moves: list[Move]
+    removals: _Removals
+    need: Need
+    report: PushReport
+
+
+def _planned(
+    store: Store, root: Root, there: Catalogue, names: Sequence[str], remote: str, url: str
+) -> _Plan:
+    """The plan for a root and what it leads to; raises Moved, RefMoved, TagExists, Conflict."""
+
+    def plan(tables: Reading) -> tuple[dict[str, Id], list[Move], _Removals]:
+        chosen = chosen_refs(tables, names)
+        return chosen, plan_moves(tables, chosen, root, remote), _removals(tables)
+
+    chosen, moves, removals = store.database.read(plan)
+    need = find_need(store, list(chosen.values()), there, root.forgotten, root.purged)
+    report = PushReport(
+        remote,
+        url,
+        tuple(moves),
+        need.objects,
+        len(need.notes),
+        packs=0,
+        bytes=store.database.read(lambda tables: _stored_bytes(tables, need)),
+    )
+    return _Plan(moves, removals, need, report)
+
+
 class _Push:
-    """One attempt, from the root as it is now."""
+    """One attempt, from the root as it was read."""
 
     def __init__(
         self,
         remote: Remote,
         root: Root,
         there: Catalogue,
-        names: Sequence[str],
+        plan: _Plan,
         by: str,
         progress: Callable[[int], None] | None,
     ) -> None:
         self._remote = remote
         self._store = remote.store
         self._bucket: Bucket = remote.bucket
-        self._names = names
+        self._plan = plan
         self._by = by
         self._progress = progress
         self._root = root
         self._there = there
         self._listed = {index.id for index in root.indexes}
 
-    def run(self, *, dry_run: bool) -> PushReport:
-        chosen, moves, removals = self._store.database.read(self._plan)
-        root = self._root
-        need = find_need(
-            self._store, list(chosen.values()), self._there, root.forgotten, root.purged
-        )
-        report = PushReport(
-            self._remote.name,
-            self._bucket.url,
-            tuple(moves),
-            need.objects,
-            len(need.notes),
-            packs=0,
-            bytes=0,
-            dry_run=dry_run,
-        )
-        if dry_run:
-            size = self._store.database.read(lambda tables: _stored_bytes(tables, need))
-            return replace(report, bytes=size)
+    def run(self) -> PushReport:
+        moves, removals, need, report = self._plan
         if not (moves or need.objects or _lacks(self._root, removals)):
             self._finish(self._root, moves)
-            return report
+            return replace(report, bytes=0)
         upload = self._register()
         sender = PackSender(self._remote, upload, self._there, self._progress)
         sent = sender.send(need)
@@ -164,11 +186,6 @@ class _Push:
         root = self._publish(upload, index, need, moves, removals)
         self._finish(root, moves)
         return replace(report, packs=sent.packs, bytes=sent.bytes)
-
-    def _plan(self, tables: Reading) -> tuple[dict[str, Id], list[Move], _Removals]:
-        chosen = chosen_refs(tables, self._names)
-        moves = plan_moves(tables, chosen, self._root, self._remote.name)
-        return chosen, moves, _removals(tables)
 
     def _register(self) -> bytes:
         """The upload that packs are sent under: that of an interrupted push, if it is still known.

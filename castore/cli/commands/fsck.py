@@ -6,16 +6,17 @@ import click
 
 from castore.cli.access import full_rev, opened, store_place
 from castore.cli.child import in_child
-from castore.cli.completing import revisions
+from castore.cli.completing import remote_names, revisions
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, plural
 from castore.cli.verbs import verb
-from castore.errors import CorruptObject
+from castore.errors import CorruptObject, InvalidInput
 from castore.store.apart import Tell
 from castore.store.opening import find_store
 from castore.store.selectors import resolve_version
+from castore.store.sync import verify_remote
 from castore.store.verify import fsck
 from castore.store.verify_apart import unreadable
 from castore.store.verify_report import FsckReport
@@ -27,17 +28,26 @@ from castore.store.verify_report import FsckReport
         ("cas fsck", "structure: versions, refs, the operation log"),
         ("cas fsck --full", "every stored byte re-hashed"),
         ("cas fsck --full report@v7", "one version and its chain"),
+        ("cas fsck --remote origin", "every byte of a bucket"),
     ],
 )
 @click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
 @click.option("--full", is_flag=True, help="re-hash every stored byte too")
+@click.option(
+    "--remote", default="", metavar="NAME", help="a remote instead", shell_complete=remote_names
+)
 @click.pass_obj
-def command(call: Invocation, rev: str | None, full: bool) -> int:
+def command(call: Invocation, rev: str | None, full: bool, remote: str) -> int:
     """Check the store, or one version and its chain of parents, for damage.
 
     Changes nothing. Exits with 7 when something is wrong, and names what is hurt. A store that
-    does not open, or kills the process that reads it, is told of the same way.
+    does not open, or kills the process that reads it, is told of the same way. With --remote all of
+    a bucket is fetched and compared.
     """
+    if remote:
+        if rev:
+            raise InvalidInput("a remote is checked as a whole", fix=f"cas fsck --remote {remote}")
+        return _remote(call, remote)
     try:
         with Progress(call.output, "checking") as progress:
             report = in_child(lambda tell: _check(call, rev, tell, full=full), progress.advance)
@@ -56,7 +66,17 @@ def _check(call: Invocation, rev: str | None, tell: Tell, *, full: bool) -> Fsck
         return fsck(store, full=full, version=version, progress=tell)
 
 
-def _print(output: Output, report: FsckReport) -> None:
+def _remote(call: Invocation, name: str) -> int:
+    with opened(call) as store, Progress(call.output, "fetching") as progress:
+        report = verify_remote(store, name, progress=progress.advance)
+    if call.output.json:
+        call.output.record(report.as_json())
+    else:
+        _print(call.output, report, helps=False)
+    return 0 if report.ok else CorruptObject.code
+
+
+def _print(output: Output, report: FsckReport, *, helps: bool = True) -> None:
     for line in report.lines():
         output.line(output.style(clean(line), "red"))
     counts = ", ".join(
@@ -65,7 +85,7 @@ def _print(output: Output, report: FsckReport) -> None:
     found = len(report.findings) + report.more
     verdict = "no damage found" if report.ok else plural(found, "finding")
     output.line(f"{verdict}; looked at {counts or 'nothing'}")
-    if report.fix:
+    if report.fix and helps:
         output.next(report.fix)
     elif not report.full:
         output.next("cas fsck --full")

@@ -5,15 +5,20 @@ from __future__ import annotations
 import click
 
 from castore.cli.access import actor, opened
+from castore.cli.completing import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
+from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
+from castore.errors import InvalidInput
 from castore.model.names import quoted
+from castore.remote.collect import BucketReport
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.moments import parse_moment
 from castore.store.store import Store
+from castore.store.sync import collect_remote
 
 
 @verb(
@@ -21,6 +26,7 @@ from castore.store.store import Store
     examples=[
         ("cas gc -n", "what is dead, why, and how much that would free"),
         ("cas gc --grace 0 --expire-partials 14d", "also what was deleted just now"),
+        ("cas gc --remote origin", "free what none of the bucket's refs needs"),
     ],
 )
 @click.option("-n", "--dry-run", is_flag=True, help="say what would go, change nothing")
@@ -31,15 +37,26 @@ from castore.store.store import Store
     help="keep what the log names that long",
 )
 @click.option("--expire-partials", default="", metavar="AGE", help="give up older incomplete sets")
+@click.option(
+    "--remote", default="", metavar="NAME", help="of a remote instead", shell_complete=remote_names
+)
 @click.pass_obj
-def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str) -> None:
+def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str, remote: str) -> None:
     """Free what no branch, tag, pin, incomplete set or recent operation keeps.
 
     Commits may go on meanwhile. Beside another gc, or a repack, it waits until that is over, five
     minutes at the most: then exit 75. Freed space is used again by later commits; the file itself
-    does not shrink.
+    does not shrink. With --remote it is the bucket that is freed, of what none of its branches and
+    tags needs; others may push and pull meanwhile.
     """
+    if remote and (grace or expire_partials):
+        raise InvalidInput("a remote has neither a grace nor partials", fix="cas gc --remote NAME")
     with opened(call) as store:
+        if remote:
+            with Progress(call.output, "reading") as progress:
+                found = collect_remote(store, remote, dry_run=dry_run, progress=progress.advance)
+            _print_bucket(call.output, remote, found)
+            return
         request = CollectRequest(
             grace=_age(store, grace) if grace else None,
             expire_partials=_age(store, expire_partials) if expire_partials else None,
@@ -85,3 +102,24 @@ def _print(output: Output, report: CollectReport, again: str) -> None:
     )
     if report.dry_run and (report.dead or report.expired):
         output.next(again)
+
+
+def _print_bucket(output: Output, remote: str, report: BucketReport) -> None:
+    if output.json:
+        output.record({"remote": remote, **report.as_json()})
+        return
+    word = "would delete" if report.dry_run else "deleted"
+    rows = [
+        ("alive", f"{report.live:,}", "objects that branches and tags need, and all notes"),
+        ("dead", f"{report.dead:,}", "objects"),
+        ("anew", f"{report.rewritten:,}", f"of {plural(report.packs, 'pack')} written anew"),
+        (word, f"{report.deleted:,}", f"files of the bucket, {size(report.freed)}"),
+    ]
+    if report.written:
+        rows.append(("written", size(report.written), "in new packs"))
+    if report.evicted:
+        rows.append(("given up", f"{report.evicted:,}", "uploads that were not ended"))
+    for line in columns(rows, right=[1]):
+        output.row(line)
+    if report.dry_run and (report.deleted or report.rewritten):
+        output.next(f"cas gc --remote {remote}")

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from castore.cli.access import actor, opened
+from castore.cli.completing import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, columns
 from castore.cli.verbs import Family, verb
-from castore.errors import CastoreError
 from castore.model.refs import REMOTES
 from castore.store.config import KnownRemote
 from castore.store.remotes import add_remote, remote, remotes, remove_remote
@@ -24,18 +24,6 @@ command = Family(
         ("cas remote list", "every remote and its URL"),
     ],
 )
-
-
-def remote_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
-    """The names of remotes that begin with what was typed; none where there is no store."""
-    call = ctx.find_object(Invocation)
-    if call is None:
-        return []
-    try:
-        with opened(call) as store:
-            return [name for name in remotes(store) if name.startswith(incomplete)]
-    except (CastoreError, OSError):
-        return []
 
 
 @verb(

@@ -1,0 +1,49 @@
+"""`cas clone`: a new store with all that a bucket has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from castore.cli.access import actor
+from castore.cli.commands.pull import print_pulled
+from castore.cli.invocation import Invocation
+from castore.cli.paths import folders
+from castore.cli.progress import Progress
+from castore.cli.screen import clean
+from castore.cli.verbs import verb
+from castore.store.config import KnownRemote
+from castore.store.remotes import place_url
+from castore.store.sync import clone
+
+
+@verb(
+    "clone",
+    examples=[
+        ("cas clone s3://reports-prod/acme acme", "a store in the new folder acme"),
+        ("cas clone ../shared copy", "from a folder that somebody pushed to"),
+    ],
+)
+@click.argument("url", metavar="URL")
+@click.argument("folder", required=False, metavar="[DIR]", shell_complete=folders)
+@click.option("--endpoint", default="", metavar="URL", help="of a server that is not the cloud's")
+@click.option("--region", default="", metavar="NAME", help="of a bucket of S3")
+@click.pass_obj
+def command(call: Invocation, url: str, folder: str | None, endpoint: str, region: str) -> None:
+    """Make a store in DIR with all that the bucket at URL has, and call that bucket origin.
+
+    DIR is named after the last part of URL unless given; it must not be there, or be empty. What
+    was fetched before an interruption is not fetched again: cas pull, in DIR, goes on.
+    """
+    found = KnownRemote(place_url(url), endpoint.rstrip("/"), region)
+    place = Path(folder or found.url.rstrip("/").rsplit("/", 1)[-1])
+    with Progress(call.output, "fetching") as progress:
+        store, report = clone(found, place, by=actor(call), progress=progress.advance)
+    with store:
+        if call.output.json:
+            call.output.record({"store": str(store.folder), **report.as_json()})
+            return
+        print_pulled(call.output, report)
+        call.output.line(f"made a store at {clean(str(store.folder))}")
+        call.output.next(f"cd {clean(str(place))} && cas log")

@@ -1,0 +1,73 @@
+"""`cas fetch`: bring versions from a remote, and move nothing here."""
+
+from __future__ import annotations
+
+import click
+
+from castore.cli.access import actor, opened
+from castore.cli.commands.push import moved_lines
+from castore.cli.completing import remote_names
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.progress import Progress
+from castore.cli.screen import clean, plural, size
+from castore.cli.verbs import verb
+from castore.model.ids import short
+from castore.store.sync import fetch
+from castore.store.sync_fetch import FetchReport
+
+
+@verb(
+    "fetch",
+    examples=[
+        ("cas fetch", "all branches and tags of the remote"),
+        ("cas fetch origin weekly-report", "one branch"),
+    ],
+)
+@click.argument("remote", required=False, metavar="[REMOTE", shell_complete=remote_names)
+@click.argument("refs", nargs=-1, metavar="[REF]…]")
+@click.option("-n", "--dry-run", is_flag=True, help="say what would come, fetch nothing")
+@click.pass_obj
+def command(call: Invocation, remote: str | None, refs: tuple[str, ...], dry_run: bool) -> None:
+    """Bring what a remote has and this store has not; branches here stay where they are.
+
+    Every byte is compared with its id before it is stored. Notes are added to those here. Where the
+    remote's branches are is told by cas remote show; cas pull moves those here forward as well.
+    """
+    with opened(call) as store, Progress(call.output, "fetching") as progress:
+        report = fetch(
+            store,
+            remote or "",
+            refs,
+            by=actor(call),
+            dry_run=dry_run,
+            progress=progress.advance,
+        )
+    if call.output.json:
+        call.output.record(report.as_json())
+        return
+    print_fetched(call.output, report)
+    if report.moves and not dry_run:
+        call.output.next(f"cas pull {report.remote}")
+
+
+def print_fetched(output: Output, report: FetchReport) -> None:
+    """What came, or would; and what of it needs somebody's attention."""
+    place = f"{clean(report.remote)} ({clean(report.url)})"
+    for line in moved_lines(report.moves):
+        output.row(line)
+    what = plural(report.objects, "object")
+    what += f", {plural(report.notes, 'note')} among them" if report.notes else ""
+    if not report.changed:
+        output.line(f"nothing new in {place}")
+    elif report.dry_run:
+        output.line(f"would fetch {what} from {place}, about {size(report.bytes)}")
+    else:
+        requests = plural(report.requests, "request")
+        output.line(f"fetched {what} from {place}: {size(report.bytes)}, {requests}")
+    for name in report.conflicts:
+        output.warn(f"tag {clean(name)} names another version there; the one here stays")
+    if report.purged:
+        ids = ", ".join(short(id) for id in report.purged[:3])
+        more = ", …" if len(report.purged) > 3 else ""
+        output.warn(f"{ids}{more}: purged there, still here: see cas purge --help")

@@ -1,0 +1,78 @@
+"""`cas push`: send versions to a remote."""
+
+from __future__ import annotations
+
+import click
+
+from castore.cli.access import actor, opened
+from castore.cli.completing import remote_names, revisions
+from castore.cli.invocation import Invocation
+from castore.cli.output import Output
+from castore.cli.progress import Progress
+from castore.cli.screen import clean, columns, plural, size
+from castore.cli.verbs import verb
+from castore.model.ids import short
+from castore.store.sync import push
+from castore.store.sync_plan import Move
+from castore.store.sync_push import PushReport
+
+
+@verb(
+    "push",
+    examples=[
+        ("cas push", "all branches and tags, and what is said of them"),
+        ("cas push origin weekly-report", "one branch"),
+        ("cas push -n", "what would be sent"),
+    ],
+)
+@click.argument("remote", required=False, metavar="[REMOTE", shell_complete=remote_names)
+@click.argument("refs", nargs=-1, metavar="[REF]…]", shell_complete=revisions)
+@click.option("-n", "--dry-run", is_flag=True, help="say what would be sent, send nothing")
+@click.pass_obj
+def command(call: Invocation, remote: str | None, refs: tuple[str, ...], dry_run: bool) -> None:
+    """Send branches and tags to a remote, with all they need and what is said of them.
+
+    All move or none. A branch that has versions there which are not here is refused: exit 4. What
+    was sent before an interruption is not sent again. Without REMOTE: origin, or the only one.
+    """
+    with opened(call) as store, Progress(call.output, "sending") as progress:
+        report = push(
+            store,
+            remote or "",
+            refs,
+            by=actor(call),
+            dry_run=dry_run,
+            progress=progress.advance,
+        )
+    if call.output.json:
+        call.output.record(report.as_json())
+        return
+    _print(call.output, report)
+
+
+def _print(output: Output, report: PushReport) -> None:
+    place = f"{clean(report.remote)} ({clean(report.url)})"
+    if not report.changed:
+        output.line(f"{place} has everything already")
+        return
+    for line in moved_lines(report.moves):
+        output.row(line)
+    what = plural(report.objects, "object")
+    what += f", {plural(report.notes, 'note')} among them" if report.notes else ""
+    if report.dry_run:
+        output.line(f"would send {what} to {place}, about {size(report.bytes)}")
+        output.next(f"cas push {report.remote}")
+        return
+    output.line(f"sent {what} to {place}: {size(report.bytes)}, {plural(report.packs, 'pack')}")
+
+
+def moved_lines(moves: tuple[Move, ...]) -> list[str]:
+    """A line for each ref that moved: its name, from where, to where."""
+    rows = []
+    for move in moves:
+        old = short(move.old) if move.old else "new"
+        new = short(move.new) if move.new else "deleted"
+        kind = move.ref.split("/", 1)[0].removesuffix("s")
+        named = {"head": "branch", "tag": "tag", "remote": "seen"}.get(kind, kind)
+        rows.append((named, clean(move.name), f"{old} → {new}"))
+    return columns(rows)

@@ -1,0 +1,180 @@
+"""Sharing: pushes, fetches, pulls and clones by the name or the URL of a remote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from castore.errors import InvalidInput, RefNotFound
+from castore.remote.collect import BucketReport, collect_bucket
+from castore.remote.transport import Transport
+from castore.store import sync_clone, sync_fetch, sync_pull, sync_push
+from castore.store.config import KnownRemote
+from castore.store.opening import clock
+from castore.store.remotes import open_remote, remote, remotes, write_remote
+from castore.store.store import Store
+from castore.store.sync_fetch import FetchReport
+from castore.store.sync_pull import PullReport
+from castore.store.sync_push import PushReport
+from castore.store.sync_remote import connect
+from castore.store.sync_verify import verify_bucket
+from castore.store.verify_report import FsckReport
+
+ORIGIN: Final = "origin"
+Options = Mapping[str, str] | None
+"""obstore's own, such as credentials that are neither in the environment nor on the machine."""
+
+
+def remote_meant(store: Store, name: str = "") -> str:
+    """The name of the remote that is meant: `name`, else `origin`, else the only one there is.
+
+    Raises RefNotFound.
+    """
+    known = remotes(store)
+    if name:
+        remote(store, name)
+        return name
+    if ORIGIN in known or len(known) == 1:
+        return ORIGIN if ORIGIN in known else next(iter(known))
+    if not known:
+        raise RefNotFound("there is no remote yet", fix="cas remote add origin URL")
+    raise RefNotFound(
+        f"which of {len(known)} remotes? {', '.join(list(known)[:10])}",
+        fix=f"name one, such as {next(iter(known))}",
+        candidates=list(known),
+    )
+
+
+@contextmanager
+def reached(store: Store, name: str, options: Options = None) -> Iterator[tuple[str, Transport]]:
+    """The name of the remote that is meant and a transport to it, closed at the end."""
+    meant = remote_meant(store, name)
+    transport = open_remote(remote(store, meant), options=options)
+    try:
+        yield meant, transport
+    finally:
+        transport.close()
+
+
+def push(
+    store: Store,
+    name: str = "",
+    refs: Sequence[str] = (),
+    *,
+    by: str = "",
+    dry_run: bool = False,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> PushReport:
+    """See `castore.store.sync_push.push`."""
+    with reached(store, name, options) as (meant, transport):
+        return sync_push.push(
+            store, meant, transport, refs, by=by, dry_run=dry_run, progress=progress
+        )
+
+
+def fetch(
+    store: Store,
+    name: str = "",
+    refs: Sequence[str] = (),
+    *,
+    by: str = "",
+    dry_run: bool = False,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> FetchReport:
+    """See `castore.store.sync_fetch.fetch`."""
+    with reached(store, name, options) as (meant, transport):
+        return sync_fetch.fetch(
+            store, meant, transport, refs, by=by, dry_run=dry_run, progress=progress
+        )
+
+
+def pull(
+    store: Store,
+    name: str = "",
+    refs: Sequence[str] = (),
+    *,
+    by: str = "",
+    rebase: bool = False,
+    dry_run: bool = False,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> PullReport:
+    """See `castore.store.sync_pull.pull`."""
+    with reached(store, name, options) as (meant, transport):
+        return sync_pull.pull(
+            store,
+            meant,
+            transport,
+            refs,
+            by=by,
+            rebase=rebase,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+
+def clone(
+    found: KnownRemote,
+    folder: str | Path,
+    *,
+    name: str = ORIGIN,
+    by: str = "",
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> tuple[Store, PullReport]:
+    """See `castore.store.sync_clone.clone`."""
+    if not found.url:
+        raise InvalidInput("a clone needs a URL", fix="cas clone URL DIR")
+    transport = open_remote(found, options=options)
+    try:
+        return sync_clone.clone(
+            transport,
+            Path(folder).absolute(),
+            now=now,
+            entropy=entropy,
+            configure=lambda store: write_remote(store, name, found),
+            by=by,
+            name=name,
+            progress=progress,
+        )
+    finally:
+        transport.close()
+
+
+def collect_remote(
+    store: Store,
+    name: str = "",
+    *,
+    dry_run: bool = False,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> BucketReport:
+    """See `castore.remote.collect.collect_bucket`."""
+    with reached(store, name, options) as (meant, transport):
+        known = connect(store, meant, transport)
+        report = collect_bucket(
+            known.bucket, known, store.entropy, dry_run=dry_run, progress=progress
+        )
+        if not dry_run:
+            store.database.write(known.note_seen)
+        return report
+
+
+def verify_remote(
+    store: Store,
+    name: str = "",
+    *,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> FsckReport:
+    """See `castore.store.sync_verify.verify_bucket`."""
+    with reached(store, name, options) as (meant, transport):
+        known = connect(store, meant, transport)
+        return verify_bucket(known.bucket, known, progress)
