@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry("start", "castore.cli.commands.init", "make a store here"),
-    "clone": Entry("start", "castore.cli.commands.clone", "a store from a bucket"),
+    "clone": Entry("start", "castore.cli.commands.clone", ""),
     "spec": Entry("start", "castore.cli.commands.spec", "check or draft a spec"),
     "commit": Entry("commit", "castore.cli.commands.commit", "store the next version"),
     "run": Entry("commit", "castore.cli.commands.run", "store what it makes"),
@@ -64,8 +64,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "gate": Entry("review", "castore.cli.commands.gate", "may it go out? for CI"),
     "branch": Entry("share", "castore.cli.commands.branch", "names of versions"),
     "tag": Entry("share", "castore.cli.commands.tag", ""),
-    "remote": Entry("share", "castore.cli.commands.remote", "buckets of a team"),
-    "push": Entry("share", "castore.cli.commands.push", "send versions, bring them"),
+    "remote": Entry("share", "castore.cli.commands.remote", "share by a bucket"),
+    "push": Entry("share", "castore.cli.commands.push", ""),
     "pull": Entry("share", "castore.cli.commands.pull", ""),
     "fetch": Entry("share", "castore.cli.commands.fetch", ""),
     "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
@@ -89,7 +89,7 @@ SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
     "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
-    "verify-signatures", "partial", "repack", "reindex", "completion",
+    "verify-signatures", "partial", "fetch", "repack", "reindex", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {
