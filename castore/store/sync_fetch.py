@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from castore.content.reader import ObjectReader
 from castore.database.reading import Reading, State
@@ -20,6 +20,7 @@ from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue
 from castore.remote.root import Removed, Root
 from castore.remote.transport import Transport
+from castore.store.collect_roots import FORGET
 from castore.store.removals import PURGE
 from castore.store.stages import worker_header
 from castore.store.store import Store
@@ -29,6 +30,7 @@ from castore.store.sync_take import Intake
 from castore.store.sync_walk import Lack, LackWalk
 
 FETCH: Final = "fetch"
+_Groups: TypeAlias = dict[tuple[int, str, str], list[Id]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,29 +157,32 @@ class _Fetch:
 
     def _record_removals(self) -> None:
         """What was forgotten or purged there is so here, where it does not lie here still."""
-        at = self._store.now()
 
-        def transact(tables: Writing) -> None:
-            for id, removed in self._root.forgotten.items():
-                if tables.forgotten(id) is None:
-                    tables.forget(id, _removal(removed))
-            gone = [id for id in self._root.purged if _absent(tables, id)]
-            for id in gone:
-                tables.put_object_row(id, ObjectRow(0, 0, Kind.CHUNK, State.PURGED))
-                tables.record_purged(id, _removal(self._root.purged[id]))
-            if gone:
-                detail = {"files": sorted(gone), "objects": len(gone), "selectors": []}
-                why = f"purged from {self._remote.name}"
-                tables.append_operation(
-                    PURGE, op_id=PURGE, at=at, by=self._by, why=why, detail=detail
-                )
-
-        def lacks(tables: Reading) -> bool:
-            return any(tables.forgotten(id) is None for id in self._root.forgotten) or any(
-                _absent(tables, id) for id in self._root.purged
+        def lacking(tables: Reading) -> tuple[_Groups, _Groups]:
+            forgotten, purged = self._root.forgotten, self._root.purged
+            return (
+                _groups({id: r for id, r in forgotten.items() if tables.forgotten(id) is None}),
+                _groups({id: r for id, r in purged.items() if _absent(tables, id)}),
             )
 
-        if self._store.database.read(lacks):
+        def transact(tables: Writing) -> None:
+            forgotten, purged = lacking(tables)
+            for (at, by, why), ids in forgotten.items():
+                record = tables.append_operation(
+                    FORGET, at=at, by=by, why=why, detail={"versions": ids}
+                )
+                for id in ids:
+                    tables.forget(id, Removal(at, by, why, str(record.sequence)))
+            for (at, by, why), ids in purged.items():
+                detail = {"files": ids, "objects": len(ids), "selectors": []}
+                record = tables.append_operation(
+                    PURGE, op_id=PURGE, at=at, by=by, why=why, detail=detail
+                )
+                for id in ids:
+                    tables.put_object_row(id, ObjectRow(0, 0, Kind.CHUNK, State.PURGED))
+                    tables.record_purged(id, Removal(at, by, why, str(record.sequence)))
+
+        if any(self._store.database.read(lacking)):
             self._store.database.write(transact)
 
     def _moves(self, tables: Reading) -> list[Move]:
@@ -269,8 +274,12 @@ def _taken(tables: Reading, ref: str) -> bool:
     return tables.ref(ref) is not None or tables.tombstone(ref) or bool(tables.ref(HEADS + name))
 
 
-def _removal(removed: Removed) -> Removal:
-    return Removal(removed.at, removed.by, removed.why, "")
+def _groups(removed: Mapping[Id, Removed]) -> _Groups:
+    """What was removed at once: ids by when, by whom and why."""
+    groups: _Groups = {}
+    for id, (at, by, _, why) in sorted(removed.items()):
+        groups.setdefault((at, by, why), []).append(id)
+    return groups
 
 
 def _stored(tables: Reading, id: Id) -> bool:

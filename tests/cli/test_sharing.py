@@ -1,0 +1,105 @@
+"""`cas push`, `fetch`, `pull`, `clone`, and what of a remote `gc` and `fsck` look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cas
+
+
+@pytest.fixture
+def shared(cas: Cas) -> Path:
+    """A folder as a bucket, with one version of the store in `one`, which is left as cwd."""
+    cas("init", Path("one").mkdir() or "one")
+    (Path("one") / "a.md").write_text("first\n")
+    cas("-C", "one", "commit", "-m", "first", "--name", "out", "a.md")
+    cas("-C", "one", "remote", "add", "origin", "../bucket")
+    return Path("bucket")
+
+
+def test_two_people_and_a_bucket(cas: Cas, shared: Path) -> None:
+    foreseen = cas("-C", "one", "push", "-n")
+    assert "would send" in foreseen.out
+    assert not (shared / "castore.json").exists()
+    sent = cas("-C", "one", "push")
+    assert "branch  out  new → " in sent.out
+    assert cas("-C", "one", "push").out.endswith("has everything already\n")
+    cloned = cas("clone", "bucket", "two", "--json").json
+    assert cloned["branches"][0]["branch"] == "out"
+    assert cas("-C", "two", "cat", "out:a.md").out == "first\n"
+    (Path("two") / "a.md").write_text("second\n")
+    cas("-C", "two", "commit", "-m", "second", "--name", "out", "a.md")
+    cas("-C", "two", "approve", "out", "-m", "good")
+    pushed = cas("-C", "two", "push", "--json").json
+    assert (pushed["notes"], pushed["refs"][0]["ref"]) == (1, "heads/out")
+    fetched = cas("-C", "one", "fetch")
+    assert "seen  origin/out" in fetched.out
+    assert "next: cas pull origin" in fetched.err
+    cas("-C", "one", "pull")
+    assert cas("-C", "one", "gate", "out", "--require", "approved").code == 0
+    assert cas("-C", "one", "cat", "out@v2:a.md").out == "second\n"
+    assert cas("-C", "one", "fsck", "--remote", "origin").out.startswith("no damage found")
+
+
+def test_versions_on_both_sides_are_told_and_put_in_order(cas: Cas, shared: Path) -> None:
+    cas("-C", "one", "push")
+    cas("clone", "bucket", "two")
+    for place in ("one", "two"):
+        (Path(place) / "a.md").write_text(f"of {place}\n")
+        cas("-C", place, "commit", "--name", "out", "a.md")
+    cas("-C", "one", "push")
+    refused = cas("-C", "two", "push", "--json", code=4).error
+    assert refused["error"] == "RefMoved"
+    assert refused["fix"] == "cas pull origin out"
+    assert cas("-C", "two", "pull", code=4).err.endswith("try:   cas pull --rebase origin out\n")
+    rebased = cas("-C", "two", "pull", "--rebase")
+    assert "out@v2" in rebased.out
+    assert "is out@v3" in rebased.out
+    made = cas("-C", "two", "pull", "--rebase", "--json").json
+    assert (made["rebased"], made["ahead"]) == ([], ["out"])
+    cas("-C", "two", "push")
+    cas("-C", "one", "pull")
+    assert cas("-C", "one", "cat", "out:a.md").out == "of two\n"
+
+
+def test_a_bucket_is_freed(cas: Cas, shared: Path) -> None:
+    (Path("one") / "a.md").write_bytes(bytes(range(256)) * 400)
+    cas("-C", "one", "commit", "--name", "out", "a.md")
+    (Path("one") / "a.md").write_text("third\n")
+    cas("-C", "one", "commit", "--name", "out", "a.md")
+    cas("-C", "one", "push")
+    cas("-C", "one", "forget", "out@v2")
+    cas("-C", "one", "push")
+    assert "next: cas gc --remote origin" in cas("-C", "one", "gc", "--remote", "origin", "-n").err
+    freed = cas("-C", "one", "gc", "--remote", "origin", "--json").json
+    assert freed["deleted"] > 0
+    assert cas("-C", "one", "gc", "--remote", "origin", "--grace", "0", code=2)
+
+
+def test_damage_in_a_bucket_is_told(cas: Cas, shared: Path) -> None:
+    cas("-C", "one", "push")
+    for pack in (shared / "packs").rglob("*"):
+        if pack.is_file() and "+" not in pack.name:
+            data = bytearray(pack.read_bytes())
+            data[-20] ^= 1
+            pack.chmod(0o644)
+            pack.write_bytes(data)
+    report = cas("-C", "one", "fsck", "--remote", "origin", "--json", code=7).json
+    assert not report["ok"]
+    assert cas("clone", "bucket", "two", "--json", code=7).error["error"] == "CorruptObject"
+
+
+def test_what_is_meant_without_a_name(cas: Cas, shared: Path) -> None:
+    cas("init", Path("three").mkdir() or "three")
+    assert "cas remote add" in cas("-C", "three", "push", code=3).err
+    cas("-C", "three", "remote", "add", "x", "../x")
+    cas("-C", "three", "remote", "add", "y", "../y")
+    told = cas("-C", "three", "push", "--json", code=3).error
+    assert told["candidates"] == ["x", "y"]
+    assert cas("-C", "three", "push", "nowhere", code=3)
+    assert cas("clone", "x", "four", code=2)
+    assert not Path("four").exists()
+    cas("-C", "one", "push")
+    assert cas("clone", "bucket", "one", code=4)
