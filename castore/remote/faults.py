@@ -107,7 +107,7 @@ def _unanswered(name: str, text: str) -> Fault:
     """What became of a request that has no answer."""
     if "StartTooLarge" in text:
         return Fault(Kind.BEYOND, "the object ends before")
-    if "RequestNotPartial" in text or "non-partial response" in text:
+    if "UnexpectedRange" in text or "non-partial response" in text:
         return Fault(Kind.REFUSED, "the server does not serve parts of objects (Range)")
     if "BadScheme" in text:
         return Fault(

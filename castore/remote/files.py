@@ -138,8 +138,8 @@ class FileTransport:
     def _create(self, new: Path, path: Path, key: str) -> str:
         """Give a written file its name if nothing has it; its tag."""
         for _ in range(_TRIES):
-            self._make_folder(path.parent)
             try:
+                self._make_folder(path.parent)
                 os.link(new, path)
             except FileExistsError:
                 raise RemoteMoved(f"{self.url} has {key!r} already") from None
@@ -160,12 +160,12 @@ class FileTransport:
     def _rename(self, new: Path, path: Path) -> str:
         """Put a written file in place of what is there, the lock held; its tag."""
         for _ in range(_TRIES):
-            self._make_folder(path.parent)
             there = _status(path)
             if there is not None:
                 _date_after(new, there.st_mtime_ns)
             etag = _tag(os.stat(new))
             try:
+                self._make_folder(path.parent)
                 os.rename(new, path)
             except FileNotFoundError:
                 self._forget(path.parent)
@@ -205,9 +205,9 @@ class FileTransport:
     def _open_unfinished(self, folder: Path) -> tuple[int, Path]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         for _ in range(_TRIES):
-            self._make_folder(folder)
             path = folder / os.urandom(16).hex()
             try:
+                self._make_folder(folder)
                 descriptor = os.open(path, flags, 0o666)
             except FileNotFoundError:
                 self._forget(folder)
@@ -255,8 +255,19 @@ class FileTransport:
                 return
         if folder != self._folder:
             self._make_folder(folder.parent)
-        with suppress(FileExistsError):
+        elif not folder.parent.is_dir():
+            above = quoted(str(folder.parent))
+            raise RemoteError(
+                f"{self.url}: there is no folder {above} to make it in",
+                fix=f"mkdir -p {above}, or mount what belongs there",
+            )
+        try:
             folder.mkdir()
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            self._forget(folder)
+            raise
         with suppress(PermissionError):
             _sync(folder.parent)
         with self._guard:

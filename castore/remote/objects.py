@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from threading import Lock
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from castore.errors import (
 )
 from castore.remote.faults import Fault, Kind, read_fault
 from castore.remote.transport import Got, KeyAbsent, Listed, check_key, check_prefix, is_key
+from castore.remote.waiting import heeding_signals
 
 _STORES: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
 _PAGE: Final = 1_000
@@ -36,7 +38,7 @@ _SMALL: Final = 1 << 20
 # A server that says nothing is given up; one that takes 32 MiB slowly is not.
 _QUICK: Final = {"connect_timeout": "10s", "timeout": "60s"}
 _SLOW: Final = {"connect_timeout": "10s", "timeout": "20m"}
-_READING: Final = {"connect_timeout": "10s", "timeout": "60m", "read_timeout": "60s"}
+_READING: Final = {"connect_timeout": "10s", "timeout": "60m", "read_timeout": "30s"}
 _ONCE: Final = {"max_retries": 0, "retry_timeout": timedelta(minutes=3)}
 
 # Elsewhere it takes AWS_ALLOW_HTTP=true to send requests that everybody can read.
@@ -95,8 +97,7 @@ class ObjectTransport:
             options = {"range": {"offset": start}}
         store = self._store(_READING)
         try:
-            found = self._obstore.get(store, key, options=options)
-            return Got(found.bytes().to_bytes(), self._tag(found.meta))
+            return heeding_signals(lambda: self._read(store, key, options))
         except BaseException as error:
             fault = self._fault(error)
         if fault.kind is Kind.BEYOND:
@@ -138,7 +139,7 @@ class ObjectTransport:
         while True:
             self._unforked()
             with self._translated(f"listing {prefix!r}"):
-                page = next(pages, None)
+                page = heeding_signals(lambda: next(pages, None))
             if page is None:
                 return
             for found in page:
@@ -154,7 +155,7 @@ class ObjectTransport:
             some = list(keys[at : at + _PAGE])
             with self._translated("deleting", writes=True):
                 try:
-                    self._obstore.delete(store, some)
+                    heeding_signals(partial(self._obstore.delete, store, some))
                 except FileNotFoundError as error:
                     # Only some stores tell of what was not there, and may have left the others.
                     if read_fault(error).kind is not Kind.ABSENT:
@@ -169,17 +170,35 @@ class ObjectTransport:
 
     def _delete_one(self, store: Any, key: str) -> None:
         with suppress(FileNotFoundError):
-            self._obstore.delete(store, [key])
+            heeding_signals(lambda: self._obstore.delete(store, [key]))
+
+    def _read(self, store: Any, key: str, options: Mapping[str, Any]) -> Got:
+        """One object or a part of it, never more bytes than the answer begins with saying."""
+        found = self._obstore.get(store, key, options=options)
+        start, end = found.range
+        left, pieces = end - start, []
+        for piece in found.stream(min_chunk_size=_SMALL):
+            left -= len(piece)
+            if left < 0:
+                break
+            pieces.append(piece)
+        if left:
+            raise RemoteError(f"{self._url}: {key!r} comes with another length than was said")
+        return Got(b"".join(pieces), self._tag(found.meta))
 
     def _write(self, key: str, data: bytes, mode: object) -> str:
         """One request, whatever the size: conditions hold for single ones only."""
         store = self._store(_QUICK if len(data) <= _SMALL else _SLOW)
-        return self._tag(self._obstore.put(store, key, data, mode=mode, use_multipart=False))
+        return self._tag(
+            heeding_signals(
+                lambda: self._obstore.put(store, key, data, mode=mode, use_multipart=False)
+            )
+        )
 
     def _head(self, key: str) -> str:
         store = self._store(_READING)
         try:
-            return self._tag(self._obstore.head(store, key))
+            return self._tag(heeding_signals(lambda: self._obstore.head(store, key)))
         except BaseException as error:
             fault = self._fault(error)
         raise self._failed(fault, f"reading {key!r}", key)

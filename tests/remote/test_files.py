@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,19 @@ from castore.remote.files import FileTransport
 from castore.remote.transport import KeyAbsent
 
 _WRITER = """
-import sys
+import os, sys
 from itertools import count
 from pathlib import Path
 from castore.remote.files import FileTransport
-bucket = FileTransport(Path(sys.argv[1]))
+class InPlace(FileTransport):  # the mutant: no file of its own, no rename
+    def put(self, key, data, *, if_absent=False):
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb", buffering=0) as file:
+            for at in range(0, len(data), 4_096):
+                file.write(data[at : at + 4_096])
+        return "x"
+bucket = (InPlace if sys.argv[3] else FileTransport)(Path(sys.argv[1]))
 name = sys.argv[2]
 for number in count():
     data = f"{number:08}".encode() * 20_000
@@ -114,14 +123,27 @@ def test_folders_may_go_at_any_moment(tmp_path: Path) -> None:
         other.delete(["packs/0a/y"])
 
 
+def test_all_folders_may_go_between_two_writes(tmp_path: Path) -> None:
+    bucket, other = FileTransport(tmp_path / "b"), FileTransport(tmp_path / "b")
+    bucket.put("packs/0b/x", b"1")
+    other.delete(["packs/0b/x"])
+    bucket.put("packs/0a/x", b"2", if_absent=True)
+    other.delete(["packs/0a/x"])
+    bucket.put("packs/0c/0d/x", b"3")
+    shutil.rmtree(tmp_path / "b")
+    bucket.put("packs/0e/x", b"4", if_absent=True)
+    assert [found.key for found in bucket.list("")] == ["packs/0e/x"]
+
+
 def test_a_folder_not_there_holds_nothing_and_needs_one_above(tmp_path: Path) -> None:
     bucket = FileTransport(tmp_path / "none" / "b")
     assert list(bucket.list("")) == []
     bucket.delete(["root"])
     with pytest.raises(KeyAbsent):
         bucket.get("root")
-    with pytest.raises(RemoteError):
+    with pytest.raises(RemoteError, match="no folder") as caught:
         bucket.put("root", b"")
+    assert "mkdir -p" in caught.value.fix
     with pytest.raises(InvalidInput):
         FileTransport(Path("relative"))
 
@@ -178,30 +200,48 @@ def test_without_hard_links_nothing_is_created(
     assert list(FileTransport(tmp_path).list("")) == []
 
 
-def test_a_killed_writer_leaves_no_half_object(tmp_path: Path) -> None:
-    for round in range(6):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(tmp_path / "b"), f"w{round}"],
-            stdout=subprocess.PIPE,
-        )
+def kill_writer(folder: Path, name: str, pause: float, mutant: str = "") -> list[int]:
+    """What a writer had acknowledged when it was killed."""
+    command = [sys.executable, "-c", _WRITER, str(folder), name, mutant]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.003 * round)
+        first = writer.stdout.readline()
+        time.sleep(pause)
         writer.send_signal(signal.SIGKILL)
-        acknowledged = [int(line) for line in writer.stdout.read().splitlines()]
-        writer.stdout.close()
-        writer.wait()
+        return [int(line) for line in [first, *writer.stdout.read().splitlines()]]
+
+
+def halves(folder: Path) -> list[str]:
+    """The objects that are not whole."""
+    bucket = FileTransport(folder)
+    found = []
+    for listed in bucket.list(""):
+        data = bucket.get(listed.key).data
+        if listed.size != 160_000 or data != data[:8] * 20_000:
+            found.append(listed.key)
+    return found
+
+
+def test_a_killed_writer_leaves_no_half_object(tmp_path: Path) -> None:
+    for round in range(8):
+        acknowledged = kill_writer(tmp_path / "b", f"w{round}", 0.002 * round)
+        assert halves(tmp_path / "b") == []
         bucket = FileTransport(tmp_path / "b")
-        found = {listed.key: listed.size for listed in bucket.list("")}
-        assert set(found.values()) == {160_000}
         for number in acknowledged:
             data = bucket.get(f"packs/w{round}/{number}").data
             assert data == f"{number:08}".encode() * 20_000
-        data = bucket.get("shared").data
-        assert data == data[:8] * 20_000
         # The next writer removes what is left, and what was left is not listed.
-        bucket.put("last", data)
+        bucket.put("last", b"00000000" * 20_000)
         assert unfinished(tmp_path / "b") == []
+
+
+def test_a_writer_that_writes_in_place_is_noticed(tmp_path: Path) -> None:
+    """The mutant of the test above."""
+    for round in range(200):
+        kill_writer(tmp_path / "b", f"w{round}", 0.0005 * (round % 20), "mutant")
+        if halves(tmp_path / "b"):
+            return
+    raise AssertionError("no half object in 200 rounds")
 
 
 def test_what_a_living_writer_writes_is_not_removed(tmp_path: Path) -> None:

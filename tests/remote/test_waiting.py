@@ -1,0 +1,170 @@
+"""Requests that are waited for with an ear for signals, and servers that never answer."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from castore.errors import OutcomeUnknown, RemoteError, RemoteUnavailable
+from castore.remote.objects import ObjectTransport
+from castore.remote.waiting import heeding_signals
+
+_OPTIONS = {"access_key_id": "test", "secret_access_key": "testtest"}
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The endpoint of a server that takes requests and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_request_of_the_main_thread_is_made_by_another() -> None:
+    assert heeding_signals(threading.current_thread) is not threading.main_thread()
+    assert heeding_signals(lambda: None) is None
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(lambda: heeding_signals(threading.get_ident) == threading.get_ident())
+        assert made.result()
+
+
+def test_one_thread_makes_them_all() -> None:
+    assert len({heeding_signals(threading.get_ident) for _ in range(50)}) == 1
+
+
+def test_what_a_request_raises_is_raised_and_let_go() -> None:
+    class Held:
+        pass
+
+    def fail() -> None:
+        held = Held()
+        told.append(weakref.ref(held))
+        raise KeyError(held)
+
+    told: list[weakref.ref[Held]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(KeyError):
+            heeding_signals(fail)
+        assert heeding_signals(lambda: 5) == 5
+        assert told[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_an_interrupt_ends_the_wait_and_the_next_request_has_a_thread() -> None:
+    release = threading.Event()
+
+    def stuck() -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        release.wait(60)
+        return threading.get_ident()
+
+    with pytest.raises(KeyboardInterrupt):
+        heeding_signals(stuck)
+    assert heeding_signals(lambda: 5) == 5
+    release.set()
+
+
+_INTERRUPTED = """
+import sys
+from castore.remote.objects import ObjectTransport
+bucket = ObjectTransport("s3", "castore", endpoint=sys.argv[1],
+                         options={"access_key_id": "test", "secret_access_key": "testtest"})
+calls = {"get": lambda: bucket.get("root"), "put": lambda: bucket.put("root", b"x"),
+         "create": lambda: bucket.put("root", b"x", if_absent=True),
+         "replace": lambda: bucket.replace("root", b"x", "1"),
+         "list": lambda: list(bucket.list("")), "delete": lambda: bucket.delete(["x"])}
+print("begun", flush=True)
+try:
+    calls[sys.argv[2]]()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("call", ["get", "put", "create", "replace", "list", "delete"])
+def test_a_process_that_waits_for_a_server_ends_by_an_interrupt(silent: str, call: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _INTERRUPTED, silent, call], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        # Far less than the half minute that a server has for its answer.
+        assert process.wait(20) == 130
+
+
+def test_a_server_that_never_answers_is_given_up(silent: str) -> None:
+    short = {**_OPTIONS, "timeout": "300ms", "read_timeout": "300ms"}
+    bucket = ObjectTransport("s3", "castore", endpoint=silent, options=short)
+    for call, expected in (
+        (lambda: bucket.get("root"), RemoteUnavailable),
+        (lambda: list(bucket.list("")), RemoteUnavailable),
+        (lambda: bucket.put("root", b"x"), OutcomeUnknown),
+        (lambda: bucket.put("root", b"x", if_absent=True), OutcomeUnknown),
+        (lambda: bucket.replace("root", b"x", "1"), OutcomeUnknown),
+        (lambda: bucket.delete(["x"]), OutcomeUnknown),
+    ):
+        with pytest.raises(expected):
+            call()
+
+
+_HEAD = b'ETag: "x"\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n'
+_LIES = {
+    "more than it says": b"206 P\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 50000000\r\n",
+    "another part": b"206 P\r\nContent-Range: bytes 0-49999999/50000000\r\n"
+    b"Content-Length: 50000000\r\n",
+    "a part of it": b"206 P\r\nContent-Range: bytes 0-3/10\r\nContent-Length: 4\r\n",
+    "the whole": b"200 OK\r\nContent-Length: 50000000\r\n",
+    "no length": b"206 P\r\nContent-Range: bytes 0-9/10\r\nTransfer-Encoding: chunked\r\n",
+}
+
+
+@pytest.mark.parametrize("lie", _LIES)
+def test_an_answer_of_another_length_is_refused_before_it_is_read(lie: str) -> None:
+    sent = 0
+
+    def serve() -> None:
+        nonlocal sent
+        link, _ = listening.accept()
+        with link:
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += link.recv(65_536)
+            piece = b"a" * 4 if lie == "a part of it" else b"a" * 262_144
+            try:
+                link.sendall(b"HTTP/1.1 " + _LIES[lie] + _HEAD)
+                for _ in range(1 if lie == "a part of it" else 190):
+                    framed = b"40000\r\n" + piece + b"\r\n" if lie == "no length" else piece
+                    link.sendall(framed)
+                    sent += len(piece)
+            except OSError:
+                return
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        server = threading.Thread(target=serve)
+        server.start()
+        endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        bucket = ObjectTransport("s3", "castore", endpoint=endpoint, options=_OPTIONS)
+        with pytest.raises(RemoteError):
+            bucket.get("root", 0, 10)
+        bucket.close()
+        server.join()
+    assert sent < 40_000_000
