@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
 from castore.cli.invocation import Invocation
 from castore.errors import InvalidInput, NotFound, RefNotFound, StoreNotFound
+from castore.model.ids import Id
 from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
 from castore.store.opening import FOLDER, is_store, open_store
@@ -19,6 +21,7 @@ from castore.store.store import Store
 
 _RELATIVE: Final = "@~:"
 _LISTED: Final = 10
+_SYNC: Final = "castore.store.sync"
 
 
 @contextmanager
@@ -31,9 +34,15 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
     try:
         call.output.detail(f"store: {store.folder}")
         store.own_config()
+        store.bring = _bring
         yield store
     finally:
         store.close()
+
+
+def _bring(store: Store, ids: Sequence[Id]) -> None:
+    """Fetch promised files; what talks to buckets is loaded when there are some."""
+    importlib.import_module(_SYNC).bring(store, ids)
 
 
 def user_config() -> Path:

@@ -27,6 +27,7 @@ from castore.store.materialise import (
     write_error,
 )
 from castore.store.prefetch import BATCH_FILES, Prefetch
+from castore.store.promises import keep_promises
 from castore.store.selectors import find_artifact
 from castore.store.store import Store
 from castore.store.version import Version
@@ -128,6 +129,7 @@ def checkout(
     target = Path(os.path.abspath(destination or default_destination(version)))
     _check_places(store, chosen, target)
     stored = [artifact for artifact in chosen if not isinstance(artifact.content, ExternalContent)]
+    keep_promises(store, [artifact.content for artifact in stored])
     with _destination(target, store.entropy(8).hex(), force=force) as folder:
         _check_room(folder, sum(artifact.content.size for artifact in stored), target)
         writer = _Writer(store, folder, progress)

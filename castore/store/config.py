@@ -16,6 +16,7 @@
     [remote.origin]                       # what `cas remote add` writes
     url = "s3://bucket/prefix"            # or gs://, az://, file://; credentials are never here
     endpoint = "https://minio.example"    # where it is not the cloud's own
+    contents = "on-demand"                # files come when they are read
     region = "eu-central-1"
 
 A key that castore does not know is an error, since what it was meant to change would stay as it is.
@@ -36,6 +37,7 @@ from castore.remote.address import check_endpoint, check_region, parse_url
 from castore.store.moments import parse_age
 
 CONFIG_FILE: Final = "config.toml"
+ON_DEMAND: Final = "on-demand"
 _BYTES_MAX: Final = 256 * KIB
 _TABLES: Final = ("gc", "identity", "remote", "secrets", "signing")
 _CREDENTIAL: Final = r"(?i).*(key|secret|token|password|credential|sas|account|profile).*"
@@ -64,14 +66,22 @@ class KnownIdentity(NamedTuple):
 
 
 class KnownRemote(NamedTuple):
-    """A bucket that has a name here; "" where the cloud's own endpoint or region is meant."""
+    """A bucket that has a name here; "" where the cloud's own endpoint or region is meant.
+
+    `contents` is ON_DEMAND where files are fetched only when they are read, else "".
+    """
 
     url: str
     endpoint: str = ""
     region: str = ""
+    contents: str = ""
 
     def check(self) -> None:
         """Raise InvalidInput for what names no bucket; its words hold no credentials."""
+        if self.contents not in ("", ON_DEMAND):
+            raise InvalidInput(
+                f"contents {self.contents[:40]!r}: unknown", fix=f'contents = "{ON_DEMAND}"'
+            )
         address = parse_url(self.url)
         check_endpoint(address, self.endpoint)
         check_region(address, self.region)

@@ -19,7 +19,7 @@ from castore.store.backup import BackupReport, backup
 from castore.store.blame import Blame, blame
 from castore.store.checkout import Checkout, checkout
 from castore.store.commit import CommitRequest, commit
-from castore.store.config import KnownRemote
+from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
@@ -337,7 +337,9 @@ def open(
 
     Raises StoreNotFound, CorruptObject, UnsupportedFormat, InvalidInput for a URL.
     """
-    return Store(Database.open(find_store(where)), now=now, entropy=entropy)
+    store = Store(Database.open(find_store(where)), now=now, entropy=entropy)
+    store.bring = sync.bring
+    return store
 
 
 def init(
@@ -348,7 +350,9 @@ def init(
 ) -> Store:
     """Make the store `folder/.cas` if it is not there yet, and open it."""
     made, _ = init_store(Path(folder), now=now, entropy=entropy)
-    return Store(made.database, now=now, entropy=entropy)
+    store = Store(made.database, now=now, entropy=entropy)
+    store.bring = sync.bring
+    return store
 
 
 def clone(
@@ -357,6 +361,7 @@ def clone(
     *,
     endpoint: str = "",
     region: str = "",
+    metadata_only: bool = False,
     by: str = "",
     options: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -365,11 +370,15 @@ def clone(
 ) -> Store:
     """Make the store `folder/.cas` with all that the bucket at a URL, or in a folder, has.
 
-    The bucket is its remote `origin`. `options` are obstore's own and may hold credentials; they
-    are not kept. Raises WouldOverwrite, InvalidInput where there is no bucket, RemoteError.
+    The bucket is its remote `origin`. With `metadata_only` files come when they are read. `options`
+    are obstore's own and may hold credentials; they are not kept. Raises WouldOverwrite,
+    InvalidInput where there is no bucket, RemoteError.
     """
-    found = KnownRemote(place_url(os.fspath(place)), endpoint.rstrip("/"), region)
+    contents = ON_DEMAND if metadata_only else ""
+    found = KnownRemote(place_url(os.fspath(place)), endpoint.rstrip("/"), region, contents)
     made, _ = sync.clone(
         found, Path(folder), by=by, options=options, progress=progress, now=now, entropy=entropy
     )
-    return Store(made.database, now=now, entropy=entropy)
+    store = Store(made.database, now=now, entropy=entropy)
+    store.bring = sync.bring
+    return store

@@ -67,7 +67,7 @@ class Predecessor:
         def elsewhere(path: str, size: int) -> FileContent | None:
             return self._files().nearest(path.encode(), size)
 
-        reader, load = self._store.reader, self._store.database.load
+        reader, load = self._store.near_reader, self._store.database.load
         return EarlierFolder(reader, load, find_root, elsewhere)
 
     def _content(self, name: str) -> Content | None:
@@ -117,7 +117,7 @@ class Predecessor:
             for artifact in members:
                 if isinstance(artifact.content, TreeContent):
                     with contextlib.suppress(CastoreError):
-                        moved.add_folder(self._store.reader, artifact.content.id)
+                        moved.add_folder(self._store.near_reader, artifact.content.id)
         return self._moved
 
     def _of_size(self, name: str, size: int | None) -> FileContent | None:
@@ -138,7 +138,7 @@ class Predecessor:
         """The artifacts of the first of these versions that can be read."""
         for id in versions:
             with contextlib.suppress(CastoreError):
-                reader = self._store.reader
+                reader = self._store.near_reader
                 members = reader.set(reader.manifest(id).set)
                 return {artifact.name: artifact for artifact in members.artifacts}
         return {}

@@ -117,7 +117,7 @@ class Planner:
         Raises CorruptObject if what was encoded cannot be read back.
         """
         self._begin()
-        reader = self._store.reader
+        reader = self._store.near_reader
         try:
             manifest = reader.manifest(id)
             artifacts = reader.set(manifest.set).artifacts
@@ -142,7 +142,7 @@ class Planner:
     ) -> Iterable[tuple[FileContent, FileContent]]:
         """The files of a folder that changed, each with what it was."""
         folder = before.folder(name)
-        changes = diff_folders(self._store.reader.tree_page, was.id, now.id)
+        changes = diff_folders(self._store.near_reader.tree_page, was.id, now.id)
         while True:
             try:
                 change = next(changes, None)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, TypeAlias
 
+from castore.content.deltas import StoredObject
 from castore.content.reader import ObjectReader
 from castore.database.environment import Database
 from castore.database.tables import Removal
+from castore.errors import ObjectNotFound
 from castore.model.artifact_set import ArtifactSet
 from castore.model.ids import Id
 from castore.store.config import CONFIG_FILE, Config, read_config
 from castore.store.removals import forgotten_error
 from castore.store.version import Version
 
+PROMISED: Final = "promised"
+Bring: TypeAlias = Callable[["Store", Sequence[Id]], None]
+"""Fetches files that remotes promised."""
+
 
 class Store:
     """An open store; safe to share between threads, never across a fork.
 
     `now` gives microseconds UTC, `entropy(n)` n random bytes; both may be replaced for tests.
-    `user_config` gives the file that its user configures all stores in.
+    `user_config` gives the file that its user configures all stores in. `bring`, if it is set,
+    fetches files that a remote promised when `reader` meets them; `near_reader` does not.
     """
 
     def __init__(
@@ -36,7 +43,25 @@ class Store:
         self.now = now
         self.entropy = entropy
         self._user_config = user_config
-        self.reader = ObjectReader(database.load, database.load_all, database.read)
+        self.bring: Bring | None = None
+        self.reader = ObjectReader(self._load, self._load_all, database.read)
+        self.near_reader = ObjectReader(database.load, database.load_all, database.read)
+
+    def _load(self, id: Id) -> StoredObject:
+        """An object, fetched first if it is a file that a remote promised."""
+        try:
+            return self.database.load(id)
+        except ObjectNotFound as error:
+            if self.bring is None or error.attributes.get("state") != PROMISED:
+                raise
+        self.bring(self, (id,))
+        return self.database.load(id)
+
+    def _load_all(self, ids: Sequence[Id]) -> list[StoredObject]:
+        try:
+            return self.database.load_all(ids)
+        except ObjectNotFound:
+            return [self._load(id) for id in ids]
 
     @property
     def folder(self) -> Path:

@@ -62,7 +62,7 @@ class Supply:
         self.taken: list[Staged] = []
         self.cache = StatCache(store.database)
         self.sink = StageSink(store.database, session, header=header, cache=self.cache)
-        chains = Chains(store.reader, store.database.load)
+        chains = Chains(store.near_reader, store.database.load)
         self.ingestor = Ingestor(
             self.sink, cache=self.cache, progress=progress, chains=chains, guard=guard
         )

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from castore.errors import InvalidInput, RefNotFound
+from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
+from castore.model.ids import Id
 from castore.remote.collect import BucketReport, collect_bucket
 from castore.remote.transport import Transport
-from castore.store import sync_clone, sync_fetch, sync_pull, sync_push
-from castore.store.config import KnownRemote
+from castore.store import sync_bring, sync_clone, sync_fetch, sync_pull, sync_push
+from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import clock
 from castore.store.remotes import open_remote, remote, remotes, write_remote
 from castore.store.store import Store
@@ -89,7 +90,14 @@ def fetch(
     """See `castore.store.sync_fetch.fetch`."""
     with reached(store, name, options) as (meant, transport):
         return sync_fetch.fetch(
-            store, meant, transport, refs, by=by, dry_run=dry_run, progress=progress
+            store,
+            meant,
+            transport,
+            refs,
+            by=by,
+            contents=_contents(remote(store, meant)),
+            dry_run=dry_run,
+            progress=progress,
         )
 
 
@@ -113,6 +121,7 @@ def pull(
             refs,
             by=by,
             rebase=rebase,
+            contents=_contents(remote(store, meant)),
             dry_run=dry_run,
             progress=progress,
         )
@@ -142,6 +151,7 @@ def clone(
             configure=lambda store: write_remote(store, name, found),
             by=by,
             name=name,
+            contents=_contents(found),
             progress=progress,
         )
     finally:
@@ -178,3 +188,28 @@ def verify_remote(
     with reached(store, name, options) as (meant, transport):
         known = connect(store, meant, transport)
         return verify_bucket(known.bucket, known, progress)
+
+
+def bring(store: Store, ids: Sequence[Id], *, options: Options = None) -> None:
+    """Fetch files that a remote promised; raises ObjectNotFound where none has them.
+
+    See `castore.store.sync_bring.bring`.
+    """
+    left = list(ids)
+    for name, found in remotes(store).items():
+        if left and not _contents(found):
+            with reached(store, name, options) as (meant, transport):
+                left = sync_bring.bring(store, meant, transport, left)
+    if left:
+        raise ObjectNotFound(
+            f"no remote has {left[0].hex()} and {len(left) - 1} more of what was promised"
+            if len(left) > 1
+            else f"no remote has {left[0].hex()}, which was promised",
+            id=left[0].hex(),
+            state="promised",
+        )
+
+
+def _contents(found: KnownRemote) -> bool:
+    """Whether files come from a remote at once."""
+    return found.contents != ON_DEMAND

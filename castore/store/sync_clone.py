@@ -29,6 +29,7 @@ def clone(
     configure: Callable[[Store], None],
     by: str = "",
     name: str = ORIGIN,
+    contents: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Store, PullReport]:
     """A new store in `folder/.cas` with all that a bucket has; its branches are the bucket's.
@@ -59,7 +60,8 @@ def clone(
         shutil.rmtree(home.parent if made else home, ignore_errors=True)
         raise
     try:
-        return store, pull(store, name, transport, by=by, progress=progress)
+        report = pull(store, name, transport, by=by, contents=contents, progress=progress)
+        return store, report
     except BaseException:
         store.close()
         raise

@@ -84,6 +84,7 @@ def fetch(
     refs: Sequence[str] = (),
     *,
     by: str = "",
+    contents: bool = True,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> FetchReport:
@@ -91,13 +92,15 @@ def fetch(
 
     Everything is compared with its id before it is stored, and nothing names a version that is not
     here as a whole. Branches here do not move: `remotes/NAME/*` do. What was forgotten there is so
-    here. Raises RefNotFound, CorruptObject for what a bucket should not hold, RemoteError.
+    here. Without `contents` files stay there until they are read. Raises RefNotFound, CorruptObject
+    for what a bucket should not hold, RemoteError.
     """
     remote = connect(store, name, transport)
 
     def bring(root: Root, catalogue: Catalogue) -> FetchReport:
         wanted = _wanted(root, refs, name)
-        return _Fetch(remote, root, catalogue, wanted, by, progress).run(dry_run=dry_run)
+        found = _Fetch(remote, root, catalogue, wanted, by, progress, contents=contents)
+        return found.run(dry_run=dry_run)
 
     return remote.at_rest(bring)
 
@@ -111,6 +114,8 @@ class _Fetch:
         wanted: dict[str, Id],
         by: str,
         progress: Callable[[int], None] | None,
+        *,
+        contents: bool,
     ) -> None:
         self._remote = remote
         self._store = remote.store
@@ -121,7 +126,7 @@ class _Fetch:
         self._fetcher = BlockFetcher(remote.transport)
         self._far = FarObjects(catalogue, self._fetcher)
         self._reader = ObjectReader(self._far.load)
-        self._walk = LackWalk(self._store, catalogue, self._reader, root)
+        self._walk = LackWalk(self._store, catalogue, self._reader, root, contents=contents)
 
     def run(self, *, dry_run: bool) -> FetchReport:
         self._walk.versions(self._wanted.values())
@@ -138,6 +143,7 @@ class _Fetch:
             self._record_removals()
             intake = Intake(self._store, sink, self._fetcher, self._far, self._progress)
             intake.content(lack)
+            intake.promises(lack)
             intake.objects(lack)
             moves = self._finish(session)
         except BaseException:

@@ -81,6 +81,7 @@ def pull(
     *,
     by: str = "",
     rebase: bool = False,
+    contents: bool = True,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> PullReport:
@@ -90,7 +91,16 @@ def pull(
     on top of the remote's, with the same sets, and lose what was said of them. Raises as `fetch`,
     and RefMoved where branches diverged, when the others have moved.
     """
-    fetched = fetch(store, name, transport, refs, by=by, dry_run=dry_run, progress=progress)
+    fetched = fetch(
+        store,
+        name,
+        transport,
+        refs,
+        by=by,
+        contents=contents,
+        dry_run=dry_run,
+        progress=progress,
+    )
     if dry_run:
         plan = store.database.read(lambda tables: _dry_plan(tables, fetched))
         return PullReport(fetched, tuple(plan.forward), (), tuple(plan.ahead), dry_run=True)

@@ -7,6 +7,8 @@ which nothing comes before what it needs. Until refs name it a stage holds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -19,6 +21,8 @@ from castore.content.sink import Batch, EncodedBlock
 from castore.database.derive import INDEXED
 from castore.database.reading import Reading, State
 from castore.database.sink import StageSink
+from castore.database.tables import ObjectRow
+from castore.database.writing import Writing
 from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.edges import edges
 from castore.model.ids import Id, Kind, object_id
@@ -31,6 +35,7 @@ from castore.store.sync_walk import Lack, Wanted
 _NOTHING: Final[Mapping[Id, int]] = MappingProxyType({})
 _TOGETHER_BYTES: Final = 128 * KIB
 _TOGETHER: Final = 1024
+_ROWS: Final = 10_000
 
 
 class _Ready(NamedTuple):
@@ -77,6 +82,12 @@ class Intake:
                     self._progress(ready.fetched)
             self._write(batch)
         self._require(lack.chunks)
+
+    def promises(self, lack: Lack) -> None:
+        """Note of files that they are there and not here, before anything names them."""
+        rows = iter(lack.promised.items())
+        while batch := list(islice(rows, _ROWS)):
+            self._store.database.write(partial(_promise, batch=batch))
 
     def objects(self, lack: Lack) -> None:
         """Compare and store what is not content, each after what it needs."""
@@ -208,6 +219,12 @@ class Intake:
         for _ in edges(kind, payload):
             pass
         return payload
+
+
+def _promise(tables: Writing, batch: Sequence[tuple[Id, Kind]]) -> None:
+    for id, kind in batch:
+        if tables.object_row(id) is None:
+            tables.put_object_row(id, ObjectRow(0, 0, kind, State.PROMISED))
 
 
 def _groups(objects: Sequence[Wanted]) -> Iterator[list[Wanted]]:

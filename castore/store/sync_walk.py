@@ -32,7 +32,8 @@ class Lack:
 
     `objects` are in such an order that what one needs comes before it; `files` are those of them
     that are the layout of a file. `content` are blocks by pack and offset, those that others rest
-    on among them; `chunks` the chunks wanted.
+    on among them; `chunks` the chunks wanted. `promised` are files that are left there, and what
+    they are there.
     """
 
     def __init__(self) -> None:
@@ -41,18 +42,30 @@ class Lack:
         self.content: dict[tuple[bytes, Id, int], Spot] = {}
         self.chunks: set[Id] = set()
         self.notes: set[Id] = set()
+        self.promised: dict[Id, Kind] = {}
 
 
 class LackWalk:
-    """Finds what a store lacks; `reader` reads from the bucket."""
+    """Finds what a store lacks; `reader` reads from the bucket.
+
+    Without `contents` the files of sets are left where they are; what else a version needs comes.
+    """
 
     def __init__(
-        self, store: Store, catalogue: Catalogue, reader: ObjectReader, root: Root
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        reader: ObjectReader,
+        root: Root,
+        *,
+        contents: bool = True,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._reader = reader
         self._root = root
+        self._contents = contents
+        self._present = _HERE if contents else _HERE | {State.PROMISED}
         self._seen: set[Id] = set()
         self.lack = Lack()
 
@@ -60,6 +73,11 @@ class LackWalk:
         """Look at versions and all they need; raises CorruptObject for what the bucket lacks."""
         for id in ids:
             self._walk(id, Kind.MANIFEST)
+
+    def files(self, ids: Iterable[Id]) -> None:
+        """Look at files that were left there; raises CorruptObject for what the bucket lacks."""
+        for id in ids:
+            self._walk(id, None)
 
     def notes(self) -> None:
         """Look at the notes of the bucket about what is here or will be.
@@ -143,8 +161,20 @@ class LackWalk:
         if kind is Kind.LAYOUT and expected is None:
             self.lack.files.append(id)
         below = _needs(id, kind, payload, self._root.forgotten)
+        if not self._contents and kind in (Kind.SET, Kind.TREE):
+            below = self._left(below)
         known = self._here([target for target, _ in below])
         stack.extend([item for item in below if item[0] not in known])
+
+    def _left(self, below: Sequence[tuple[Id, Kind | None]]) -> Sequence[tuple[Id, Kind | None]]:
+        """What of these is no file; files are promised by the bucket if it has them."""
+        files = {id for id, kind in below if kind is None} - self._root.purged.keys()
+        for id in files - self._here(files) - self.lack.promised.keys():
+            found = self._catalogue.kind(id)
+            if found not in (Kind.CHUNK, Kind.LAYOUT):
+                raise _absent(id)
+            self.lack.promised[id] = found
+        return [item for item in below if item[1] is not None]
 
     def _add_content(self, spot: Spot) -> bool:
         place = (*spot.pack, spot.offset)
@@ -158,7 +188,7 @@ class LackWalk:
 
         def look(tables: Reading) -> set[Id]:
             rows = zip(ids, tables.object_numbers(ids), strict=True)
-            return {id for id, row in rows if row is not None and row[3] in _HERE}
+            return {id for id, row in rows if row is not None and row[3] in self._present}
 
         return self._store.database.read(look)
 

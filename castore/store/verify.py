@@ -168,7 +168,7 @@ def _check_refs(store: Store, findings: Findings, refs: Iterable[tuple[str, Id]]
                 detail = "names what is no version" if row else "names a version that is missing"
                 findings.add(id, "ref", name, detail)
                 continue
-            manifest = store.reader.manifest(id)
+            manifest = store.near_reader.manifest(id)
         except CastoreError as error:
             findings.add(id, "ref", name, error.message)
             continue

@@ -85,7 +85,7 @@ class BlockCheck:
             self._bad(member, where, error.message)
 
     def _file(self, digest: Id) -> None:
-        reader = self._store.reader
+        reader = self._store.near_reader
         try:
             row = self._store.database.read(lambda tables: tables.object_row(digest))
         except CastoreError as error:

@@ -123,7 +123,7 @@ class ClosureCheck:
     def manifest(self, id: Id, where: str) -> Manifest | None:
         """The manifest of this id, or None with a finding."""
         try:
-            return self._store.reader.manifest(id)
+            return self._store.near_reader.manifest(id)
         except CastoreError as error:
             self._findings.add(id, "manifest", where, error.message)
             return None
@@ -153,7 +153,7 @@ class ClosureCheck:
             return
         self._findings.count("sets")
         try:
-            members = decode_set(self._store.reader.payload(id, Kind.SET))
+            members = decode_set(self._store.near_reader.payload(id, Kind.SET))
         except CastoreError as error:
             self._findings.add(id, "set", where, error.message)
             return
@@ -191,7 +191,7 @@ class ClosureCheck:
         """Check one page and its files; the pages below it."""
         self._findings.count("folder pages")
         try:
-            decoded = decode_tree(self._store.reader.tree_page(page.id))
+            decoded = decode_tree(self._store.near_reader.tree_page(page.id))
         except CastoreError as error:
             self._findings.add(page.id, "tree", where, error.message)
             return []
@@ -230,7 +230,7 @@ class ClosureCheck:
 
     def _layout(self, file: _File, where: str) -> None:
         """Whether every chunk of a big file is stored; the chunks are not read."""
-        reader = self._store.reader
+        reader = self._store.near_reader
         try:
             root = reader.layout_root(file.digest) or b""
             if file.size not in (-1, layout_size(root)):
@@ -251,7 +251,7 @@ class ClosureCheck:
             self._checked(id, row, Kind.CHUNK, where)
 
     def _read(self, file: _File, row: ObjectRow, where: str) -> None:
-        reader = self._store.reader
+        reader = self._store.near_reader
         try:
             size = file.size
             if size < 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,9 +12,19 @@ import pytest
 
 import castore
 from castore.database.indexes import Index
-from castore.errors import Conflict, CorruptObject, InvalidInput, RefMoved, TagExists
+from castore.errors import (
+    Conflict,
+    CorruptObject,
+    InvalidInput,
+    ObjectNotFound,
+    RefMoved,
+    TagExists,
+)
 from castore.remote.collect import BucketReport, collect_bucket
 from castore.remote.memory import MemoryTransport
+from castore.store.opening import clock
+from castore.store.sync_bring import bring
+from castore.store.sync_clone import clone
 from castore.store.sync_fetch import fetch
 from castore.store.sync_pull import pull
 from castore.store.sync_push import push
@@ -327,3 +337,44 @@ def test_names_are_not_shared_between_branches_and_tags(
     commit(other, "name", a=b"x")
     with pytest.raises(Conflict):
         push(other, NAME, bucket)
+
+
+def test_a_clone_without_contents_fetches_what_is_read(
+    store: castore.Store, other: castore.Store, bucket: MemoryTransport, tmp_path: Path, out: Path
+) -> None:
+    commit(store, "out", a=b"one", big=TEXT + b"more", c=b"x" * 5_000)
+    with store.session(name="tree") as session:
+        session.add("data", out)
+        session.commit()
+    push(store, NAME, bucket)
+    made, _ = clone(
+        bucket, tmp_path / "light", now=clock, entropy=os.urandom, configure=lambda _: None,
+        contents=False,
+    )  # fmt: skip
+    with castore.Store(made.database, now=clock, entropy=os.urandom) as light:
+        sound(light)
+        with pytest.raises(ObjectNotFound, match="promised"):
+            light.read_bytes("out:big")
+        brought: list[int] = []
+
+        def fetch_from(store_: object, ids: Sequence[bytes]) -> None:
+            brought.append(len(ids))
+            assert bring(light, NAME, bucket, ids) == []
+
+        light.bring = fetch_from
+        assert light.read_bytes("out:big") == TEXT + b"more"
+        assert light.read_bytes("out:big") == TEXT + b"more"
+        assert brought == [1]
+        light.checkout("tree", tmp_path / "checked")
+        assert len(brought) == 2
+        assert (tmp_path / "checked/data/data/a.csv").read_bytes() == (
+            out / "data/a.csv"
+        ).read_bytes()
+        sound(light)
+        commit(light, "out", a=b"two", big=TEXT)
+        assert push(light, NAME, bucket).changed
+        verified(light, bucket)
+        fetch(light, NAME, bucket, contents=False)
+        sound(light)
+    pull(store, NAME, bucket)
+    sound(store)

@@ -13,7 +13,7 @@ from castore.cli.paths import folders
 from castore.cli.progress import Progress
 from castore.cli.screen import clean
 from castore.cli.verbs import verb
-from castore.store.config import KnownRemote
+from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.remotes import place_url
 from castore.store.sync import clone
 
@@ -23,20 +23,31 @@ from castore.store.sync import clone
     examples=[
         ("cas clone s3://reports-prod/acme acme", "a store in the new folder acme"),
         ("cas clone ../shared copy", "from a folder that somebody pushed to"),
+        ("cas clone --metadata-only s3://reports-prod/acme", "history now, files when read"),
     ],
 )
 @click.argument("url", metavar="URL")
 @click.argument("folder", required=False, metavar="[DIR]", shell_complete=folders)
 @click.option("--endpoint", default="", metavar="URL", help="of a server that is not the cloud's")
 @click.option("--region", default="", metavar="NAME", help="of a bucket of S3")
+@click.option("--metadata-only", is_flag=True, help="files come when they are read")
 @click.pass_obj
-def command(call: Invocation, url: str, folder: str | None, endpoint: str, region: str) -> None:
+def command(
+    call: Invocation,
+    url: str,
+    folder: str | None,
+    endpoint: str,
+    region: str,
+    metadata_only: bool,
+) -> None:
     """Make a store in DIR with all that the bucket at URL has, and call that bucket origin.
 
     DIR is named after the last part of URL unless given; it must not be there, or be empty. What
-    was fetched before an interruption is not fetched again: cas pull, in DIR, goes on.
+    was fetched before an interruption is not fetched again: cas pull, in DIR, goes on. With
+    --metadata-only versions, folders and notes come; a file comes when it is read, and stays.
     """
-    found = KnownRemote(place_url(url), endpoint.rstrip("/"), region)
+    contents = ON_DEMAND if metadata_only else ""
+    found = KnownRemote(place_url(url), endpoint.rstrip("/"), region, contents)
     place = Path(folder or found.url.rstrip("/").rsplit("/", 1)[-1])
     with Progress(call.output, "fetching") as progress:
         store, report = clone(found, place, by=actor(call), progress=progress.advance)

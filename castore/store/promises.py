@@ -1,0 +1,56 @@
+"""Promises: files that a remote has and this store has not, fetched many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from castore.content.trees import walk_tree
+from castore.database.reading import Reading, State
+from castore.model.artifact_set import Content, FileContent, TreeContent
+from castore.model.ids import Id
+from castore.model.pages import FILE
+from castore.store.store import Store
+
+_TOGETHER: Final = 10_000
+
+
+def keep_promises(store: Store, contents: Iterable[Content]) -> None:
+    """Fetch the files of these contents that remotes promised; raises as what fetches them.
+
+    Nothing where the store does not know how.
+    """
+    if store.bring is None or not store.database.read(_may_promise):
+        return
+    ids = _files(store, contents)
+    while some := list(islice(ids, _TOGETHER)):
+        left = promised(store, some)
+        if left:
+            store.bring(store, left)
+
+
+def promised(store: Store, ids: Iterable[Id]) -> list[Id]:
+    """Those of these files that a remote has and the store has not."""
+    known = list(dict.fromkeys(ids))
+
+    def look(tables: Reading) -> list[Id]:
+        rows = zip(known, tables.object_numbers(known), strict=True)
+        return [id for id, row in rows if row is not None and row[3] == State.PROMISED]
+
+    return store.database.read(look)
+
+
+def _files(store: Store, contents: Iterable[Content]) -> Iterable[Id]:
+    for content in contents:
+        if isinstance(content, FileContent):
+            yield content.digest
+        elif isinstance(content, TreeContent):
+            for _, entry in walk_tree(store.reader.tree_page, content.id):
+                if entry.kind == FILE:
+                    yield entry.id
+
+
+def _may_promise(tables: Reading) -> bool:
+    """Whether any remote was ever seen."""
+    return next(tables.rows("uploads"), None) is not None

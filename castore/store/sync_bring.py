@@ -1,0 +1,46 @@
+"""Bringing: files that were left in a bucket, fetched when they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from castore.content.reader import ObjectReader
+from castore.database.sink import StageSink
+from castore.model.ids import Id
+from castore.remote.fetching import BlockFetcher, FarObjects
+from castore.remote.index import Catalogue
+from castore.remote.root import Root
+from castore.remote.transport import Transport
+from castore.store.stages import worker_header
+from castore.store.store import Store
+from castore.store.sync_remote import connect
+from castore.store.sync_take import Intake
+from castore.store.sync_walk import LackWalk
+
+
+def bring(store: Store, name: str, transport: Transport, ids: Sequence[Id]) -> list[Id]:
+    """Fetch promised files and store them; those that this remote has not.
+
+    Each is compared with its digest. Raises CorruptObject, RemoteError.
+    """
+    remote = connect(store, name, transport)
+
+    def fetch(root: Root, catalogue: Catalogue) -> list[Id]:
+        there = [id for id in ids if catalogue.has(id)]
+        fetcher = BlockFetcher(transport)
+        far = FarObjects(catalogue, fetcher)
+        walk = LackWalk(store, catalogue, ObjectReader(far.load), root)
+        walk.files(there)
+        walk.bases()
+        header = worker_header(store.now(), os.getpid())
+        sink = StageSink(store.database, store.entropy(16), header=header)
+        try:
+            intake = Intake(store, sink, fetcher, far)
+            intake.content(walk.lack)
+            intake.objects(walk.lack)
+        finally:
+            sink.discard()
+        return [id for id in ids if id not in there]
+
+    return remote.at_rest(fetch)
