@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
-_CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>|\"code\": ?\"([A-Za-z0-9.]{1,60})\"")
+_CODE: Final = re.compile(r"(?:<Code>|\"code\": ?\"|\(code: )([A-Za-z0-9.]{1,60})(?:</Code>|\"|\))")
 _REGION: Final = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
 _SYSTEM: Final = re.compile(r'message: "([A-Za-z0-9 ,./-]{1,80})"')
 _CERTIFICATE: Final = re.compile(r"InvalidCertificate\(\s*(\w+)|invalid peer certificate: (\w+)")
@@ -26,6 +26,7 @@ _WRONG_REGION: Final = frozenset({
     "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect",
     "TemporaryRedirect",
 })  # fmt: skip
+_REGION_FIX: Final = "--region NAME, or --endpoint URL"
 # Where instances of clouds ask for credentials that nobody gave.
 _INSTANCE: Final = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 
@@ -71,6 +72,11 @@ def read_fault(error: BaseException) -> Fault:
             f"an object with a name that cannot be listed: {place}",
             "give castore a prefix of its own, or remove that object",
         )
+    code = _code(text)
+    if name != "FileNotFoundError" and not code.isdigit() and code:
+        # What one answer says of an object among many, all with one status.
+        denied = code in _DENIED_CODES
+        return Fault(Kind.DENIED if denied else Kind.UNSURE, f"the server says {code}")
     return _unanswered(name, text)
 
 
@@ -80,7 +86,7 @@ def _answered(status: int, code: str, text: str) -> Fault:
         return Fault(Kind.NO_BUCKET, f"there is no such bucket ({said})", "make it, or see the URL")
     if code in _WRONG_REGION or status in (301, 307, 308):
         region = _REGION.search(text)
-        hint = f"--region {region[1]}" if region else "--region NAME or --endpoint URL"
+        hint = f"--region {region[1]}" if region else _REGION_FIX
         return Fault(Kind.REFUSED, f"the bucket is in another region ({said})", f"add {hint}")
     if code == "RequestTimeTooSkewed":
         return Fault(Kind.DENIED, f"the clock of this machine is wrong ({said})", "set the clock")
@@ -109,6 +115,8 @@ def _unanswered(name: str, text: str) -> Fault:
         return Fault(Kind.BEYOND, "the object ends before")
     if "UnexpectedRange" in text or "non-partial response" in text:
         return Fault(Kind.REFUSED, "the server does not serve parts of objects (Range)")
+    if "redirect without LOCATION" in text:
+        return Fault(Kind.REFUSED, "the bucket is in another region", f"add {_REGION_FIX}")
     if "BadScheme" in text:
         return Fault(
             Kind.REFUSED, "the endpoint is not https", "use https, or set AWS_ALLOW_HTTP=true"
@@ -141,4 +149,4 @@ def _unanswered(name: str, text: str) -> Fault:
 
 def _code(text: str) -> str:
     found = _CODE.search(text)
-    return (found[1] or found[2]) if found else ""
+    return found[1] if found else ""

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from castore.errors import CastoreError, RemoteError, RemoteMoved
+from castore.errors import CastoreError, PermissionDenied, RemoteError, RemoteMoved
 from castore.remote.transport import KeyAbsent, Transport
 
 PROBES: Final = "probe/"
 
 
 def probe(transport: Transport) -> None:
-    """Create, replace, read, list and delete a scratch object below `probe/`, and remove it.
+    """Create, replace, read, list and delete a scratch object below `probe/`.
 
-    Raises RemoteError naming what the bucket does not honour, and whatever the transport raises.
+    It stays where its writer may not delete. Raises RemoteError naming what the bucket does not
+    honour, and whatever the transport raises.
     """
     key = f"{PROBES}{os.urandom(16).hex()}"
     try:
@@ -53,7 +54,11 @@ def _probe(transport: Transport, key: str) -> None:
         raise _refused(transport, "gives other bytes than the part asked for (Range)")
     if key not in {found.key for found in transport.list(PROBES)}:
         raise _refused(transport, "does not list an object just written")
-    transport.delete([key])
+    try:
+        transport.delete([key])
+    except PermissionDenied:
+        # Who may not delete can share all the same, and leaves this one object.
+        return
     with suppress(KeyAbsent):
         transport.get(key)
         raise _refused(transport, "still serves an object just deleted")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -115,6 +116,36 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The endpoint of a server that says this, whatever it is asked, and hangs up."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                link, _ = listening.accept()
+                with link, suppress(OSError):
+                    link.settimeout(5)
+                    asked = b""
+                    while b"\r\n\r\n" not in asked and (piece := link.recv(65_536)):
+                        asked += piece
+                    link.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            host, port = listening.getsockname()
+            yield f"http://{host}:{port}"
+        finally:
+            over.set()
+            with socket.create_connection((host, port)) as last:
+                last.shutdown(socket.SHUT_WR)
+            thread.join()
 
 
 @contextmanager

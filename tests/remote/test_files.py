@@ -24,7 +24,7 @@ from pathlib import Path
 from castore.remote.files import FileTransport
 class InPlace(FileTransport):  # the mutant: no file of its own, no rename
     def put(self, key, data, *, if_absent=False):
-        path = self._path(key)
+        path = self._folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb", buffering=0) as file:
             for at in range(0, len(data), 4_096):
@@ -71,7 +71,7 @@ def test_an_object_is_a_plain_file_at_its_key(tmp_path: Path) -> None:
 def test_equal_bytes_written_again_have_another_tag(tmp_path: Path) -> None:
     bucket = FileTransport(tmp_path / "b")
     tags = [bucket.put("root", b"same")]
-    for _ in range(300):
+    for _ in range(60):
         tags.append(bucket.replace("root", b"same", tags[-1]))
     assert len(set(tags)) == len(tags)
 
@@ -82,7 +82,7 @@ def test_a_tag_is_another_one_though_the_clock_stands(
     bucket = FileTransport(tmp_path / "b")
     monkeypatch.setattr("castore.remote.files.time_ns", lambda: 1_700_000_000_000_000_000)
     tags = [bucket.put("root", b"same")]
-    for _ in range(300):
+    for _ in range(60):
         tags.append(bucket.replace("root", b"same", tags[-1]))
     assert len(set(tags)) == len(tags)
 
@@ -100,6 +100,45 @@ def test_what_is_no_object_is_not_listed(tmp_path: Path) -> None:
     for key in ("packs/link", "fifo", "packs/empty", "packs"):
         with pytest.raises(KeyAbsent):
             bucket.get(key)
+
+
+def test_a_link_leads_nowhere(tmp_path: Path) -> None:
+    outside, bucket = tmp_path / "outside", FileTransport(tmp_path / "b")
+    (outside / "0a").mkdir(parents=True)
+    (outside / "x").write_bytes(b"theirs")
+    (outside / "0a" / "x").write_bytes(b"theirs")
+    bucket.put("root", b"")
+    (tmp_path / "b/packs").symlink_to(outside)
+    (tmp_path / "b/x").symlink_to(outside / "x")
+    for key in ("packs/x", "packs/0a/x", "x"):
+        with pytest.raises(KeyAbsent):
+            bucket.get(key)
+    for key in ("packs/new", "packs/0a/x"):
+        for call in (
+            lambda key=key: bucket.put(key, b"ours"),
+            lambda key=key: bucket.put(key, b"ours", if_absent=True),
+            lambda key=key: bucket.replace(key, b"ours", "x"),
+        ):
+            with pytest.raises(RemoteError):
+                call()
+    with pytest.raises(RemoteMoved):
+        bucket.put("x", b"ours", if_absent=True)
+    bucket.put("x", b"ours")
+    bucket.delete(["packs/x", "packs/0a/x"])
+    assert (outside / "x").read_bytes() == (outside / "0a" / "x").read_bytes() == b"theirs"
+    assert sorted(os.listdir(outside)) == ["0a", "x"]
+    assert {found.key for found in bucket.list("")} == {"root", "x"}
+    assert list(bucket.list("packs/")) == []
+
+
+@pytest.mark.parametrize("name", ["+lock", "+unfinished"])
+def test_a_link_in_place_of_castore_s_own_is_not_followed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / name).symlink_to(tmp_path / "outside" / "new")
+    with pytest.raises(RemoteError):
+        FileTransport(tmp_path / "b").put("root", b"")
+    assert os.listdir(tmp_path / "outside") == []
 
 
 def test_folders_that_become_empty_go(tmp_path: Path) -> None:
@@ -191,7 +230,7 @@ def test_a_failure_of_the_disk_leaves_what_was_there(
 def test_without_hard_links_nothing_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(os, "link", fail)
@@ -246,10 +285,10 @@ def test_a_writer_that_writes_in_place_is_noticed(tmp_path: Path) -> None:
 
 def test_what_a_living_writer_writes_is_not_removed(tmp_path: Path) -> None:
     bucket = FileTransport(tmp_path)
-    with bucket._unfinished(b"bytes") as path:
+    with bucket._unfinished(b"bytes") as place:
         (tmp_path / "+unfinished" / "dead").write_bytes(b"half")
         FileTransport(tmp_path).put("root", b"")
-        assert unfinished(tmp_path) == [path.name]
+        assert unfinished(tmp_path) == [place.name]
 
 
 def test_processes_replace_one_object_in_turn(tmp_path: Path) -> None:

@@ -119,3 +119,13 @@ def test_a_refusal_of_the_bucket_is_told_as_it_is() -> None:
 
     with pytest.raises(PermissionDenied, match="writing"):
         probe(Denied())
+
+
+def test_who_may_not_delete_may_share() -> None:
+    class Kept(MemoryTransport):
+        def delete(self, keys: Sequence[str]) -> None:
+            raise PermissionDenied("no deleting here")
+
+    bucket = Kept()
+    probe(bucket)
+    assert [found.key.split("/")[0] for found in bucket.list("")] == ["probe"]

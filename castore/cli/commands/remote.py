@@ -53,7 +53,7 @@ def add(call: Invocation, name: str, url: str, endpoint: str, region: str) -> No
             call.output.record(_record(name, found))
             return
         call.output.line(f"remote {clean(name)} is {clean(found.url)}")
-        call.output.next(f"cas remote show {name}")
+        call.output.next(f"cas push {name}")
 
 
 @verb(
