@@ -26,10 +26,10 @@ _NAMES = {
     "Staged": "castore.store.staging",
     "Store": "castore.store.library",
     "Version": "castore.store.version",
-    "clone": "castore.store.library",
+    "clone": "castore.store.library_opening",
     "fsck": "castore.store.verify_apart",
-    "init": "castore.store.library",
-    "open": "castore.store.library",
+    "init": "castore.store.library_opening",
+    "open": "castore.store.library_opening",
     "salvage": "castore.store.salvage",
 }
 

@@ -7,9 +7,9 @@ from castore.model.manifest import Source as Source
 from castore.store.commit import CommitRequest as CommitRequest
 from castore.store.context import Context as Context
 from castore.store.library import Store as Store
-from castore.store.library import clone as clone
-from castore.store.library import init as init
-from castore.store.library import open as open
+from castore.store.library_opening import clone as clone
+from castore.store.library_opening import init as init
+from castore.store.library_opening import open as open
 from castore.store.report import CommitReport as CommitReport
 from castore.store.retention import Rules as Rules
 from castore.store.salvage import salvage as salvage

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from castore.aio.session import AsyncSession
 from castore.aio.store import AsyncStore
-from castore.store import library
+from castore.store import library_opening
 from castore.store.library import Store
 
 __all__ = ["AsyncSession", "AsyncStore", "init", "open"]
@@ -39,14 +39,14 @@ __all__ = ["AsyncSession", "AsyncStore", "init", "open"]
 @contextlib.asynccontextmanager
 async def open(where: str | os.PathLike[str] = ".") -> AsyncIterator[AsyncStore]:
     """Open the store at `where`, for `async with`; closed at the end. As `castore.open`."""
-    async with _opened(partial(library.open, where)) as store:
+    async with _opened(partial(library_opening.open, where)) as store:
         yield store
 
 
 @contextlib.asynccontextmanager
 async def init(folder: str | os.PathLike[str] = ".") -> AsyncIterator[AsyncStore]:
     """Make the store `folder/.cas` if it is not there yet, and open it, for `async with`."""
-    async with _opened(partial(library.init, Path(folder))) as store:
+    async with _opened(partial(library_opening.init, Path(folder))) as store:
         yield store
 
 

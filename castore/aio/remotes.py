@@ -10,7 +10,7 @@ from castore.store.config import KnownRemote
 from castore.store.library import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
-from castore.store.sync_push import PushReport
+from castore.store.sync_report import PushReport
 from castore.store.verify_report import FsckReport
 
 

@@ -22,6 +22,7 @@ from castore.store.store import Store
 _RELATIVE: Final = "@~:"
 _LISTED: Final = 10
 _SYNC: Final = "castore.store.sync"
+_SHARED: Final = "castore.store.shared"
 
 
 @contextmanager
@@ -30,14 +31,37 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
 
     Raises StoreNotFound, InvalidInput for a malformed `config.toml`: no command passes over that.
     """
-    store = open_store(store_place(call, spec), user_config=user_config)
+    url = shared_url(call, spec)
+    store = (
+        importlib.import_module(_SHARED).open_shared(
+            url, user_caches(), user_config=user_config, root=Path.cwd()
+        )
+        if url
+        else open_store(store_place(call, spec), user_config=user_config)
+    )
     try:
         call.output.detail(f"store: {store.folder}")
         store.own_config()
-        store.bring = _bring
+        store.bring = store.bring or _bring
         yield store
     finally:
         store.close()
+
+
+def shared_url(call: Invocation, spec: str = "") -> str:
+    """The URL of a bucket, if that is what --store, CAS_STORE or the spec's `store:` names."""
+    option = call.store_option or call.environ.get("CAS_STORE", "")
+    if not option:
+        head = spec_head(spec)
+        option = head.store if head else ""
+    return option if "://" in option else ""
+
+
+def user_caches() -> Path:
+    """The folder in which buckets that are used as stores have their caches."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("castore", appauthor=False) / "shared"
 
 
 def _bring(store: Store, ids: Sequence[Id]) -> None:

@@ -29,6 +29,7 @@ from castore.database.identity import (
     read_identity,
 )
 from castore.database.indexes import INDEXES_VERSION
+from castore.database.operations import Operation
 from castore.database.pages import PageReport, check_pages
 from castore.database.reading import Reading
 from castore.database.registry import REGISTRY
@@ -51,6 +52,8 @@ class Database:
     """All tables of one store; safe for threads, never used across a fork.
 
     `folder` is the store's own folder; `uuid` is its own, `project` is shared by its clones.
+    `acknowledge`, if it is set, is told of what was noted in the operation log when that is durable
+    here, before `write` returns; what it raises `write` raises.
     """
 
     def __init__(self, folder: Path, engine: Engine, identity: Identity) -> None:
@@ -58,6 +61,7 @@ class Database:
         self.uuid = identity.uuid
         self.project = identity.project
         self._engine = engine
+        self.acknowledge: Callable[[Operation], None] | None = None
         self._closed = False
         self._unknown_features: tuple[str, ...] = ()
 
@@ -175,6 +179,8 @@ class Database:
         result = self._engine.write(run, room=room, urgent=urgent)
         if appended is not None:
             self._note_head(appended.sequence, appended.hash)
+            if self.acknowledge is not None:
+                self.acknowledge(appended)
         return result
 
     def load(self, id: Id) -> StoredObject:

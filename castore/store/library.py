@@ -8,18 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from castore.database.environment import Database
 from castore.database.operations import Operation
 from castore.errors import InvalidInput
 from castore.model.fields import MetaValue
 from castore.model.manifest import Source
 from castore.model.names import check_branch
-from castore.store import branches, history, partials, records, sync, tags
+from castore.store import branches, history, partials, records, tags
 from castore.store.backup import BackupReport, backup
 from castore.store.blame import Blame, blame
 from castore.store.checkout import Checkout, checkout
 from castore.store.commit import CommitRequest, commit
-from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.context import Context, parse_agent
 from castore.store.diff import SetDiff, diff_versions
 from castore.store.find import Found, Wanted, find
@@ -37,10 +35,8 @@ from castore.store.listing import (
     list_folder,
     named_file,
 )
-from castore.store.opening import clock, find_store, init_store
 from castore.store.operations import operation_log
 from castore.store.processes import Streams
-from castore.store.remotes import place_url
 from castore.store.report import CommitReport
 from castore.store.runs import RunReport, RunRequest, execute
 from castore.store.selectors import Resolved, resolve
@@ -325,60 +321,3 @@ class Store(AuditingStore, KeepingStore, RemotesStore, ReviewingStore):
     def partials(self) -> list[partials.Partial]:
         """Every incomplete set that can be resumed or discarded."""
         return partials.list_partials(self)
-
-
-def open(
-    where: str | os.PathLike[str] = ".",
-    *,
-    now: Callable[[], int] = clock,
-    entropy: Callable[[int], bytes] = os.urandom,
-) -> Store:
-    """Open the store at `where`: a `.cas` folder, or a folder to walk up from.
-
-    Raises StoreNotFound, CorruptObject, UnsupportedFormat, InvalidInput for a URL.
-    """
-    store = Store(Database.open(find_store(where)), now=now, entropy=entropy)
-    store.bring = sync.bring
-    return store
-
-
-def init(
-    folder: str | os.PathLike[str] = ".",
-    *,
-    now: Callable[[], int] = clock,
-    entropy: Callable[[int], bytes] = os.urandom,
-) -> Store:
-    """Make the store `folder/.cas` if it is not there yet, and open it."""
-    made, _ = init_store(Path(folder), now=now, entropy=entropy)
-    store = Store(made.database, now=now, entropy=entropy)
-    store.bring = sync.bring
-    return store
-
-
-def clone(
-    place: str | os.PathLike[str],
-    folder: str | os.PathLike[str],
-    *,
-    endpoint: str = "",
-    region: str = "",
-    metadata_only: bool = False,
-    by: str = "",
-    options: Mapping[str, str] | None = None,
-    progress: Callable[[int], None] | None = None,
-    now: Callable[[], int] = clock,
-    entropy: Callable[[int], bytes] = os.urandom,
-) -> Store:
-    """Make the store `folder/.cas` with all that the bucket at a URL, or in a folder, has.
-
-    The bucket is its remote `origin`. With `metadata_only` files come when they are read. `options`
-    are obstore's own and may hold credentials; they are not kept. Raises WouldOverwrite,
-    InvalidInput where there is no bucket, RemoteError.
-    """
-    contents = ON_DEMAND if metadata_only else ""
-    found = KnownRemote(place_url(os.fspath(place)), endpoint.rstrip("/"), region, contents)
-    made, _ = sync.clone(
-        found, Path(folder), by=by, options=options, progress=progress, now=now, entropy=entropy
-    )
-    store = Store(made.database, now=now, entropy=entropy)
-    store.bring = sync.bring
-    return store

@@ -98,7 +98,7 @@ def find_store(where: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(where)
     if "://" in text:
-        raise InvalidInput(f"{text!r}: stores behind a URL are not supported yet; use a local path")
+        raise InvalidInput(f"{text!r}: this takes a store in a folder, not a bucket")
     start = Path(text).absolute()
     for folder in (start, *(above / FOLDER for above in (start, *start.parents))):
         if is_store(folder):

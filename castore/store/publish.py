@@ -279,14 +279,16 @@ def _record(
 def _replayed(tables: Reading, branch: str, operation_id: str) -> Id | None:
     """The version that an earlier commit with this operation id made on this branch.
 
-    One that was collected since does not count.
+    One that was collected since does not count, nor one that lost a race after that.
     """
     if not operation_id or not branch:
         return None
     ref = branch_ref(branch)
     for operation in tables.operations_by_id(operation_id):
         for name, _, new in operation.refs:
-            if operation.op == COMMIT and name == ref and tables.present((new,)):
+            if operation.op != COMMIT or name != ref or not tables.present((new,)):
+                continue
+            if tables.ref(lost_ref(branch, new)) is None:
                 return new
     return None
 

@@ -27,7 +27,8 @@ class Store:
     """An open store; safe to share between threads, never across a fork.
 
     `now` gives microseconds UTC, `entropy(n)` n random bytes; both may be replaced for tests.
-    `user_config` gives the file that its user configures all stores in. `bring`, if it is set,
+    `user_config` gives the file that its user configures all stores in, `root` is what recorded
+    paths are relative to, if it is not the folder of the store. `bring`, if it is set,
     fetches files that a remote promised when `reader` meets them; `near_reader` does not.
     """
 
@@ -38,7 +39,9 @@ class Store:
         now: Callable[[], int],
         entropy: Callable[[int], bytes],
         user_config: Callable[[], Path] | None = None,
+        root: Path | None = None,
     ) -> None:
+        self._root = root
         self.database = database
         self.now = now
         self.entropy = entropy
@@ -70,8 +73,11 @@ class Store:
 
     @property
     def root(self) -> Path:
-        """The folder that holds the `.cas` folder; recorded paths are relative to it."""
-        return self.database.folder.parent
+        """The folder that holds the `.cas` folder; recorded paths are relative to it.
+
+        For a cache of a bucket the folder that is worked in.
+        """
+        return self._root or self.database.folder.parent
 
     def config(self) -> Config:
         """What is configured now, by the store and where it says nothing by its user.

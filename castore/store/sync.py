@@ -19,8 +19,8 @@ from castore.store.remotes import open_remote, remote, remotes, write_remote
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
-from castore.store.sync_push import PushReport
 from castore.store.sync_remote import connect
+from castore.store.sync_report import PushReport
 from castore.store.sync_verify import verify_bucket
 from castore.store.verify_report import FsckReport
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from castore.content.reader import ObjectReader
@@ -39,7 +39,7 @@ class FetchReport:
 
     `moves` are refs `remotes/NAME/*` and tags here. `conflicts` are tags that name another version
     here than there, and stay. `purged` were purged there and still lie here. `bytes` came in
-    `requests`; a dry run tells what the blocks take there.
+    `requests`; a dry run tells what the blocks take there. `there` are all refs of the bucket.
     """
 
     remote: str
@@ -52,6 +52,7 @@ class FetchReport:
     bytes: int
     requests: int
     dry_run: bool = False
+    there: Mapping[str, Id] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -202,11 +203,22 @@ class _Fetch:
                     moves.append(Move(mirror, current, id))
             elif tables.ref(ref) is None and not _taken(tables, ref):
                 moves.append(Move(ref, b"", id))
+        if self._wanted.keys() == self._root.refs.keys():
+            moves += self._gone(tables)
         for ref in sorted(self._root.tombs):
             current = tables.ref(ref) or b""
             if ref.startswith(TAGS) and current:
                 moves.append(Move(ref, current, b""))
         return moves
+
+    def _gone(self, tables: Reading) -> list[Move]:
+        """What tells of branches that the bucket has no more."""
+        prefix = remote_ref(self._remote.name, "")
+        return [
+            Move(ref, id, b"")
+            for ref, id in tables.refs(prefix)
+            if HEADS + ref.removeprefix(prefix) not in self._root.refs
+        ]
 
     def _finish(self, session: bytes) -> list[Move]:
         """Move refs to what came, all at once."""
@@ -218,7 +230,7 @@ class _Fetch:
                 if new:
                     tables.set_if_equals(ref, old or None, new)
                 else:
-                    tables.remove_if_equals(ref, old, tombstone=True)
+                    tables.remove_if_equals(ref, old, tombstone=ref.startswith(TAGS))
             tables.drop_stage(session)
             self._remote.note_seen(tables)
             self._remote.drop_unlisted(tables, [index.id for index in self._root.indexes])
@@ -254,6 +266,7 @@ class _Fetch:
             bytes=size if dry_run else self._fetcher.bytes,
             requests=0 if dry_run else self._fetcher.requests,
             dry_run=dry_run,
+            there=self._root.refs,
         )
 
 

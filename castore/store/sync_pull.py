@@ -148,7 +148,7 @@ def _dry_plan(tables: Reading, fetched: FetchReport) -> _Plan:
     prefix = f"{REMOTES}{fetched.remote}/"
     forward = []
     for ref, _, new in fetched.moves:
-        if ref.startswith(prefix):
+        if ref.startswith(prefix) and new:
             head = HEADS + ref.removeprefix(prefix)
             forward.append(Move(head, tables.ref(head) or b"", new))
     return _Plan(forward, [], [])

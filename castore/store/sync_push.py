@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from castore.database.reading import Reading
 from castore.database.tables import Removal
 from castore.database.writing import Writing
-from castore.errors import RemoteMoved
-from castore.model.ids import Id, Kind
+from castore.errors import RefMoved, RemoteMoved
+from castore.model.ids import Id, Kind, short
 from castore.model.limits import UPLOADS_MAX
 from castore.model.refs import HEADS, TAGS, remote_ref
 from castore.remote.bucket import Bucket, look
@@ -23,6 +23,7 @@ from castore.store.store import Store
 from castore.store.sync_need import Moved, Need, find_need
 from castore.store.sync_plan import Move, chosen_refs, plan_moves
 from castore.store.sync_remote import Remote, connect
+from castore.store.sync_report import PushReport
 from castore.store.sync_send import PackSender
 
 PUSH: Final = "push"
@@ -33,42 +34,9 @@ _INDEXES_KEPT: Final = 16
 _MERGED_BYTES: Final = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class PushReport:
-    """What a push did, or with `dry_run` would do.
-
-    `moves` are the refs of the bucket that moved; `objects` went in `packs` of together `bytes`,
-    `notes` of them notes. A dry run tells as `bytes` what the blocks take here.
-    """
-
-    remote: str
-    url: str
-    moves: tuple[Move, ...]
-    objects: int
-    notes: int
-    packs: int
-    bytes: int
-    dry_run: bool = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether the bucket lacked anything."""
-        return bool(self.moves or self.objects)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as `--json` prints it."""
-        return {
-            "remote": self.remote,
-            "url": self.url,
-            "refs": [
-                {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex()} for m in self.moves
-            ],
-            "objects": self.objects,
-            "notes": self.notes,
-            "packs": self.packs,
-            "bytes": self.bytes,
-            "dry_run": self.dry_run,
-        }
+_Decision: TypeAlias = tuple[list[Id], list[Move]]
+"""The versions to send, and the refs that are to move."""
+_Decide: TypeAlias = Callable[[Reading, Root], _Decision]
 
 
 class _Again(Exception):
@@ -98,14 +66,61 @@ def push(
     May be interrupted at any moment, and goes on from the packs that arrived. Raises RefMoved,
     TagExists and Conflict with nothing moved, RemoteMoved, RemoteError, OutcomeUnknown.
     """
+
+    def decide(tables: Reading, root: Root) -> _Decision:
+        chosen = chosen_refs(tables, refs)
+        return list(chosen.values()), plan_moves(tables, chosen, root, name)
+
     if dry_run and look(transport) is None:
         nothing = Root(store.database.project, bytes(UPLOAD_BYTES))
-        plan = _planned(store, nothing, Catalogue(()), refs, name, transport.url)
+        plan = _planned(store, nothing, Catalogue(()), decide, name, transport.url)
         return replace(plan.report, dry_run=True)
+    return _push(store, name, transport, decide, by, progress, sleep, dry_run=dry_run)
+
+
+def push_moves(
+    store: Store,
+    name: str,
+    transport: Transport,
+    moves: Sequence[Move],
+    *,
+    by: str = "",
+    progress: Callable[[int], None] | None = None,
+    sleep: Callable[[float], None] | None = None,
+) -> PushReport:
+    """Send these very moves of branches and tags, backwards ones and deletions too, and notes.
+
+    Raises RefMoved, with nothing moved, for a ref that is not where its move begins; else as
+    `push`.
+    """
+
+    def decide(_: Reading, root: Root) -> _Decision:
+        for ref, old, new in moves:
+            there = root.refs.get(ref, b"")
+            if there not in (old, new) or (new and ref in root.tombs):
+                raise _elsewhere(transport.url, Move(ref, old, new), there)
+        return [new for _, _, new in moves if new], [
+            move for move in moves if root.refs.get(move.ref, b"") != move.new
+        ]
+
+    return _push(store, name, transport, decide, by, progress, sleep, dry_run=False)
+
+
+def _push(
+    store: Store,
+    name: str,
+    transport: Transport,
+    decide: _Decide,
+    by: str,
+    progress: Callable[[int], None] | None,
+    sleep: Callable[[float], None] | None,
+    *,
+    dry_run: bool,
+) -> PushReport:
     remote = connect(store, name, transport, create=True, sleep=sleep)
 
     def attempt(root: Root, there: Catalogue) -> PushReport:
-        plan = _planned(store, root, there, refs, name, transport.url)
+        plan = _planned(store, root, there, decide, name, transport.url)
         if dry_run:
             return replace(plan.report, dry_run=True)
         return _Push(remote, root, there, plan, by, progress).run()
@@ -130,16 +145,15 @@ class _Plan(NamedTuple):
 
 
 def _planned(
-    store: Store, root: Root, there: Catalogue, names: Sequence[str], remote: str, url: str
+    store: Store, root: Root, there: Catalogue, decide: _Decide, remote: str, url: str
 ) -> _Plan:
     """The plan for a root and what it leads to; raises Moved, RefMoved, TagExists, Conflict."""
 
-    def plan(tables: Reading) -> tuple[dict[str, Id], list[Move], _Removals]:
-        chosen = chosen_refs(tables, names)
-        return chosen, plan_moves(tables, chosen, root, remote), _removals(tables)
+    def plan(tables: Reading) -> tuple[_Decision, _Removals]:
+        return decide(tables, root), _removals(tables)
 
-    chosen, moves, removals = store.database.read(plan)
-    need = find_need(store, list(chosen.values()), there, root.forgotten, root.purged)
+    (starts, moves), removals = store.database.read(plan)
+    need = find_need(store, starts, there, root.forgotten, root.purged)
     report = PushReport(
         remote,
         url,
@@ -307,6 +321,19 @@ def _needed(index: Index, need: Need, tables: Reading) -> list[bool]:
     return [row is not None and need.needs(row[0], row[1]) for row in rows]
 
 
+def _elsewhere(url: str, move: Move, there: Id) -> RefMoved:
+    """The error for a ref that somebody else moved."""
+    now = short(there) if there else "gone"
+    made = short(move.new) if move.new else "a deletion"
+    after = f"after {short(move.old)}" if move.old else "as the first"
+    return RefMoved(
+        f"{move.name!r} is {now} in {url}; {made} was made {after}",
+        branch=move.name,
+        remote=there.hex() or None,
+        local=move.new.hex() or None,
+    )
+
+
 def _removals(tables: Reading) -> _Removals:
     return _Removals(
         {id: _removed(removal) for id, removal in tables.removals("forgotten")},
@@ -330,7 +357,7 @@ def _lacks(root: Root, removals: _Removals) -> bool:
 
 def _moved(refs: Any, moves: Sequence[Move], tombs: frozenset[str]) -> dict[str, Id]:
     after = {**refs, **{move.ref: move.new for move in moves}}
-    return {ref: id for ref, id in after.items() if ref not in tombs}
+    return {ref: id for ref, id in after.items() if id and ref not in tombs}
 
 
 def _stored_bytes(tables: Reading, need: Need) -> int:

@@ -14,7 +14,7 @@ from castore.cli.verbs import verb
 from castore.model.ids import short
 from castore.store.sync import push
 from castore.store.sync_plan import Move
-from castore.store.sync_push import PushReport
+from castore.store.sync_report import PushReport
 
 
 @verb(

@@ -1,0 +1,219 @@
+"""Shared stores: a bucket used as a store, by way of a cache on this machine.
+
+Whatever is opened reads the bucket's root first. What is written is durable in the cache, then in
+the bucket, and only then acknowledged; what the bucket refuses is kept as `lost/` in the cache.
+Files come when they are read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from castore.database.environment import Database
+from castore.database.failures import using_files
+from castore.database.operations import Operation
+from castore.database.reading import Reading
+from castore.database.writing import Writing
+from castore.errors import InvalidInput, RefMoved, TagExists
+from castore.model.ids import Id, content_id
+from castore.model.refs import HEADS, LOST, TAGS, lost_ref
+from castore.remote.bucket import look
+from castore.remote.transport import Transport
+from castore.store.collect_roots import FORGET
+from castore.store.config import ON_DEMAND, KnownRemote
+from castore.store.opening import FOLDER, clock, complete, is_store
+from castore.store.remotes import open_remote, place_url, write_remote
+from castore.store.removals import PURGE
+from castore.store.store import Store
+from castore.store.sync_bring import bring
+from castore.store.sync_clone import ORIGIN
+from castore.store.sync_fetch import fetch
+from castore.store.sync_plan import Move
+from castore.store.sync_push import push_moves
+from castore.store.undo import UNDO
+
+REFRESH: Final = "refresh"
+_SHARED: Final = (HEADS, TAGS)
+_REMOVING: Final = frozenset({FORGET, PURGE, UNDO})
+
+
+def cache_folder(caches: Path, found: KnownRemote) -> Path:
+    """Where the cache of a bucket is, below the folder of all caches."""
+    key = "\n".join((found.url, found.endpoint))
+    return caches / content_id(key.encode()).hex()[:32]
+
+
+def open_shared(
+    place: str,
+    caches: Path,
+    *,
+    endpoint: str = "",
+    region: str = "",
+    options: Mapping[str, str] | None = None,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+    user_config: Callable[[], Path] | None = None,
+    root: Path | None = None,
+    make: Callable[[Database], Store] | None = None,
+) -> Store:
+    """The bucket at a URL as a store; its cache is below the folder `caches`, made if need be.
+
+    An empty place becomes a bucket with the first version. Recorded paths are relative to `root`.
+    `make` makes the store of a database.
+    Raises RemoteError where the bucket is not reached, InvalidInput, CorruptObject.
+    """
+    found = KnownRemote(place_url(place), endpoint.rstrip("/"), region, ON_DEMAND)
+    found.check()
+    transport = open_remote(found, options=options)
+    try:
+        database = _cache(cache_folder(caches, found), found, transport, now, entropy)
+    except BaseException:
+        transport.close()
+        raise
+    if make is not None:
+        store = make(database)
+    else:
+        store = Store(database, now=now, entropy=entropy, user_config=user_config, root=root)
+    try:
+        shared = _Shared(store, transport)
+        shared.refresh()
+    except BaseException:
+        store.close()
+        transport.close()
+        raise
+    store.bring = shared.bring
+    database.acknowledge = shared.acknowledge
+    return store
+
+
+class _Shared:
+    """What joins a cache to its bucket."""
+
+    def __init__(self, store: Store, transport: Transport) -> None:
+        self._store = store
+        self._transport = transport
+
+    def bring(self, store: Store, ids: Sequence[Id]) -> None:
+        """Fetch files that are read."""
+        bring(store, ORIGIN, self._transport, ids)
+
+    def refresh(self) -> None:
+        """Make refs here what they are in the bucket; versions that never got there are lost."""
+        there: Mapping[str, Id] = {}
+        if look(self._transport) is not None:
+            there = fetch(self._store, ORIGIN, self._transport, contents=False).there
+        if self._store.database.read(partial(_news, there=there)):
+            self._store.database.write(partial(_follow, there=there, at=self._store.now()))
+
+    def acknowledge(self, operation: Operation) -> None:
+        """Take to the bucket what was written here; raises RefMoved where another was faster."""
+        moves = [Move(*move) for move in operation.refs if move[0].startswith(_SHARED)]
+        if operation.op == REFRESH or not (
+            moves or "note" in operation.detail or operation.op in _REMOVING
+        ):
+            return
+        try:
+            push_moves(self._store, ORIGIN, self._transport, moves, by=operation.by)
+        except (RefMoved, TagExists) as error:
+            self.refresh()
+            raise type(error)(
+                f"{error.message}; the version made here is kept in the cache"
+                if moves and moves[0].new
+                else error.message,
+                fix="do the same again, after those of others",
+                **error.attributes,
+            ) from None
+
+
+def _news(tables: Reading, there: Mapping[str, Id]) -> list[Move]:
+    """What refs here are to become so that they are those of the bucket."""
+    here = dict((*tables.refs(HEADS), *tables.refs(TAGS)))
+    return [
+        Move(ref, here.get(ref, b""), there.get(ref, b""))
+        for ref in sorted(there.keys() | here.keys())
+        if here.get(ref) != there.get(ref) and not tables.tombstone(ref)
+    ]
+
+
+def _follow(tables: Writing, there: Mapping[str, Id], at: int) -> None:
+    """Let refs be where they are in the bucket; a version that is not there is lost."""
+    noted: list[tuple[str, Id, Id]] = []
+    for ref, old, new in _news(tables, there):
+        if ref.startswith(HEADS) and old and not _known(tables, old, new):
+            lost = lost_ref(ref.removeprefix(HEADS), old)
+            if tables.add_if_new(lost, old):
+                noted.append((lost, b"", old))
+        if new:
+            tables.set_if_equals(ref, old or None, new)
+        else:
+            tables.remove_if_equals(ref, old)
+        noted.append((ref, old, new))
+    tables.append_operation(REFRESH, at=at, by="", refs=noted, detail={"remote": ORIGIN})
+    tables.bump_generation()
+
+
+def _known(tables: Reading, old: Id, new: Id) -> bool:
+    """Whether a version is on the line that a branch has in the bucket now."""
+    step = tables.step(old)
+    return bool(new) and step is not None and tables.ancestor(new, step.number) == old
+
+
+def _cache(
+    home: Path,
+    found: KnownRemote,
+    transport: Transport,
+    now: Callable[[], int],
+    entropy: Callable[[int], bytes],
+) -> Database:
+    """The database of a cache, made if it is not there; of another project it is made anew."""
+    identity = look(transport)
+    folder = home / FOLDER
+    with using_files(home):
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(home):
+            if is_store(folder):
+                database = Database.open(folder)
+                if identity is None or identity.project == database.project:
+                    return database
+                _refuse_unsent(database, found)
+                database.close()
+                shutil.rmtree(folder)
+            # Two machines that begin at once must begin the same.
+            project = identity.project if identity else content_id(found.url.encode())[:16]
+            database = Database.create(folder, now=now, entropy=entropy, project=project)
+            try:
+                complete(folder)
+                write_remote(Store(database, now=now, entropy=entropy), ORIGIN, found)
+            except BaseException:
+                database.close()
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            return database
+
+
+def _refuse_unsent(database: Database, found: KnownRemote) -> None:
+    """A cache of another bucket goes only if nothing is in it that is nowhere else."""
+    if database.read(lambda tables: tables.refs(LOST) or tables.refs(HEADS)):
+        folder = database.folder
+        database.close()
+        raise InvalidInput(
+            f"{found.url} holds another project than before; {str(folder)!r} still has the old one",
+            fix=f"mv {folder.parent} elsewhere",
+        )
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

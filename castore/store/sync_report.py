@@ -1,0 +1,46 @@
+"""What a push did, or would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from castore.store.sync_plan import Move
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push did, or with `dry_run` would do.
+
+    `moves` are the refs of the bucket that moved; `objects` went in `packs` of together `bytes`,
+    `notes` of them notes. A dry run tells as `bytes` what the blocks take here.
+    """
+
+    remote: str
+    url: str
+    moves: tuple[Move, ...]
+    objects: int
+    notes: int
+    packs: int
+    bytes: int
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether the bucket lacked anything."""
+        return bool(self.moves or self.objects)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        return {
+            "remote": self.remote,
+            "url": self.url,
+            "refs": [
+                {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex()} for m in self.moves
+            ],
+            "objects": self.objects,
+            "notes": self.notes,
+            "packs": self.packs,
+            "bytes": self.bytes,
+            "dry_run": self.dry_run,
+        }
