@@ -32,7 +32,7 @@ def test_making_a_store_twice_keeps_it(store: castore.Store, out: Path, tmp_path
 
 
 def test_a_url_is_refused_plainly(tmp_path: Path) -> None:
-    with pytest.raises(errors.InvalidInput, match="URL"):
+    with pytest.raises(errors.InvalidInput, match="cache"):
         castore.open("s3://bucket/team")
 
 
