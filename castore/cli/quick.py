@@ -53,10 +53,11 @@ def begin() -> None:
 def leave(code: int) -> None:
     """End this process with `code`, without taking the interpreter apart.
 
-    Returns where something else waits for the end: other threads, functions registered for the
-    exit, a debugger or profiler, or output that cannot be written.
+    Returns where something else waits for the end: other threads that are no daemons, functions
+    registered for the exit, a debugger or profiler, or output that cannot be written.
     """
-    waits = atexit._ncallbacks() or threading.active_count() > 1
+    others = [one for one in threading.enumerate() if not one.daemon]
+    waits = atexit._ncallbacks() or len(others) > 1
     if waits or sys.gettrace() is not None or sys.getprofile() is not None:
         return
     try:

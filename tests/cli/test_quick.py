@@ -87,6 +87,19 @@ def test_a_thread_may_finish_what_it_does(cas: Cas) -> None:
     assert python(code, "log").stdout == "done\n"
 
 
+def test_a_daemon_is_not_waited_for_nor_taken_apart(cas: Cas) -> None:
+    cas("init")
+    code = (
+        "import threading\n"
+        "class Told:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "told = Told()\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    assert python(code).stdout == "taken apart\n"
+    assert python(code + RUN, "log").stdout == ""
+
+
 def test_a_profiler_gets_its_say(cas: Cas) -> None:
     cas("init")
     code = "import sys\nsys.setprofile(lambda *_: None)\n" + RUN + "\n"

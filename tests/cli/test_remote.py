@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +98,27 @@ def test_a_secret_in_the_file_is_refused_by_every_command(cas: Cas) -> None:
     done = cas("log", code=2)
     assert "credentials" in done.err
     assert "HIDDENSECRET" not in done.err
+
+
+def test_an_interrupt_ends_the_wait_for_a_server(cas: Cas) -> None:
+    cas("init")
+    run = "import sys; from castore.cli.main import main; sys.exit(main())"
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        words = ["remote", "add", "origin", "s3://bucket/x", "--endpoint", endpoint]
+        with subprocess.Popen([sys.executable, "-c", run, *words], stderr=subprocess.PIPE) as cast:
+            try:
+                link, _ = silent.accept()
+                with link:
+                    assert link.recv(1)
+                    cast.send_signal(signal.SIGINT)
+                    # Far less than the half minute that a server has for its answer.
+                    assert cast.wait(20) == 130
+            finally:
+                cast.kill()
+    assert cas("remote", "list", "--json").out == ""
 
 
 def test_names_are_offered_to_the_shell(cas: Cas, tmp_path: Path) -> None:

@@ -101,12 +101,15 @@ def test_a_process_that_waits_for_a_server_ends_by_an_interrupt(silent: str, cal
     with subprocess.Popen(
         [sys.executable, "-c", _INTERRUPTED, silent, call], stdout=subprocess.PIPE
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"begun\n"
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        # Far less than the half minute that a server has for its answer.
-        assert process.wait(20) == 130
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            # Far less than the half minute that a server has for its answer.
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
 
 
 def test_a_server_that_never_answers_is_given_up(silent: str) -> None:
