@@ -6,7 +6,9 @@ import base64
 import hmac
 import json
 import os
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -245,3 +247,20 @@ def azurite_program() -> str | None:
     beside = Path(__file__).parents[1] / ".azurite/node_modules/.bin/azurite-blob"
     found = shutil.which("azurite-blob")
     return found or (str(beside) if os.access(beside, os.X_OK) else None)
+
+
+def main(folder: str) -> None:
+    """Run SeaweedFS below a folder until it is told to end; variables for a shell on stdout."""
+    # The other end of what was begun must run whatever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    with seaweed(place) as server:
+        for name, value in server.environ.items():
+            print(f"export {name}={shlex.quote(value)}")
+        sys.stdout.flush()
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -95,6 +95,10 @@ def store_place(call: Invocation, spec: str = "") -> Path:
 def named_place(call: Invocation, spec: str = "") -> Path | None:
     """The place that --store, CAS_STORE or the spec names, whether a store is there or not."""
     option = call.store_option or call.environ.get("CAS_STORE", "")
+    if "://" in option:
+        raise InvalidInput(
+            f"{option!r}: this takes a store in a folder, not a bucket", fix="--store FOLDER"
+        )
     if option:
         return Path(option)
     head = spec_head(spec)

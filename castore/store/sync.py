@@ -145,7 +145,7 @@ def clone(
     try:
         return sync_clone.clone(
             transport,
-            Path(folder).absolute(),
+            Path(os.path.abspath(folder)),
             now=now,
             entropy=entropy,
             configure=lambda store: write_remote(store, name, found),

@@ -189,5 +189,38 @@ expect 'versions'
 run 0 'cas fsck --full'
 expect 'no damage found'
 
-rm -f "$last"
+tell "13. A TEAM, AND A BUCKET. A server of the S3 kind is started on this machine; castore needs no" \
+    "server of its own. Alice pushes her store; bob clones it."
+(cd "$examples/../.." && exec python -m tests.servers "$folder/server") >"$folder/.server" &
+server=$!
+trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
+for _ in $(seq 300); do
+    grep -q AWS_ENDPOINT_URL "$folder/.server" && break
+    kill -0 "$server" 2>/dev/null || fail "the server did not start"
+    sleep 0.2
+done
+# shellcheck source=/dev/null
+. "$folder/.server"
+export XDG_CACHE_HOME=$folder/caches
+run 0 'cas remote add origin s3://castore/clocks'
+run 0 'cas push'
+expect 'clock-service' 'packs'
+run 0 'cas clone s3://castore/clocks ../bob'
+expect 'fetched'
+
+tell "Alice pushes a new version. Bob pulls it, approves it and pushes that; the gate of alice's" \
+    "pipeline opens when it has pulled."
+run 0 'echo "# reviewed by a person" >> service/service.py'
+run 0 'cas commit --spec clock-service.spec.yaml -m "A remark" --agent coder@6 && cas push'
+run 6 'cas gate clock-service'
+run 0 'cd ../bob && cas pull && cas approve clock-service@v4 --author bob@example.org -m "read it" && cas push'
+expect 'clock-service@v4' '1 note'
+run 0 'cas pull'
+run 0 'cas gate clock-service --require approved,valid'
+
+tell "A URL takes the place of a store too, on any machine, in --store or in a spec's store: line."
+run 0 'cas --store s3://castore/clocks log clock-service --oneline'
+expect 'clock-service@v4'
+
+rm -f "$last" "$folder/.server"
 tell "That was the tour. To look round: cd $work"

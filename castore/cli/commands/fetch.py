@@ -13,6 +13,7 @@ from castore.cli.progress import Progress
 from castore.cli.screen import clean, plural, size
 from castore.cli.verbs import verb
 from castore.model.ids import short
+from castore.model.refs import REMOTES
 from castore.store.sync import fetch
 from castore.store.sync_fetch import FetchReport
 
@@ -51,10 +52,14 @@ def command(call: Invocation, remote: str | None, refs: tuple[str, ...], dry_run
         call.output.next(f"cas pull {report.remote}")
 
 
-def print_fetched(output: Output, report: FetchReport) -> None:
-    """What came, or would; and what of it needs somebody's attention."""
+def print_fetched(output: Output, report: FetchReport, *, pulling: bool = False) -> None:
+    """What came, or would; and what of it needs somebody's attention.
+
+    When `pulling`, where the remote's branches are is not worth a line.
+    """
     place = f"{clean(report.remote)} ({clean(report.url)})"
-    for line in moved_lines(report.moves):
+    moves = [move for move in report.moves if not (pulling and move.ref.startswith(REMOTES))]
+    for line in moved_lines(moves):
         output.row(line)
     what = plural(report.objects, "object")
     what += f", {plural(report.notes, 'note')} among them" if report.notes else ""

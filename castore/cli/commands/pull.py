@@ -56,7 +56,7 @@ def command(
 
 def print_pulled(output: Output, report: PullReport) -> None:
     """What came, and which branches moved."""
-    print_fetched(output, report.fetched)
+    print_fetched(output, report.fetched, pulling=True)
     for line in moved_lines(report.moves):
         output.row(line)
     for old in report.rebased:

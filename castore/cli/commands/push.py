@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from castore.cli.access import actor, opened
@@ -66,7 +68,7 @@ def _print(output: Output, report: PushReport) -> None:
     output.line(f"sent {what} to {place}: {size(report.bytes)}, {plural(report.packs, 'pack')}")
 
 
-def moved_lines(moves: tuple[Move, ...]) -> list[str]:
+def moved_lines(moves: Sequence[Move]) -> list[str]:
     """A line for each ref that moved: its name, from where, to where."""
     rows = []
     for move in moves:
