@@ -59,7 +59,8 @@ def read_fault(error: BaseException) -> Fault:
         return Fault(
             Kind.DENIED,
             "no credentials: none in the environment, and this machine has none of its own",
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (docs/remote.md, Credentials)",
+            "set them, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for others see "
+            "docs/remote.md, Credentials",
         )
     status = _STATUS.search(text)
     if status is not None:

@@ -12,6 +12,8 @@ from castore.remote.files import FileTransport
 from castore.remote.memory import MemoryTransport
 from castore.remote.urls import open_transport
 from tests import servers
+from tests.gcs import GoogleServer
+from tests.gcs import gcs as running_gcs
 from tests.remote.places import Place
 
 _numbers = count(1)
@@ -41,7 +43,14 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.AzureS
         yield server
 
 
-@pytest.fixture(params=["memory", "file", "moto", "seaweed", "azurite"])
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GoogleServer]:
+    """What Google's documentation says of its storage."""
+    with running_gcs() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "file", "moto", "seaweed", "gcs", "azurite"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty bucket of each kind."""
     if request.param == "memory":
