@@ -54,6 +54,9 @@ __all__ = [
 ]
 
 
+FULL_CHECK = "cas fsck --full"
+
+
 class CastoreError(Exception):
     """Base of every castore exception.
 
@@ -230,7 +233,7 @@ class CorruptObject(CastoreError):
     code = 7
 
     def __init__(self, message: str, *, id: str = "", where: str = "", fix: str = "") -> None:
-        super().__init__(message, fix=fix or "cas fsck --full", id=id, where=where)
+        super().__init__(message, fix=fix or FULL_CHECK, id=id, where=where)
         self.id = id
         self.where = where
 

@@ -25,6 +25,9 @@ LOCK_FILE: Final = "lock.mdb"
 PAGE_HEADER: Final = 16
 NO_PAGE: Final = (1 << 64) - 1
 META_PAGES: Final = 2
+# What helps where a store does not open, told alike by all who notice.
+RESTORE: Final = "restore the store from a backup"
+RESTORE_OR_SALVAGE: Final = f"{RESTORE}, or: cas salvage DEST"
 
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
@@ -121,22 +124,26 @@ class DataStart:
                 at += sent
 
 
+def _unopenable(message: str, where: str) -> CorruptObject:
+    return CorruptObject(message, where=where, fix=RESTORE_OR_SALVAGE)
+
+
 def _read_meta(descriptor: int, page: int, page_size: int, where: str) -> MetaPage:
     data = os.pread(descriptor, _META_BYTES, page * page_size)
     if len(data) < _META_BYTES:
-        raise CorruptObject(f"{where} is cut off: it ends before meta page {page}", where=where)
+        raise _unopenable(f"{where} is cut off: it ends before meta page {page}", where)
     number, pad, flags, unused, magic, version, address, map_size = _HEAD.unpack_from(data)
     if magic != _MAGIC:
-        raise CorruptObject(f"{where}: meta page {page} is not that of a store", where=where)
+        raise _unopenable(f"{where}: meta page {page} is not that of a store", where)
     if version != _VERSION:
         raise UnsupportedFormat(f"{where} has LMDB data version {version}, this castore reads 1")
     free = read_tree_record(data, _FREE_AT)
     last_page, transaction = _TAIL.unpack_from(data, _TAIL_AT)
     head = (number, pad, flags, unused, address)
     if head != (page, 0, _META_FLAG, 0, 0) or free.pad not in _PAGE_SIZES:
-        raise CorruptObject(f"{where}: meta page {page} is damaged", where=where)
+        raise _unopenable(f"{where}: meta page {page} is damaged", where)
     if page and free.pad != page_size:
-        raise CorruptObject(f"{where}: the meta pages differ in page size", where=where)
+        raise _unopenable(f"{where}: the meta pages differ in page size", where)
     return MetaPage(
         free.pad, map_size, last_page, transaction, free, read_tree_record(data, _MAIN_AT)
     )

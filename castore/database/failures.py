@@ -23,6 +23,8 @@ FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_CODES: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_FILE_CODES: Final = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _HANDLES_CODES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_LIMIT: Final = "the limit on the size of files is reached"
+_RAISE: Final = "raise the limit of `ulimit -f`"
 _DAMAGE: Final = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -81,8 +83,10 @@ def writing_copy(folder: Path, outcome: str = "there is no copy") -> Iterator[No
         yield
     except OSError as error:
         if error.errno in FULL_CODES:
+            limited = error.errno == errno.EFBIG
             raise StoreFull(
-                f"{folder}: the disk is full; {outcome}", fix="free space there, then try again"
+                f"{folder}: {_LIMIT if limited else 'the disk is full'}; {outcome}",
+                fix=_RAISE if limited else "free space there, then try again",
             ) from None
         fix = "check the disk"
         if error.errno in _DENIED_CODES:
@@ -105,7 +109,8 @@ def file_failure(folder: Path, error: OSError) -> CastoreError:
     path = os.fsdecode(error.filename) if error.filename is not None else str(folder)
     text = f"{path}: {error.strerror or error}"
     if error.errno in FULL_CODES:
-        return StoreFull(text, fix="free space on this disk, or: cas gc")
+        fix = _RAISE if error.errno == errno.EFBIG else "free space on this disk, or: cas gc"
+        return StoreFull(text, fix=fix)
     if error.errno in _NO_FILE_CODES:
         return CorruptObject(
             f"{text}: something else is where a file of the store should be",
@@ -123,10 +128,16 @@ def file_failure(folder: Path, error: OSError) -> CastoreError:
 
 def disk_full(folder: Path) -> StoreFull:
     """The exception for a disk, quota or file size limit that is reached."""
+    why = _LIMIT if _is_limited(folder) else "the disk is full"
     return StoreFull(
-        f"{folder}: the disk is full; nothing of this write was saved",
-        fix="free space on this disk, or: cas gc",
+        f"{folder}: {why}; nothing of this write was saved",
+        fix=f"{room_fix(folder, 'free space on this disk')}, or: cas gc",
     )
+
+
+def room_fix(folder: Path, fix: str) -> str:
+    """What makes room in a store: `fix`, unless it is the limit on the size of files that ends."""
+    return _RAISE if _is_limited(folder) else fix
 
 
 def no_address_space(folder: Path) -> StoreFull:
@@ -138,12 +149,31 @@ def no_address_space(folder: Path) -> StoreFull:
 
 def disk_room(folder: Path) -> int:
     """Bytes that this process may still add to the data file in `folder`: by disk, or file size."""
+    below = _below_limit(folder)
+    free = _free_bytes(folder)
+    return free if below is None else min(free, below)
+
+
+def _free_bytes(folder: Path) -> int:
     found = os.statvfs(folder)
-    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
+
+
+def _below_limit(folder: Path) -> int | None:
+    """Bytes by which the data file may grow under this process' limit; None: there is none."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit == resource.RLIM_INFINITY:
-        return free * found.f_frsize
-    return min(free * found.f_frsize, max(0, limit - os.stat(folder / DATA_FILE).st_size))
+        return None
+    return max(0, limit - os.stat(folder / DATA_FILE).st_size)
+
+
+def _is_limited(folder: Path) -> bool:
+    """Whether the limit on the size of files leaves less room than the disk."""
+    try:
+        below = _below_limit(folder)
+        return below is not None and below < _free_bytes(folder)
+    except OSError:
+        return False
 
 
 def _is_full(folder: Path, error: lmdb.Error) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from castore.database.datafile import DATA_FILE, LOCK_FILE, RESTORE, RESTORE_OR_SALVAGE
+from castore.database.headslog import HEADS_LOG
 from castore.database.tables import UUID_BYTES
 from castore.errors import CorruptObject, StoreNotFound, UnsupportedFormat
 from castore.model.encoding import decode, encode
@@ -14,6 +16,7 @@ from castore.model.limits import FORMAT, KIB
 
 STORE_FILE: Final = "store.json"
 _FILE_LIMIT: Final = 64 * KIB
+_RELICS: Final = (HEADS_LOG, LOCK_FILE)
 
 
 class Identity(NamedTuple):
@@ -47,14 +50,23 @@ def read_identity(folder: Path) -> Identity:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
-        if (folder / "data.mdb").exists():
+        if (folder / DATA_FILE).exists():
             raise CorruptObject(
-                f"{path} is missing",
-                where=str(path),
-                fix="restore it from a backup, or: cas salvage DEST",
+                f"{path} is missing", where=str(path), fix=RESTORE_OR_SALVAGE
+            ) from None
+        if was_store(folder):
+            raise CorruptObject(
+                f"{folder}: {STORE_FILE} and {DATA_FILE} are missing from this store",
+                where=str(folder / DATA_FILE),
+                fix=RESTORE,
             ) from None
         raise StoreNotFound(f"no store at {folder}", fix="cas init") from None
     return _as_written(data) or _parsed(data, path)
+
+
+def was_store(folder: Path) -> bool:
+    """Whether files lie in `folder` that only a store has, were it without its data."""
+    return any((folder / name).is_file() for name in _RELICS)
 
 
 def _as_written(data: bytes) -> Identity | None:
@@ -78,7 +90,7 @@ def _parsed(data: bytes, path: Path) -> Identity:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or type(fields.get("format")) is not int:
-        raise CorruptObject(f"{path} is damaged", where=str(path), fix="restore it from a backup")
+        raise CorruptObject(f"{path} is damaged", where=str(path), fix=RESTORE_OR_SALVAGE)
     if fields["format"] != FORMAT:
         raise UnsupportedFormat(
             f"{path}: store format {fields['format']}; this castore reads format {FORMAT}"
@@ -111,7 +123,5 @@ def _uuid(fields: Mapping[str, Any], key: str, path: Path) -> bytes:
     except (KeyError, TypeError, ValueError):
         value = b""
     if len(value) != UUID_BYTES:
-        raise CorruptObject(
-            f"{path}: {key} is damaged", where=str(path), fix="restore it from a backup"
-        )
+        raise CorruptObject(f"{path}: {key} is damaged", where=str(path), fix=RESTORE_OR_SALVAGE)
     return value

@@ -31,7 +31,7 @@ from castore.database.datafile import DATA_FILE
 from castore.database.derive import INDEXED
 from castore.database.differences import COMPARED, Change, Fate, Touched, changes, fates
 from castore.database.environment import CARRIED_FILES, Database
-from castore.database.failures import writing_copy
+from castore.database.failures import room_fix, writing_copy
 from castore.database.headslog import append_head
 from castore.database.reading import Reading
 from castore.database.rebuild import block_info
@@ -136,7 +136,7 @@ def _write(backup: Database, fn: Callable[[Writing], Result], *, room: int) -> R
     except StoreFull as error:
         raise StoreFull(
             f"{error.message}; the backup is whole, and older than the store",
-            fix="free space on that disk, then try again",
+            fix=f"{room_fix(backup.folder, 'free space on that disk')}, then try again",
         ) from None
 
 

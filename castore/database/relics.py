@@ -15,9 +15,9 @@ from typing import Final, NamedTuple, Self
 
 from castore.content.blocks import block_shape
 from castore.content.extents import block_length
-from castore.database.datafile import DATA_FILE
+from castore.database.datafile import DATA_FILE, RESTORE
 from castore.database.headslog import read_heads
-from castore.database.identity import Identity, read_identity
+from castore.database.identity import STORE_FILE, Identity, read_identity, was_store
 from castore.database.leaves import Leaves, Place, Trees
 from castore.database.operations import OPERATION_BYTES, Operation, decode_operation
 from castore.database.pages import check_pages
@@ -250,12 +250,12 @@ class Relics:
 
 
 def _nothing(folder: Path) -> CastoreError:
-    if not (folder / "store.json").exists():
+    if not (folder / STORE_FILE).exists() and not was_store(folder):
         return StoreNotFound(f"no store at {folder}", fix="cas init")
     return CorruptObject(
         f"{folder / DATA_FILE} is missing: there is nothing to read",
         where=str(folder / DATA_FILE),
-        fix="restore the store from a backup",
+        fix=RESTORE,
     )
 
 

@@ -12,6 +12,8 @@ from castore.database.datafile import (
     DATA_FILE,
     LOCK_FILE,
     META_PAGES,
+    RESTORE,
+    RESTORE_OR_SALVAGE,
     MetaPage,
     file_identity,
     newest_meta,
@@ -134,7 +136,7 @@ class StoreFiles:
                 f"{self.data} is cut off: {size} bytes, where its last page ends at "
                 f"{meta.bytes_needed}",
                 where=self.data,
-                fix="restore the store from a backup, or: cas salvage DEST",
+                fix=RESTORE_OR_SALVAGE,
             )
         self._short = (meta.transaction, size)
         return True
@@ -167,9 +169,7 @@ class StoreFiles:
             raise disk_full(self._folder)
 
     def _missing(self) -> CorruptObject:
-        return CorruptObject(
-            f"{self.data} is missing", where=self.data, fix="restore the store from a backup"
-        )
+        return CorruptObject(f"{self.data} is missing", where=self.data, fix=RESTORE)
 
     def _replaced(self, path: str, consequence: str) -> CorruptObject:
         return CorruptObject(

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from castore.database.datafile import DATA_FILE
 from castore.database.environment import Database
 from castore.database.failures import using_files
+from castore.database.identity import STORE_FILE, was_store
 from castore.errors import InvalidInput, StoreNotFound
 from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
@@ -62,6 +64,11 @@ def init_store(
     if created:
         with using_files(home):
             database = Database.create(home, now=now, entropy=entropy)
+    elif home.is_dir() and not is_store(home):
+        raise InvalidInput(
+            f"{str(home)!r} is there, and no store is in it",
+            fix="restore the store from a backup, or move that folder away, then: cas init",
+        )
     else:
         database = Database.open(home)
     try:
@@ -109,7 +116,8 @@ def find_store(where: str | os.PathLike[str]) -> Path:
 def is_store(folder: Path) -> bool:
     """Whether `folder` is a store's own folder, damaged or not; raises CastoreError if closed."""
     with using_files(folder):
-        return (folder / "store.json").is_file() or (folder / "data.mdb").is_file()
+        data = (folder / name for name in (STORE_FILE, DATA_FILE))
+        return any(path.is_file() for path in data) or was_store(folder)
 
 
 def _write_if_absent(path: Path, text: str) -> None:

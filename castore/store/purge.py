@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from castore.database.failures import room_fix
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.scrub import Scrubbed
@@ -171,9 +172,9 @@ def _on_record(store: Store) -> Iterator[None]:
         yield
     except StoreFull:
         raise StoreFull(
-            f"{store.folder}: the disk is full; the purge is recorded, but bytes of it may still "
+            f"{store.folder}: no room is left; the purge is recorded, but bytes of it may still "
             "be in the data file",
-            fix="free space on this disk, then purge the same again",
+            fix=f"{room_fix(store.folder, 'free space on this disk')}, then purge the same again",
         ) from None
 
 

@@ -7,7 +7,7 @@ not open and cannot kill the reader. Bytes are compared with their ids before th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -18,7 +18,7 @@ from castore.database.copying import appearing, replace_file
 from castore.database.environment import CARRIED_FILES, Database, build
 from castore.database.failures import writing_copy
 from castore.database.identity import Identity
-from castore.database.operations import RefMove
+from castore.database.operations import Operation, RefMove
 from castore.database.reading import Index
 from castore.database.relics import Relics
 from castore.database.tables import STAGE_BATCH, UUID_BYTES, ObjectRow, Removal, State
@@ -38,7 +38,7 @@ from castore.store.salvage_history import (
     manifest_of,
     replayed,
 )
-from castore.store.salvage_records import logged_forgotten, put_pins
+from castore.store.salvage_records import logged_forgotten, put_pins, released
 from castore.store.salvage_report import SalvageReport
 from castore.store.store import Store
 from castore.store.verify import fsck
@@ -47,6 +47,8 @@ from castore.store.verify_report import Finding, Findings
 from castore.store.version import Version
 
 OPERATION: Final = "salvage"
+# In the detail of that: the entries of the log that were lost then, as (first, last).
+_LOST: Final = "lost"
 _STEP: Final = 1_000
 _DAMAGE_SHOWN: Final = 1_000
 
@@ -145,9 +147,10 @@ class _Salvage:
         rescued = self._rescue(store)
         self._put_log(store, log)
         places = replayed(self.relics.operation(entry) for entry in log.entries)
-        refs, moved = find_refs(store, self.relics, log, places)
+        gone = self._released(store, log)
+        refs, moved = find_refs(store, self.relics, log, places, gone)
         if moved or not log.whole or rescued.damaged or self.relics.damage:
-            refs |= _adopted(store, refs.values())
+            refs |= _adopted(store, refs.values(), gone)
         at = store.now()
 
         def put_rows(tables: Writing) -> None:
@@ -155,42 +158,53 @@ class _Salvage:
             put_pins(tables, self.relics.rows["pins"], at, whole=log.whole)
 
         store.database.write(put_rows)
-        _mark_lost(store)
+        _mark_lost(store, gone)
         now = {name: ids[-1] for name, ids in places.items()}
         moves = [
             (name, now.get(name, b""), refs.get(name, b""))
             for name in sorted(refs.keys() | now.keys())
             if now.get(name, b"") != refs.get(name, b"")
         ]
-        self._record(store, moves, rescued)
+        self._record(store, moves, rescued, log.lost)
         self.relics.check_unchanged()
-        report = self._report(store, rescued, log, moved)
+        report = self._report(store, rescued, log.lost, moved)
         return replace(report, created=True, operations=len(log.entries), refs=len(refs))
 
     def add_to(self, store: Store) -> SalvageReport:
         """What is readable and not there yet, into what an earlier salvage made."""
-        self._check_same(store)
+        earlier = self._earlier(store)
         log = believed(self.relics)
         rescued = self._rescue(store)
         places = replayed(self.relics.operation(entry) for entry in log.entries)
-        refs, moved = find_refs(store, self.relics, log, places)
+        gone = self._released(store, log)
+        refs, moved = find_refs(store, self.relics, log, places, gone)
         theirs = replayed(iter(store.database.read(lambda t: list(t.operations_from(1)))))
         fresh = {name: id for name, id in refs.items() if id and name not in theirs}
         if fresh or rescued.blocks:
             store.database.write(lambda tables: _put_refs(tables, fresh))
-            _mark_lost(store)
-            self._record(store, [(name, b"", id) for name, id in sorted(fresh.items())], rescued)
+            _mark_lost(store, gone)
+            moves = [(name, b"", id) for name, id in sorted(fresh.items())]
+            self._record(store, moves, rescued, log.lost)
         self.relics.check_unchanged()
-        return replace(self._report(store, rescued, log, moved), refs=len(fresh))
+        # The log came over once: what the source has lost of it since is there.
+        lost = _numbers(earlier.detail.get(_LOST, ()))
+        return replace(self._report(store, rescued, lost, moved), refs=len(fresh))
 
-    def _check_same(self, store: Store) -> None:
+    def _earlier(self, store: Store) -> Operation:
+        """The entry of the salvage that made the store; raises Conflict if it was of another."""
         made = store.database.read(lambda tables: list(tables.operations_by_id(OPERATION)))
-        sources = {operation.detail.get("source") for operation in made}
-        if self.identity.uuid not in sources:
+        ours = [one for one in made if one.detail.get("source") == self.identity.uuid]
+        if not ours:
             raise Conflict(
                 f"{self.folder} is no salvage of the store {self.identity.uuid.hex()}",
                 fix="name a folder that does not exist",
             )
+        return min(ours, key=lambda one: one.sequence)
+
+    def _released(self, store: Store, log: Believed) -> frozenset[Id]:
+        if not log.whole:
+            return frozenset()
+        return released(store, [self.relics.operation(entry) for entry in log.entries])
 
     def _rescue(self, store: Store) -> Rescued:
         rescue = BlockRescue(self.relics, store.database, self.progress)
@@ -238,9 +252,15 @@ class _Salvage:
             tables.replace_rows("stage", [(key, value)])
         tables.bump_generation()
 
-    def _record(self, store: Store, moves: list[RefMove], rescued: Rescued) -> None:
+    def _record(
+        self, store: Store, moves: list[RefMove], rescued: Rescued, lost: list[int]
+    ) -> None:
         at = store.now()
-        detail = {"source": self.identity.uuid, "blocks": rescued.blocks}
+        detail = {
+            "source": self.identity.uuid,
+            "blocks": rescued.blocks,
+            _LOST: [list(run) for run in islice(_runs(lost), _STEP)],
+        }
 
         def put(tables: Writing) -> None:
             tables.append_operation(
@@ -256,13 +276,13 @@ class _Salvage:
         store.database.write(put)
 
     def _report(
-        self, store: Store, rescued: Rescued, log: Believed, moved: list[Moved]
+        self, store: Store, rescued: Rescued, lost_entries: list[int], moved: list[Moved]
     ) -> SalvageReport:
         found = fsck(store)
         damage = [f"data.mdb: {text}" for text in self.relics.damage]
         for where, detail in (*self.relics.unreadable, *rescued.damaged):
             damage.append(detail if detail.startswith(where) else f"{where}: {detail}")
-        lost = [*_lost_history(store, log, moved), *found.findings]
+        lost = [*_lost_history(store, lost_entries, moved), *found.findings]
         return SalvageReport(
             source=self.relics.folder,
             folder=self.folder,
@@ -290,17 +310,28 @@ def _put_refs(tables: Writing, refs: dict[str, Id]) -> None:
     tables.replace_rows("refs", [(name.encode(), id) for name, id in refs.items()])
 
 
-def _adopted(store: Store, starts: Iterable[Id]) -> dict[str, Id]:
-    """Refs for the newest of versions that no ref leads to any more: `lost/<branch>/<id>`."""
+def _adopted(store: Store, starts: Iterable[Id], gone: frozenset[Id]) -> dict[str, Id]:
+    """Refs for the newest of versions that no ref leads to any more: `lost/<branch>/<id>`.
+
+    Of those in `gone`, which a collection may have begun to take, only what is there in full.
+    """
     reached = _reach(store, [id for id in starts if id])
     lone: dict[Id, str] = {}
     held: set[Id] = set()
     for id in versions_under(store, [(Index.TIME, b"")]):
         manifest = manifest_of(store, id) if id not in reached else None
         if manifest is not None and manifest.complete:
+            if id in gone and not _is_whole(store, Version(id, manifest, manifest.branch)):
+                continue
             lone[id] = manifest.branch
             held.update(manifest.parents)
     return {lost_ref(branch, id): id for id, branch in lone.items() if id not in held}
+
+
+def _is_whole(store: Store, version: Version) -> bool:
+    missing = _Missing()
+    ClosureCheck(store, missing).version(version)
+    return not missing.ids
 
 
 def _reach(store: Store, starts: list[Id]) -> set[Id]:
@@ -315,12 +346,12 @@ def _reach(store: Store, starts: list[Id]) -> set[Id]:
     return reached
 
 
-def _mark_lost(store: Store) -> None:
-    """Note of every object that a version needs and that is not there that it is lost."""
+def _mark_lost(store: Store, gone: frozenset[Id]) -> None:
+    """Note of every object that a version not `gone` needs, and that is not there: it is lost."""
     missing = _Missing()
     closure = ClosureCheck(store, missing)
     for id in versions_under(store, [(Index.TIME, b"")]):
-        manifest = manifest_of(store, id)
+        manifest = manifest_of(store, id) if id not in gone else None
         if manifest is not None:
             closure.version(Version(id, manifest, manifest.branch))
     ids = iter(missing.ids.items())
@@ -334,15 +365,19 @@ def _put_lost(tables: Writing, batch: list[tuple[Id, Kind]]) -> None:
             tables.put_object_row(id, ObjectRow(0, 0, kind, State.LOST))
 
 
-def _lost_history(store: Store, log: Believed, moved: list[Moved]) -> Iterator[Finding]:
+def _lost_history(store: Store, entries: list[int], moved: list[Moved]) -> Iterator[Finding]:
     for ref in moved:
         now = f"it is at {store.version(ref.now).label} now" if ref.now else "it is gone"
         yield Finding(ref.was, "ref", ref.name, f"its version is lost: {now}")
         for id in ref.others:
             yield Finding(id, "manifest", ref.name, "a version before that one, lost as well")
-    for first, last in _runs(log.lost):
+    for first, last in _runs(entries):
         which = f"operation {first}" if first == last else f"operations {first} to {last}"
         yield Finding(b"", "operation", which, "lost from the log; those behind have new numbers")
+
+
+def _numbers(runs: Iterable[Sequence[int]]) -> list[int]:
+    return [number for first, last in runs for number in range(first, last + 1)]
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:

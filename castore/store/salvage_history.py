@@ -113,9 +113,15 @@ def replayed(operations: Iterator[Operation]) -> dict[str, list[Id]]:
 
 
 def find_refs(
-    store: Store, relics: Relics, log: Believed, places: Mapping[str, Sequence[Id]]
+    store: Store,
+    relics: Relics,
+    log: Believed,
+    places: Mapping[str, Sequence[Id]],
+    gone: frozenset[Id] = frozenset(),
 ) -> tuple[dict[str, Id], list[Moved]]:
     """Where refs are to be, b"" for a name that stays taken; and those that were elsewhere.
+
+    Of versions in `gone`, which were let go of, nothing is said.
 
     The log says it if it is whole, else the table of refs as far as it can be read. A ref whose
     version is lost goes back to the newest place it was at that is not.
@@ -135,7 +141,11 @@ def find_refs(
         if now:
             refs[name] = now
         lost = () if name.startswith(TAGS) else _lost_since(store, places.get(name, ()), now)
-        moved.append(Moved(name, id, now, tuple(other for other in lost if other != id)))
+        moved.append(
+            Moved(
+                name, id, now, tuple(other for other in lost if other != id and other not in gone)
+            )
+        )
     return refs, moved
 
 

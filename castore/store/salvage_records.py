@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from castore.database.operations import Operation
 from castore.database.tables import Removal
@@ -10,6 +10,8 @@ from castore.database.writing import Writing
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
 from castore.store.collect_roots import FORGET
+from castore.store.salvage_history import manifest_of
+from castore.store.store import Store
 from castore.store.undo import UNDO
 
 PIN = "pin"
@@ -39,6 +41,37 @@ def logged_forgotten(operations: Iterable[Operation]) -> dict[Id, Removal]:
             for id in versions:
                 found.pop(id, None)
     return found
+
+
+def released(store: Store, operations: Sequence[Operation]) -> frozenset[Id]:
+    """Versions of a whole log that a collection in it may have taken, by what it was told.
+
+    No ref or pin leads to them at its end; and all that names them, or what follows them, is older
+    than a collection by more than its grace. What undoing or deleting let go of has no follower.
+    """
+    before: dict[Id, set[Id]] = {}
+    last: dict[Id, int] = {}
+    taken = 0
+    for operation in reversed(operations):
+        if operation.op == "gc":
+            taken = max(taken, operation.at - operation.detail.get("grace", operation.at))
+        for _, old, new in operation.refs:
+            for id in filter(None, (old, new)):
+                last[id] = max(last.get(id, 0), operation.at)
+            if old and new and operation.op != UNDO:
+                before.setdefault(new, set()).add(old)
+                last[old] = max(last[old], last[new])
+    ends = {name: new for operation in operations for name, _, new in operation.refs}
+    pending = [*filter(None, ends.values()), *logged_pins(operations)]
+    reached: set[Id] = set()
+    while pending:
+        id = pending.pop()
+        if id not in reached:
+            reached.add(id)
+            manifest = manifest_of(store, id)
+            pending += before.get(id, ())
+            pending += manifest.parents if manifest else ()
+    return frozenset(id for id, at in last.items() if at < taken and id not in reached)
 
 
 def put_pins(tables: Writing, rows: Iterable[tuple[bytes, bytes]], at: int, *, whole: bool) -> None:

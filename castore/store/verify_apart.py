@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from castore.database.datafile import DATA_FILE
 from castore.database.pages import check_pages
-from castore.errors import CorruptObject
+from castore.errors import FULL_CHECK, CorruptObject
 from castore.store.apart import PATIENCE, Hanging, Killed, Tell, conclude, listen, serve
 from castore.store.opening import find_store, open_store
 from castore.store.selectors import resolve_version
@@ -58,7 +58,9 @@ def unreadable(folder: Path, error: CorruptObject, *, full: bool) -> FsckReport:
         found = check_pages(str(data))
         pages = found.pages
         findings += [Finding(b"", "page", DATA_FILE, text) for text in found.problems]
-    return FsckReport(full=full, findings=tuple(findings), counts={"pages": pages})
+    # What does not open is told with what helps, wherever it is told; else salvage does.
+    helps = "" if error.fix == FULL_CHECK else error.fix
+    return FsckReport(full, tuple(findings), counts={"pages": pages}, helps=helps)
 
 
 def work(request: str) -> None:

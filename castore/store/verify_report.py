@@ -76,13 +76,15 @@ class Finding:
 class FsckReport:
     """The findings of a check (none: all is well), and how many of what were looked at.
 
-    `more` counts findings beyond FINDINGS; `full` says whether every byte was re-hashed.
+    `more` counts findings beyond FINDINGS; `full` says whether every byte was re-hashed. `helps` is
+    what helps where that is known from why the store does not open.
     """
 
     full: bool
     findings: tuple[Finding, ...]
     more: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    helps: str = ""
 
     @property
     def ok(self) -> bool:
@@ -91,9 +93,9 @@ class FsckReport:
 
     @property
     def fix(self) -> str:
-        """The command that helps: making tables again, or saving what can be; "" for none."""
-        if self.ok:
-            return ""
+        """What helps: making tables again, restoring, or saving what can be; "" for none."""
+        if self.ok or self.helps:
+            return self.helps
         derived = all(f.kind == "table" and f.where in _DERIVED for f in self.findings)
         return "cas reindex" if derived else "cas salvage DEST"
 

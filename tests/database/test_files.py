@@ -39,6 +39,7 @@ def test_something_else_in_the_place_of_a_file(home: Path, name: str, how: str) 
         (errno.EROFS, CastoreError, "chmod -R u+rwX '/a store'"),
         (errno.EISDIR, CorruptObject, "restore it from a backup"),
         (errno.ENOSPC, StoreFull, "free space on this disk, or: cas gc"),
+        (errno.EFBIG, StoreFull, "raise the limit of `ulimit -f`"),
         (errno.EMFILE, Locked, "close some files, or raise the limit of `ulimit -n`"),
         (errno.EIO, CastoreError, "check the disk"),
     ],

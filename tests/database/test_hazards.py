@@ -374,6 +374,7 @@ def test_a_file_size_limit_is_a_full_store(home: Path, child: Child) -> None:
     assert lines[0] == "ok 10"
     assert lines[1].startswith("StoreFull 75")
     assert lines[2].startswith("StoreFull 75")
+    assert "the limit on the size of files" in lines[2]
     assert lines[3] == "ok small"
     assert lines[4].startswith("StoreFull 75")
     assert lines[5] == "ok 1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import castore
-from castore.errors import CastoreError, StoreFull
+from castore.errors import CastoreError, CorruptObject, InvalidInput, StoreFull, StoreNotFound
 
 
 def test_a_file_of_a_store_that_cannot_be_written_is_named_and_written_later(
@@ -21,13 +21,43 @@ def test_a_file_of_a_store_that_cannot_be_written_is_named_and_written_later(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFull) as caught:
             castore.init(tmp_path)
+        assert "ulimit -f" in caught.value.fix
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not config.exists()
     castore.init(tmp_path).close()
     assert config.read_text("utf-8") == text
+
+
+@pytest.mark.parametrize("left", ["heads.log", "lock.mdb"])
+def test_a_store_without_its_data_is_damaged_and_not_made_again(tmp_path: Path, left: str) -> None:
+    castore.init(tmp_path).close()
+    cas = tmp_path / ".cas"
+    (cas / left).touch()
+    for name in {"store.json", "data.mdb", "heads.log", "lock.mdb"} - {left}:
+        (cas / name).unlink(missing_ok=True)
+    before = sorted(path.name for path in cas.iterdir())
+    for use in (castore.init, castore.open, lambda place: castore.salvage(place, place / "new")):
+        with pytest.raises(CorruptObject) as caught:
+            use(tmp_path)
+        assert caught.value.code == 7
+        assert "backup" in caught.value.fix
+    report = castore.fsck(tmp_path)
+    assert not report.ok
+    assert "backup" in report.fix
+    assert sorted(path.name for path in cas.iterdir()) == before
+
+
+def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".cas").mkdir()
+    (tmp_path / ".cas" / "config.toml").write_text("")
+    with pytest.raises(InvalidInput, match="no store is in it") as caught:
+        castore.init(tmp_path)
+    assert "move that folder away" in caught.value.fix
+    with pytest.raises(StoreNotFound):
+        castore.open(tmp_path)
 
 
 def test_a_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from castore.errors import (
 )
 from castore.model.ids import Id, content_id
 from castore.model.refs import LOST
+from castore.store.branches import delete_branch
 from castore.store.salvage import salvage
 from castore.store.salvage_report import SalvageReport
 from tests.store.conftest import ticking
@@ -357,6 +358,62 @@ def test_what_was_let_go_stays_so(scene: Scene, damaged: bool) -> None:
         assert operation is not None
         assert operation.op == "forget"
     assert b"the secret key" not in (copy / "data.mdb").read_bytes()
+
+
+@pytest.mark.parametrize("how", ["undone", "deleted"])
+@pytest.mark.parametrize("collected", [True, False])
+def test_what_a_collection_took_is_not_lost(scene: Scene, how: str, collected: bool) -> None:
+    """Its manifest may be there still, in a page that is free, and its content is not."""
+    name = "out" if how == "undone" else "other"
+    noise = random.Random(9).randbytes(300_000)
+    with castore.open(scene.home) as store:
+        with store.session(name) as session:
+            session.write("noise", noise)
+            gone = session.commit()
+        if how == "undone":
+            store.undo()
+        else:
+            delete_branch(store, name, by="ann")
+        if collected:
+            store.gc(grace=0)
+    at = scene.data.read_bytes().index(noise[-2000:-1000])
+    with scene.data.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(500))
+    blank(scene, page_of(scene, "lookup"))
+    report, copy = rescue(scene)
+    named = {item.version for finding in report.lost for item in finding.hurt}
+    assert (gone.id in named) == (not collected), [finding.line() for finding in report.lost]
+    assert report.whole == collected
+    check(scene, copy, report)
+
+
+def test_a_source_that_got_worse_takes_nothing_away(scene: Scene) -> None:
+    first, copy = rescue(scene)
+    assert first.whole
+    found: list[bytes] = []
+    key = (3).to_bytes(8, "little")
+    with_table(scene.cas, "ops", lambda view, table: found.append(view.get(key, db=table)))  # type: ignore[arg-type]
+    whole = scene.data.read_bytes()
+    assert found[0] in whole
+    scene.data.write_bytes(whole.replace(found[0], found[0].replace(b"commit", b"c0mmit")))
+    spoil(scene, scene.versions["out@v5"])
+    # By itself it is so bad now.
+    assert any(f.kind == "operation" for f in salvage(scene.cas, scene.home / "other").lost)
+    again = salvage(scene.cas, copy)
+    assert again.damage
+    assert not again.changed
+    assert again.whole, [finding.line() for finding in again.lost]
+
+
+def test_what_was_lost_of_the_log_stays_lost(scene: Scene) -> None:
+    number = (3).to_bytes(8, "little")
+    (scene.cas / "heads.log").unlink()
+    alter(scene.cas, "ops", number, lambda value: value.replace(b"commit", b"c0mmit"))
+    first, copy = rescue(scene)
+    named = [finding.where for finding in first.lost if finding.kind == "operation"]
+    again = salvage(scene.cas, copy)
+    assert [f.where for f in again.lost if f.kind == "operation"] == named
 
 
 def test_what_sessions_that_are_not_finished_hold_is_kept(scene: Scene) -> None:

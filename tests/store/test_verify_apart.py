@@ -64,7 +64,14 @@ def test_a_store_that_does_not_open_is_told_of(home: Path, how: str, full: bool)
     report = castore.fsck(home, full=full)
     assert not report.ok
     assert report.findings[0].kind == "store"
-    assert report.fix == "cas salvage DEST"
+    with pytest.raises(CorruptObject) as opened:
+        castore.open(home)
+    assert report.fix == opened.value.fix
+    assert ("cas salvage DEST" in report.fix) == (how != "gone")
+    if how == "gone":
+        with pytest.raises(CorruptObject) as salvaged:
+            castore.salvage(home, home / "copy")
+        assert report.fix == salvaged.value.fix
     assert report.as_json()["fix"] == report.fix
     if how in ("cut", "metas", "text", "empty"):
         assert any(finding.kind == "page" for finding in report.findings)
