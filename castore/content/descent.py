@@ -90,6 +90,8 @@ def decode_chunks(
     ids = b"".join(block.bases)
     top = Sketch(block.codec, block.depth, block.raw_size, ids, b"", block.frame)
     try:
+        if declared_size(block.frame) != block.raw_size:
+            return None
         nodes, wanted = view(lambda rows: _Gathering(rows, kept).below(top, beside))
         raw = _decoded(nodes)
         for number, node in wanted.items():
