@@ -335,7 +335,9 @@ class Engine:
                 self._environment.set_mapsize(new)
             except lmdb.MemoryError:
                 # py-lmdb closes an environment whose map is gone.
+                self._broken = True
                 self._open(readonly=self._readonly)
+                self._broken = False
                 raise no_address_space(self.folder) from None
             except lmdb.Error as error:
                 raise translate(self.folder, error) from None
@@ -349,6 +351,8 @@ class Engine:
             if self._epoch != epoch:
                 return
             self._files.check_length()
+            # Where it cannot be opened now, the next transaction tries again.
+            self._broken = True
             self._environment.close()
             self._open(readonly=readonly)
             self._epoch += 1

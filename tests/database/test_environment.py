@@ -322,3 +322,22 @@ def test_a_system_that_opens_no_more_files_is_named(database: Database) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert database.check_pages().problems == []
+
+
+def test_what_could_not_be_opened_again_is_opened_later(home: Path) -> None:
+    make_database(home).close()
+    # One descriptor below those of the store, enough to look at its length and not to map it.
+    low = os.open(os.devnull, os.O_RDONLY)
+    opened = Database.open(home)
+    os.close(low)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low + 1, before[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(CastoreError, match="Too many open files"):
+                opened.write(lambda writing: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert opened.read(lambda reading: reading.refs("heads/")) == []
+    commit(opened, "a", random.Random(1))
+    opened.close()
