@@ -7,6 +7,7 @@ INSTALLED := $(VENV)/.castore-installed
 TESTS ?=
 HARNESS ?= kill
 BUDGET ?= 30m
+MINUTES ?= 60
 BENCH ?=
 FIGURES ?= docs/benchmarks/figures.jsonl
 PEERS ?=
@@ -14,7 +15,7 @@ PEER_FIGURES ?= docs/benchmarks/peers.jsonl
 PEER_CACHE ?= .benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-long bench bench-peers demo clean
+.PHONY: help venv install lint format test test-long soak bench bench-peers demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -44,6 +45,9 @@ test: install ## run the tests; TESTS="-k name -x" passes options to pytest
 
 test-long: install ## one fault harness for long, HARNESS=kill BUDGET=30m; goes on where it was ended
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.harness $(HARNESS) --long --budget $(BUDGET)
+
+soak: install ## mixed load with faults on one store, MINUTES=60; reports what it found
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.harness.soak --minutes $(MINUTES) --report
 
 bench: install ## measure speed and size against the limits of this machine; half an hour, 12 GB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

@@ -23,6 +23,7 @@ from tests.harness.frame import Lost
 Line: TypeAlias = "dict[str, Any]"
 FORGOTTEN = "forgotten"
 PURGED = "purged"
+EDITION = 1 << 32
 _TOLD = 10
 
 
@@ -72,6 +73,8 @@ class Ledger:
             elif self.copying:
                 self.copied = copy.deepcopy(self.now)
             self.copying = False
+        elif line["says"] == "settled":
+            self.torn.pop(line["branch"], None)
         elif self.later is not None:
             self._tear(line)
 
@@ -101,12 +104,25 @@ def ledger(lines: Iterable[str]) -> Ledger:
 
 @lru_cache(maxsize=256)
 def content(seed: int, size: int) -> bytes:
-    """The bytes of an artifact: text that packs well for an even seed, noise for an odd one."""
+    """The bytes of an artifact: text that packs well for an even seed, noise for an odd one.
+
+    A seed of EDITION or more is what so many edits made of that of the rest.
+    """
+    if seed >= EDITION:
+        return _edited(content(seed - EDITION, size), random.Random(seed))
     dice = random.Random(seed)
     if seed % 2:
         return dice.randbytes(size)
     words = [b"%d" % dice.getrandbits(20) for _ in range(40)]
     return b" ".join(dice.choice(words) for _ in range(size // 6 + 1))
+
+
+def _edited(data: bytes, dice: random.Random) -> bytes:
+    new = bytearray(data)
+    for _ in range(dice.randint(1, 4)):
+        at = dice.randrange(len(new))
+        new[at : at + dice.choice((0, 5, 500))] = dice.randbytes(dice.choice((0, 20, 700)))
+    return bytes(new)
 
 
 def judge(store: castore.Store, heard: Ledger) -> None:

@@ -17,6 +17,7 @@ MODULES = {
     "matrix": "tests.harness.matrix",
     "powercut": "tests.harness.powercut",
     "racing": "tests.harness.racing",
+    "soak": "tests.harness.soak",
     "syscall": "tests.harness.syscall",
 }
 

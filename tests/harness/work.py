@@ -82,6 +82,9 @@ class Worker:
         for name in ("shared", "other"):
             if self.dice.random() < 0.6:
                 files.append((name, self.dice.randrange(12), 6_000))
+        return self._publish(branch, files)
+
+    def _publish(self, branch: str, files: list[tuple[str, int, int]]) -> bool:
         self.say("begin", "commit", branch=branch, files=files)
         with self.store.session(branch, agent=f"{self.me}@1") as session:
             for name, seed, size in files:
