@@ -9,6 +9,7 @@ accounted for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -49,18 +50,34 @@ def fsck(
 
     Damage is reported, never raised. Memory is bounded: a bit for each object seen, at most 1,000
     findings. Versions written meanwhile may or may not be looked at; if there are findings and a
-    collection removed something meanwhile, all is checked again, `attempts` times at most.
+    collection removed something meanwhile, all is checked again, `attempts` times at most, the last
+    of which tells what the one before found too.
     `progress` is told bytes: of blocks, and of big files, which are read twice; 0 is a sign of
     life. A data file that is cut off, or a damaged meta page, already fails at opening the store:
     `castore.fsck` checks folders, in a process of their own.
     """
+    before: FsckReport | None = None
     while True:
         epoch = store.database.read(Reading.gc_epoch)
         report = _check(store, full=full, version=version, progress=progress)
         attempts -= 1
         # What a collection took meanwhile was missed by mistake.
-        if not report.findings or not attempts or store.database.read(Reading.gc_epoch) == epoch:
+        if not report.findings or store.database.read(Reading.gc_epoch) == epoch:
             return report
+        if not attempts:
+            return _lasting(report, before) if before else report
+        before = report
+
+
+def _lasting(report: FsckReport, before: FsckReport) -> FsckReport:
+    """What was found twice: damage stays, and what was collected is not looked for again."""
+    if report.more or before.more:
+        return report
+    known = {(found.object, found.kind, found.where) for found in before.findings}
+    return replace(
+        report,
+        findings=tuple(f for f in report.findings if (f.object, f.kind, f.where) in known),
+    )
 
 
 def _check(

@@ -346,3 +346,29 @@ def test_damage_is_told_although_something_was_collected_meanwhile(
 
     monkeypatch.setattr(store.database, "read", then_sweep)
     assert fsck(store, attempts=2).findings
+
+
+def test_what_is_collected_during_every_attempt_is_no_damage(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("kept", "gone0", "gone1", "gone2"):
+        with store.session(name) as session:
+            session.write("a", f"of {name}")
+            session.commit()
+    read = store.database.read
+    left = ["gone0", "gone1", "gone2"]
+
+    def then_collect(fn: Callable[[Reading], Any]) -> Any:
+        result = read(fn)
+        rows = [row for row in result if isinstance(row, tuple)] if isinstance(result, list) else []
+        if left and any(row[0] == f"heads/{left[0]}" for row in rows):
+            monkeypatch.setattr(store.database, "read", read)
+            delete_branch(store, left.pop(0), by="me")
+            store.gc(grace=0)
+            monkeypatch.setattr(store.database, "read", then_collect)
+        return result
+
+    monkeypatch.setattr(store.database, "read", then_collect)
+    report = fsck(store, attempts=2)
+    assert left == ["gone2"]
+    assert not report.findings
