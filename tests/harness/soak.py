@@ -28,16 +28,17 @@ from tests.harness.ledger import Ledger, judge, judge_copy, ledger, whole
 from tests.harness.running import warm
 from tests.harness.shim import build, loaded, preloaded
 from tests.harness.soak_judge import (
-    MEMORY_SECONDS,
+    WARM_SECONDS,
     Sample,
     Soaked,
+    judge_rest,
     judge_samples,
     judge_size,
     look,
     process,
     used_bytes,
 )
-from tests.harness.soak_work import MUTANTS, Life, Place, live
+from tests.harness.soak_work import MUTANTS, Life, Lived, Place, live
 
 PROCESSES = 4
 SHORT = 6.0
@@ -46,8 +47,8 @@ _MORTAL = 2
 _FINDINGS_MAX = 20
 _SAMPLES = 720
 _COUNTED = 12
-# A verb that is not done after this long hangs; a judge of much may take longer.
-_HANG = 120.0
+# A verb that is not done after this long hangs: a collection waits for others five minutes at most.
+_HANG = 400.0
 _JUDGE = 600.0
 _SMALL = 32 << 20
 
@@ -100,7 +101,7 @@ class _Run:
         mortal = slot >= PROCESSES - _MORTAL
         place = Place(self.folder, f"s{slot}l{number}")
         life = Life(
-            f"{self.seed} {place.me}", self.began + self.seconds, slot == 0, mortal, self.mutant
+            f"{self.seed} {place.me}", self.began, self.seconds, slot == 0, mortal, self.mutant
         )
         fork = Fork(lambda: live(place, life), self.seconds + _HANG, group=True)
         self.slots[slot] = _Worker(place, fork, mortal)
@@ -125,7 +126,9 @@ class _Run:
     def _ended(self, worker: _Worker, ended: Ended) -> None:
         """Count what a life did; one that was ended by a fault is judged, and cleared away."""
         if not ended.error:
-            self.soaked.done.update(ended.value)
+            lived: Lived = ended.value
+            self.soaked.done.update(lived.done)
+            self.soaked.findings += judge_rest(worker.place.me, lived.rest)
             return
         if ended.error == "SIGKILL" and worker.mortal and worker.place.faults.exists():
             self.soaked.ended += 1
@@ -175,7 +178,7 @@ class _Run:
             return
         acknowledged, soaked.file, soaked.alive = looked.value
         soaked.acknowledged += acknowledged
-        if soaked.file > _SMALL or self.seconds >= MEMORY_SECONDS:
+        if soaked.file > _SMALL or self.seconds >= WARM_SECONDS:
             soaked.findings += judge_size(soaked.file, soaked.alive)
 
 

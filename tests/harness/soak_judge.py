@@ -20,8 +20,8 @@ from castore.database.pages import free_pages
 # Of the data file against what is alive, and of memory and descriptors between two quarters.
 FILE_TIMES = 3.0
 DRIFT = 0.05
-# A drift of memory can be told only once all is warm, and of descriptors from some on.
-MEMORY_SECONDS = 600.0
+# From outside a drift can be told only once all is warm, and of many samples.
+WARM_SECONDS = 600.0
 _MEMORY_NOISE = 1 << 20
 _READER_SECONDS = 60.0
 
@@ -110,7 +110,8 @@ def process(pid: int) -> Process | None:
 
 def judge_samples(samples: Sequence[Sample], seconds: float) -> list[str]:
     """Every promise that the samples break."""
-    return [*_stale(samples, seconds), *_drifted(samples, seconds)]
+    drifted = _drifted(samples, seconds) if seconds >= WARM_SECONDS else ()
+    return [*_stale(samples, seconds), *drifted]
 
 
 def _stale(samples: Sequence[Sample], seconds: float) -> Iterable[str]:
@@ -134,12 +135,11 @@ def _drifted(samples: Sequence[Sample], seconds: float) -> Iterable[str]:
     """What grew in processes that lived through the second half."""
     for name, (third, fourth) in quarters(samples, seconds).items():
         opened = [usual_descriptors(quarter) for quarter in (third, fourth)]
-        slack = 0 if seconds >= MEMORY_SECONDS else 1
-        if opened[1] - opened[0] > max(DRIFT * opened[0], slack):
+        if opened[1] > opened[0] * (1 + DRIFT):
             yield f"{name}: {opened[0]} descriptors were open, then {opened[1]}"
         middle = [median(one.anonymous for one in quarter) for quarter in (third, fourth)]
         grown = middle[1] - middle[0]
-        if seconds >= MEMORY_SECONDS and grown > max(DRIFT * middle[0], _MEMORY_NOISE):
+        if grown > max(DRIFT * middle[0], _MEMORY_NOISE):
             yield f"{name}: anonymous memory was {middle[0]:,.0f} bytes, then {middle[1]:,.0f}"
 
 
@@ -164,6 +164,22 @@ def quarters(
 def usual_descriptors(processes: Sequence[Process]) -> int:
     """How many were open in three quarters of all moments: the store is closed in some."""
     return sorted(one.descriptors for one in processes)[len(processes) // 4]
+
+
+def judge_rest(name: str, rest: Counter[tuple[int, int]]) -> list[str]:
+    """Whether a process has more descriptors open between its verbs in the last quarter.
+
+    `rest` counts how often it was which quarter, from 0 on, and how many were open.
+    """
+    opened = []
+    for quarter in (2, 3):
+        counts = sorted(n for (at, n), times in rest.items() if at == quarter for _ in range(times))
+        if not counts:
+            return []
+        opened.append(counts[len(counts) // 2])
+    if opened[1] <= opened[0] * (1 + DRIFT):
+        return []
+    return [f"{name}: {opened[0]} descriptors were open between its verbs, then {opened[1]}"]
 
 
 def judge_size(file: int, alive: int) -> list[str]:

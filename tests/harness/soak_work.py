@@ -25,9 +25,9 @@ from tests.harness.work import Worker
 # How often each verb comes; what comes last is for one worker alone, since it waits for its like.
 WEIGHTS = {
     "commit": 10, "revise": 14, "checkout": 10, "review": 8, "tag": 1, "undo": 2, "forget": 5,
-    "delete": 1, "gc": 3, "backup": 2, "fsck": 2,
+    "delete": 1, "gc": 1, "backup": 2, "fsck": 2,
 }  # fmt: skip
-ALONE = {"repack": 1, "purge": 1, "reindex": 1}
+ALONE = {"gc": 4, "repack": 1, "purge": 1, "reindex": 1}
 # Of those that are planted one in three strikes: a hundredth of all verbs.
 FAULTS = 0.03
 TAGS = 4
@@ -209,25 +209,39 @@ class Place(NamedTuple):
 
 
 class Life(NamedTuple):
-    """How a worker works: until `end` (monotonic), whether alone, and mortal; what is planted."""
+    """How a worker works: so many seconds from `began` (monotonic), alone, mortal; what is planted.
+
+    Who is alone does what waits for its like; a fault may end who is mortal.
+    """
 
     seed: str
-    end: float
+    began: float
+    seconds: float
     alone: bool
     mortal: bool
     mutant: str = ""
 
 
-def live(place: Place, life: Life) -> Counter[str]:
-    """Work until the end; how often each verb was done, faults struck, and turns refused."""
+class Lived(NamedTuple):
+    """How often each verb was done, faults struck and turns were refused; see judge_rest."""
+
+    done: Counter[str]
+    rest: Counter[tuple[int, int]]
+
+
+def live(place: Place, life: Life) -> Lived:
+    """Work until the end."""
     if life.mutant:
         MUTANTS[life.mutant][1]()
     watch(place.root)
     living = _Living(place, life)
-    while time.monotonic() < life.end:
+    rest: Counter[tuple[int, int]] = Counter()
+    while (passed := time.monotonic() - life.began) < life.seconds:
         living.turn()
+        if living.store is not None:
+            rest[int(4 * passed / life.seconds), len(os.listdir("/proc/self/fd"))] += 1
     living.close()
-    return living.worker.done
+    return Lived(living.worker.done, rest)
 
 
 class _Living:

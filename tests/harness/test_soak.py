@@ -10,7 +10,15 @@ import castore
 from tests.harness import report, soak_report
 from tests.harness.frame import Result
 from tests.harness.ledger import EDITION, content
-from tests.harness.soak_judge import Process, Sample, Soaked, judge_samples, judge_size, look
+from tests.harness.soak_judge import (
+    Process,
+    Sample,
+    Soaked,
+    judge_rest,
+    judge_samples,
+    judge_size,
+    look,
+)
 from tests.harness.soak_work import WEIGHTS, SoakWorker
 
 MIB = 1 << 20
@@ -49,10 +57,10 @@ def test_memory_that_grows_is_told() -> None:
     assert "anonymous memory" in told
 
 
-def test_memory_is_not_judged_before_all_is_warm() -> None:
+def test_drift_is_not_judged_before_all_is_warm() -> None:
     short = [
         Sample(one.at / 100, one.file, one.used, one.readers, one.gone, one.processes)
-        for one in samples(grown=4 * MIB)
+        for one in samples(grown=4 * MIB, leaked=3)
     ]
     assert not judge_samples(short, HOUR / 100)
 
@@ -60,6 +68,13 @@ def test_memory_is_not_judged_before_all_is_warm() -> None:
 def test_one_descriptor_more_is_told() -> None:
     (told,) = judge_samples(samples(leaked=1), HOUR)
     assert "descriptors" in told
+
+
+def test_descriptors_between_verbs_are_compared() -> None:
+    rest = Counter({(1, 30): 9, (2, 9): 40, (2, 7): 3, (3, 9): 30, (3, 12): 2})
+    assert not judge_rest("s0", rest)
+    assert judge_rest("s0", rest + Counter({(3, 10): 90}))
+    assert not judge_rest("s0", Counter({(3, 10): 90}))
 
 
 def test_a_process_that_was_started_anew_is_not_compared_with_the_last() -> None:
