@@ -68,9 +68,10 @@ class PackWriter:
         return offset
 
     def finish(self) -> tuple[Id, bytes]:
-        """The name of the pack and its bytes."""
+        """The name of the pack and its bytes; nothing is added after."""
         self._data += _SIZE.pack(0) + _SIZE.pack(self._blocks)
         data = bytes(self._data)
+        self._data = bytearray()
         return pack_id(data), data
 
 

@@ -16,8 +16,8 @@ from castore.remote.keys import pack_key
 from castore.remote.pack import NONCE_BYTES, PackType, PackWriter
 from castore.remote.transport import Transport
 
-_THREADS: Final = 4
-_FLYING: Final = 5
+_THREADS: Final = 3
+_FLYING: Final = 3
 
 Arrived: TypeAlias = Callable[[Id, IndexWriter, int], None]
 """Told of a pack that is in the bucket: its id, the index of it alone, and its bytes."""
@@ -31,7 +31,7 @@ class _Filling(NamedTuple):
 
 
 class PackQueue:
-    """Takes blocks, sends packs under an upload; holds at most six packs of each type in memory.
+    """Takes blocks, sends packs under an upload; holds at most five packs in memory.
 
     `arrived` is called in the thread that adds, in the order of packs. Leaving it without an
     exception waits for all.

@@ -231,7 +231,7 @@ class Run:
         told = {
             "CAS_OUT": str(self.out),
             "CAS_SOURCES": str(self._home / "sources.json"),
-            "CAS_STORE": str(self.store.folder.absolute()),
+            "CAS_STORE": self.store.url or str(self.store.folder.absolute()),
             "CAS_RUN": self.name,
             "CAS_TRACE": context.trace,
             "CAS_WORKSPACE": context.workspace,

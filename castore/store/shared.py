@@ -88,6 +88,7 @@ def open_shared(
         store.close()
         transport.close()
         raise
+    store.url = found.url
     store.bring = shared.bring
     database.acknowledge = shared.acknowledge
     return store

@@ -29,7 +29,8 @@ class Store:
     `now` gives microseconds UTC, `entropy(n)` n random bytes; both may be replaced for tests.
     `user_config` gives the file that its user configures all stores in, `root` is what recorded
     paths are relative to, if it is not the folder of the store. `bring`, if it is set,
-    fetches files that a remote promised when `reader` meets them; `near_reader` does not.
+    fetches files that a remote promised when `reader` meets them; `near_reader` does not. `url` is
+    the bucket that this is a cache of, "" for a store of its own.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Store:
         self.entropy = entropy
         self._user_config = user_config
         self.bring: Bring | None = None
+        self.url = ""
         self.reader = ObjectReader(self._load, self._load_all, database.read)
         self.near_reader = ObjectReader(database.load, database.load_all, database.read)
 

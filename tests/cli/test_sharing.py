@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,51 @@ def test_what_is_meant_without_a_name(cas: Cas, shared: Path) -> None:
     assert not Path("four").exists()
     cas("-C", "one", "push")
     assert cas("clone", "bucket", "one", code=4)
+
+
+SPEC = """\
+spec: weekly
+version: "1.0"
+store: {url}
+base: out
+artifacts:
+  - {{name: summary, type: document, format: markdown, path: summary.md}}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A work folder whose spec has a bucket as its store."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    url = (tmp_path / "bucket").as_uri()
+    Path("weekly.spec.yaml").write_text(SPEC.format(url=url))
+    Path("out").mkdir()
+    Path("out/summary.md").write_text("# one\n")
+    return tmp_path
+
+
+def test_a_spec_may_name_a_bucket_as_its_store(
+    process: Cas, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = process("commit", "-m", "one", "--json").json
+    assert process("status", "--json").json
+    process("approve", "weekly", "-m", "good")
+    assert not Path(".cas").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(spec / "elsewhere"))
+    assert process("log", "--json").rows[0]["id"] == made["id"]
+    assert process("gate", "weekly", "--require", "approved").code == 0
+    assert process("cat", "weekly:summary").out == "# one\n"
+    url = (spec / "bucket").as_uri()
+    Path("weekly.spec.yaml").unlink()
+    assert process("show", "weekly", "--json", env={"CAS_STORE": url}).json["id"] == made["id"]
+    assert process("init", "--store", url, code=2)
+
+
+def test_what_a_command_commits_goes_to_the_bucket_too(process: Cas, spec: Path) -> None:
+    inner = "cas commit --spec weekly.spec.yaml -m inside out"
+    program = f"import sys; sys.argv = {inner.split()!r}; from castore.cli.main import main; main()"
+    process("run", "--spec", "weekly.spec.yaml", "--", sys.executable, "-c", program)
+    url = (spec / "bucket").as_uri()
+    process("clone", url, "copy")
+    rows = process("-C", "copy", "log", "--json").rows
+    assert [row["message"] for row in rows] == ["inside"]
