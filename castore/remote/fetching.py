@@ -77,6 +77,10 @@ class BlockFetcher:
                         yield flying.popleft().result()
                 while flying:
                     yield flying.popleft().result()
+            except KeyboardInterrupt:
+                # Nobody waits for an answer that may take minutes.
+                self._transport.close()
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 

@@ -12,12 +12,12 @@ it holds our very bytes, the write was ours.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from threading import Lock
-from typing import Any, Final
+from threading import Event, Lock
+from typing import Any, Final, TypeVar
 
 from castore.errors import (
     ForkedProcess,
@@ -30,9 +30,11 @@ from castore.errors import (
 )
 from castore.remote.faults import Fault, Kind, read_fault
 from castore.remote.transport import Got, KeyAbsent, Listed, check_key, check_prefix, is_key
-from castore.remote.waiting import heeding_signals
+from castore.remote.waiting import GivenUp, wait_for
 
 _STORES: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
+Answer = TypeVar("Answer")
+
 _PAGE: Final = 1_000
 _SMALL: Final = 1 << 20
 # A server that says nothing is given up; one that takes 32 MiB slowly is not.
@@ -75,6 +77,7 @@ class ObjectTransport:
         self._config = {**_placed(scheme, endpoint, region), **(options or {})}
         self._stores: dict[str, Any] = {}
         self._guard = Lock()
+        self._closed = Event()
         self._obstore = _load()
         self._unforked()
 
@@ -97,7 +100,7 @@ class ObjectTransport:
             options = {"range": {"offset": start}}
         store = self._store(_READING)
         try:
-            return heeding_signals(lambda: self._read(store, key, options))
+            return self._ask(lambda: self._read(store, key, options))
         except BaseException as error:
             fault = self._fault(error)
         if fault.kind is Kind.BEYOND:
@@ -139,7 +142,7 @@ class ObjectTransport:
         while True:
             self._unforked()
             with self._translated(f"listing {prefix!r}"):
-                page = heeding_signals(lambda: next(pages, None))
+                page = self._ask(lambda: next(pages, None))
             if page is None:
                 return
             for found in page:
@@ -155,7 +158,7 @@ class ObjectTransport:
             some = list(keys[at : at + _PAGE])
             with self._translated("deleting", writes=True):
                 try:
-                    heeding_signals(partial(self._obstore.delete, store, some))
+                    self._ask(partial(self._obstore.delete, store, some))
                 except FileNotFoundError as error:
                     # Only some stores tell of what was not there, and may have left the others.
                     if read_fault(error).kind is not Kind.ABSENT:
@@ -164,13 +167,20 @@ class ObjectTransport:
                         self._delete_one(store, key)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; threads that wait for an answer get an error instead."""
+        self._closed.set()
         with self._guard:
             self._stores.clear()
 
+    def _ask(self, request: Callable[[], Answer]) -> Answer:
+        try:
+            return wait_for(request, self._closed)
+        except GivenUp:
+            raise RemoteError(f"{self._url}: closed, with a request under way") from None
+
     def _delete_one(self, store: Any, key: str) -> None:
         with suppress(FileNotFoundError):
-            heeding_signals(lambda: self._obstore.delete(store, [key]))
+            self._ask(lambda: self._obstore.delete(store, [key]))
 
     def _read(self, store: Any, key: str, options: Mapping[str, Any]) -> Got:
         """One object or a part of it, never more bytes than the answer begins with saying."""
@@ -190,15 +200,13 @@ class ObjectTransport:
         """One request, whatever the size: conditions hold for single ones only."""
         store = self._store(_QUICK if len(data) <= _SMALL else _SLOW)
         return self._tag(
-            heeding_signals(
-                lambda: self._obstore.put(store, key, data, mode=mode, use_multipart=False)
-            )
+            self._ask(lambda: self._obstore.put(store, key, data, mode=mode, use_multipart=False))
         )
 
     def _head(self, key: str) -> str:
         store = self._store(_READING)
         try:
-            return self._tag(heeding_signals(lambda: self._obstore.head(store, key)))
+            return self._tag(self._ask(lambda: self._obstore.head(store, key)))
         except BaseException as error:
             fault = self._fault(error)
         raise self._failed(fault, f"reading {key!r}", key)

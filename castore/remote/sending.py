@@ -80,7 +80,13 @@ class PackQueue:
                     self._fly(type)
                 while self._flying:
                     self._land()
+        except KeyboardInterrupt as interrupt:
+            error = interrupt
+            raise
         finally:
+            if isinstance(error, KeyboardInterrupt):
+                # Nobody waits for an answer that may take minutes.
+                self._transport.close()
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _fly(self, type: PackType) -> None:

@@ -85,7 +85,10 @@ class Transport(Protocol):
         """Remove these objects; one that is not there is no error."""
 
     def close(self) -> None:
-        """Give back what it holds; it is not used after."""
+        """Give back what it holds; it is not used after.
+
+        Called while others wait for an answer, it has them get a RemoteError.
+        """
 
 
 def is_key(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Waiting for requests so that Ctrl-C is heard: the library below does not look for signals."""
+"""Waiting for requests that can be given up: the library below does not look for signals."""
 
 from __future__ import annotations
 
@@ -49,20 +49,25 @@ class _Worker:
 _idle: list[_Worker] = []
 
 
-def heeding_signals(make: Callable[[], Answer]) -> Answer:
-    """What a request gives back or raises; in the main thread it is made by another one.
+class GivenUp(Exception):
+    """Nobody waits for this request any more; what becomes of it is not known."""
+
+
+def wait_for(make: Callable[[], Answer], given_up: threading.Event) -> Answer:
+    """What a request gives back or raises, made by another thread; GivenUp once the event is set.
 
     Python handles signals in the main thread only, between its own steps, so one that waits in a
-    library hears none. A request that was interrupted goes on, and what becomes of it is not known.
+    library hears none; and the threads that a program waits for at its end must not wait for ever.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return make()
-    worker = _idle.pop() if _idle else _Worker()
+    if given_up.is_set():
+        raise GivenUp
+    worker = _idle_worker()
     request = _Request(make)
     worker.requests.put(request)
     # A signal that comes just before the wait does not end it: it is looked for now and then.
     while not request.done.acquire(timeout=_LOOK_SECONDS):
-        pass
+        if given_up.is_set():
+            raise GivenUp
     error, request.error = request.error, None
     if error is not None:
         try:
@@ -72,3 +77,10 @@ def heeding_signals(make: Callable[[], Answer]) -> Answer:
             del error
     answer: Answer = request.answer
     return answer
+
+
+def _idle_worker() -> _Worker:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Worker()

@@ -121,6 +121,33 @@ def test_an_interrupt_ends_the_wait_for_a_server(cas: Cas) -> None:
     assert cas("remote", "list", "--json").out == ""
 
 
+@pytest.mark.parametrize("verb", ["push", "clone"])
+def test_an_interrupt_ends_what_is_under_way(
+    cas: Cas, moto: servers.Server, tmp_path: Path, verb: str
+) -> None:
+    cas("init")
+    Path("a.txt").write_text("a")
+    cas("commit", "a.txt")
+    url = f"s3://{moto.bucket}/interrupted-{verb}"
+    run = "import sys; from castore.cli.main import main; sys.exit(main())"
+    with proxy_before(moto.endpoint) as proxy:
+        cas("remote", "add", "origin", url, "--endpoint", proxy.endpoint)
+        if verb == "clone":
+            cas("push")
+        proxy.stalled = "/packs/"
+        words = ["push"] if verb == "push" else ["clone", url, "b", "--endpoint", proxy.endpoint]
+        with subprocess.Popen([sys.executable, "-c", run, *words], stderr=subprocess.PIPE) as cast:
+            try:
+                assert proxy.reached.wait(60)
+                cast.send_signal(signal.SIGINT)
+                assert cast.wait(20) == 130
+            finally:
+                cast.kill()
+        proxy.stalled = ""
+        if verb == "push":
+            cas("push")
+
+
 def test_names_are_offered_to_the_shell(cas: Cas, tmp_path: Path) -> None:
     from castore.cli.commands.remote import remote_names, show
     from castore.cli.invocation import Invocation

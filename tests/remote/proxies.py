@@ -36,13 +36,18 @@ _CODES = {403: f"AccessDenied</Code><AWSAccessKeyId>{SECRET_SAID}</AWSAccessKeyI
 
 
 class Proxy:
-    """Plays one trick on each request of a method, in order, and passes the others."""
+    """Plays one trick on each request of a method, in order, and passes the others.
+
+    Requests whose method and path hold what is `stalled` get no answer; `reached` is set by then.
+    """
 
     def __init__(self, endpoint: str, server: ThreadingHTTPServer) -> None:
         self.behind = urlsplit(endpoint).netloc
         self.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         self.seen: list[str] = []
         self.always = Trick.PASS
+        self.stalled = ""
+        self.reached, self.over = threading.Event(), threading.Event()
         self._tricks: dict[str, list[Trick]] = {}
         self._lock = threading.Lock()
 
@@ -67,6 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         trick = self.proxy.next(self.command)
+        if self.proxy.stalled and self.proxy.stalled in f"{self.command} {self.path}":
+            self.proxy.reached.set()
+            self.proxy.over.wait(60)
+            trick = Trick.DROP
         if trick is Trick.DROP:
             self.close_connection = True
             return
@@ -161,6 +170,7 @@ def proxy_before(endpoint: str) -> Iterator[Proxy]:
     try:
         yield proxy
     finally:
+        proxy.over.set()
         server.shutdown()
         thread.join()
         server.server_close()

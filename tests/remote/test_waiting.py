@@ -18,7 +18,13 @@ import pytest
 
 from castore.errors import OutcomeUnknown, RemoteError, RemoteUnavailable
 from castore.remote.objects import ObjectTransport
-from castore.remote.waiting import heeding_signals
+from castore.remote.retrying import RetryingTransport
+from castore.remote.waiting import GivenUp, wait_for
+
+
+def heeding_signals(make):  # type: ignore[no-untyped-def]
+    return wait_for(make, threading.Event())
+
 
 _OPTIONS = {"access_key_id": "test", "secret_access_key": "testtest"}
 
@@ -32,12 +38,47 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_a_request_of_the_main_thread_is_made_by_another() -> None:
+def test_a_request_is_made_by_another_thread() -> None:
     assert heeding_signals(threading.current_thread) is not threading.main_thread()
     assert heeding_signals(lambda: None) is None
+
+
+def test_many_wait_at_once() -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda number: heeding_signals(lambda: number * 2), range(500)))
+    assert found == [number * 2 for number in range(500)]
+
+
+def test_what_is_given_up_is_not_waited_for() -> None:
+    release, over = threading.Event(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(lambda: heeding_signals(threading.get_ident) == threading.get_ident())
-        assert made.result()
+        waiting = pool.submit(wait_for, lambda: release.wait(60), over)
+        over.set()
+        with pytest.raises(GivenUp):
+            waiting.result(30)
+    with pytest.raises(GivenUp):
+        wait_for(lambda: 5, over)
+    release.set()
+
+
+def test_a_transport_that_is_closed_lets_its_threads_go(silent: str) -> None:
+    bucket = ObjectTransport("s3", "castore", endpoint=silent, options=_OPTIONS)
+    calls = (
+        lambda: bucket.get("root"),
+        lambda: bucket.put("root", b"x"),
+        lambda: bucket.put("root", b"x", if_absent=True),
+        lambda: bucket.replace("root", b"x", "1"),
+        lambda: list(bucket.list("")),
+        lambda: bucket.delete(["x"]),
+    )
+    outer = RetryingTransport(bucket)
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(call) for call in (*calls, lambda: outer.put("x", b"x"))]
+        time.sleep(0.2)
+        outer.close()
+        for each in waiting:
+            with pytest.raises(RemoteError, match="closed"):
+                each.result(20)
 
 
 def test_one_thread_makes_them_all() -> None:
@@ -82,6 +123,7 @@ def test_an_interrupt_ends_the_wait_and_the_next_request_has_a_thread() -> None:
 _INTERRUPTED = """
 import sys
 from castore.remote.objects import ObjectTransport
+from castore.remote.retrying import RetryingTransport
 bucket = ObjectTransport("s3", "castore", endpoint=sys.argv[1],
                          options={"access_key_id": "test", "secret_access_key": "testtest"})
 calls = {"get": lambda: bucket.get("root"), "put": lambda: bucket.put("root", b"x"),
