@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from castore.content.blocks import Block, Codec, Member, encode_block
@@ -105,6 +105,9 @@ def publish(store: Store, publication: Publication, tip: Version | None) -> Outc
     outcome = store.database.write(transact, room=_room(publication))
     if outcome.replayed and outcome.tip:
         return Outcome(store.version(outcome.tip, publication.branch), replayed=True)
+    anew = store.renamed.pop(id, None)
+    if anew is not None:
+        return replace(outcome, version=store.version(anew, publication.branch))
     return outcome
 
 

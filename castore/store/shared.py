@@ -29,6 +29,7 @@ from castore.remote.transport import Transport
 from castore.store.collect_roots import FORGET
 from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import FOLDER, clock, complete, is_store
+from castore.store.publish import COMMIT
 from castore.store.remotes import open_remote, place_url, write_remote
 from castore.store.removals import PURGE
 from castore.store.store import Store
@@ -36,10 +37,12 @@ from castore.store.sync_bring import bring
 from castore.store.sync_clone import ORIGIN
 from castore.store.sync_fetch import fetch
 from castore.store.sync_plan import Move
+from castore.store.sync_pull import rebase_onto
 from castore.store.sync_push import push_moves
 from castore.store.undo import UNDO
 
 REFRESH: Final = "refresh"
+_TRIES: Final = 20
 _SHARED: Final = (HEADS, TAGS)
 _REMOVING: Final = frozenset({FORGET, PURGE, UNDO})
 
@@ -100,6 +103,7 @@ class _Shared:
     def __init__(self, store: Store, transport: Transport) -> None:
         self._store = store
         self._transport = transport
+        self._tries = 0
 
     def bring(self, store: Store, ids: Sequence[Id]) -> None:
         """Fetch files that are read."""
@@ -113,6 +117,39 @@ class _Shared:
         if self._store.database.read(partial(_news, there=there)):
             self._store.database.write(partial(_follow, there=there, at=self._store.now()))
 
+    def _anew(self, operation: Operation, move: Move) -> None:
+        """Make a version that was refused anew after those of others, and send that."""
+
+        def transact(tables: Writing) -> Id:
+            tip = tables.ref(move.ref) or b""
+            made = rebase_onto(tables, move.name, move.new, tip)[-1].new if tip else move.new
+            tables.set_if_equals(move.ref, tip or None, made)
+            lost = lost_ref(move.name, move.new)
+            refs = [(move.ref, tip, made)]
+            if tables.remove_if_equals(lost, move.new):
+                refs.append((lost, move.new, b""))
+            # Told before this is acknowledged: that may fail again, and name another.
+            self._store.renamed[move.new] = made
+            tables.append_operation(
+                COMMIT,
+                op_id=operation.op_id,
+                at=operation.at,
+                by=operation.by,
+                why=operation.why,
+                refs=refs,
+                detail={**operation.detail, "rebased": move.new},
+            )
+            tables.bump_generation()
+            return made
+
+        self._tries += 1
+        try:
+            made = self._store.database.write(transact)
+        finally:
+            self._tries -= 1
+        # Refused again on the way, it has another name by now.
+        self._store.renamed[move.new] = self._store.renamed.pop(made, made)
+
     def acknowledge(self, operation: Operation) -> None:
         """Take to the bucket what was written here; raises RefMoved where another was faster."""
         moves = [Move(*move) for move in operation.refs if move[0].startswith(_SHARED)]
@@ -124,11 +161,14 @@ class _Shared:
             push_moves(self._store, ORIGIN, self._transport, moves, by=operation.by)
         except (RefMoved, TagExists) as error:
             self.refresh()
+            if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:
+                self._anew(operation, moves[0])
+                return
             raise type(error)(
                 f"{error.message}; the version made here is kept in the cache"
                 if moves and moves[0].new
                 else error.message,
-                fix="do the same again, after those of others",
+                fix="the same again with --rebase, after those of others",
                 **error.attributes,
             ) from None
 

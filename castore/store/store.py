@@ -30,7 +30,8 @@ class Store:
     `user_config` gives the file that its user configures all stores in, `root` is what recorded
     paths are relative to, if it is not the folder of the store. `bring`, if it is set,
     fetches files that a remote promised when `reader` meets them; `near_reader` does not. `url` is
-    the bucket that this is a cache of, "" for a store of its own.
+    the bucket that this is a cache of, "" for a store of its own; with `rebase` a version that the
+    bucket refuses is made anew after those of others, and `renamed` tells its id.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class Store:
         self._user_config = user_config
         self.bring: Bring | None = None
         self.url = ""
+        self.rebase = False
+        self.renamed: dict[Id, Id] = {}
         self.reader = ObjectReader(self._load, self._load_all, database.read)
         self.near_reader = ObjectReader(database.load, database.load_all, database.read)
 

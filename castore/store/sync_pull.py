@@ -112,7 +112,7 @@ def pull(
             tables.set_if_equals(ref, old or None, new)
         moves, rebased = list(plan.forward), []
         for ref, old, new in plan.diverged if rebase else ():
-            made = _rebase(tables, ref.removeprefix(HEADS), old, new)
+            made = rebase_onto(tables, ref.removeprefix(HEADS), old, new)
             rebased += made
             tables.set_if_equals(ref, old, made[-1].new)
             moves.append(Move(ref, old, made[-1].new))
@@ -170,7 +170,7 @@ def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
     return plan
 
 
-def _rebase(tables: Writing, branch: str, old: Id, onto: Id) -> list[Rebased]:
+def rebase_onto(tables: Writing, branch: str, old: Id, onto: Id) -> list[Rebased]:
     """Make the versions that only `old` has anew on top of `onto`, the oldest first."""
     reader = ObjectReader(tables.load)
     own: list[tuple[Id, Manifest]] = []

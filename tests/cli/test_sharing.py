@@ -152,3 +152,12 @@ def test_what_a_command_commits_goes_to_the_bucket_too(process: Cas, spec: Path)
     process("clone", url, "copy")
     rows = process("-C", "copy", "log", "--json").rows
     assert [row["message"] for row in rows] == ["inside"]
+
+
+def test_a_commit_after_those_of_others(process: Cas, spec: Path) -> None:
+    process("commit", "-m", "one")
+    Path("out/summary.md").write_text("# two\n")
+    assert process("commit", "-m", "two", "--rebase", "--json").json["number"] == 2
+    Path("weekly.spec.yaml").unlink()
+    process("init")
+    assert "bucket" in process("commit", "--rebase", "out", code=2).err

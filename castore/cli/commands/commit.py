@@ -30,6 +30,7 @@ from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, size
 from castore.cli.signing import key_to_sign, sign_stored
 from castore.cli.verbs import verb
+from castore.errors import InvalidInput
 from castore.store.commit import CommitRequest, commit, preview
 from castore.store.preview import Preview
 from castore.store.report import CommitReport
@@ -60,6 +61,7 @@ from castore.store.store import Store
     "--operation-id", default="", metavar="ID", help="give the same version when repeated"
 )
 @click.option("--if-changed", is_flag=True, help="do nothing when the set is identical")
+@click.option("--rebase", is_flag=True, help="in a bucket: after the versions of others")
 @click.option(
     "--links",
     type=click.Choice(LINKS),
@@ -77,6 +79,12 @@ def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     partial, to go on with by --resume.
     """
     with opened(call, given["spec"]) as store:
+        if given["rebase"] and not store.url:
+            raise InvalidInput(
+                "--rebase is for a store in a bucket: here commits never lose to each other",
+                fix="leave --rebase out",
+            )
+        store.rebase = given["rebase"]
         request = _request(call, store, paths, given)
         if given["dry_run"]:
             return _print_preview(call.output, preview(store, request))
