@@ -10,7 +10,6 @@ few MiB, is left to castore.content.deltas, which tells why.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from operator import attrgetter
 from typing import Any, Final, Protocol, TypeAlias
 
 from castore.content.blocks import Block, Codec, Sketch, sketch_block
@@ -49,7 +48,7 @@ class _TooMuch(Exception):
 class _Node:
     """One block below: what it says, where its dictionary lies, and how many need its bytes."""
 
-    __slots__ = ("depth", "frame", "raw", "said", "size", "sources", "starts", "users")
+    __slots__ = ("depth", "frame", "raw", "said", "size", "sources", "starts", "used", "users")
 
     def __init__(self, said: Sketch, raw: bytes | None = None) -> None:
         self.said = said
@@ -59,7 +58,9 @@ class _Node:
         self.raw = raw
         self.sources: list[tuple[_Node, int, int]] = []
         self.starts: list[int] | None = None
-        self.users = 0
+        # Bytes that are at hand are not let go of: others have them.
+        self.users = 0 if raw is None else 1
+        self.used = 0
 
     @property
     def only(self) -> _Node | None:
@@ -84,8 +85,9 @@ def decode_chunks(
 ) -> bytes | None:
     """The raw bytes of a delta of chunks, not compared with anything.
 
-    Blocks on the way that hold some of `beside`, which are read next, are kept. None where it did
-    not come off: castore.content.deltas does it, or says what is wrong.
+    Blocks on the way that hold some of `beside`, which are read next, are kept, and those that are
+    needed in part only, as their neighbours need the rest. None where it did not come off:
+    castore.content.deltas does it, or says what is wrong.
     """
     ids = b"".join(block.bases)
     top = Sketch(block.codec, block.depth, block.raw_size, ids, b"", block.frame)
@@ -114,26 +116,30 @@ class _Gathering:
         self._bases = 0
 
     def below(self, top: Sketch, beside: Sequence[Id]) -> tuple[list[_Node], dict[int, _Node]]:
-        """Everything below a delta and then itself, the shallowest first; what has `beside`."""
+        """Everything below a delta and then itself, each behind its bases; what is to be kept."""
         first = _Node(top)
         todo = [first]
         while todo:
             node = todo.pop()
             todo += self._expand(node)
-        found = sorted(self._nodes.values(), key=attrgetter("depth"))
-        work = sum([node.size for node in found])
-        if work > _MOST_WORK:
+        if sum([node.size for node in self._nodes.values()]) > _MOST_WORK:
             raise _TooMuch
-        return [*found, first], self._wanted(beside)
+        return _ordered(first), self._wanted(beside)
 
     def _wanted(self, ids: Sequence[Id]) -> dict[int, _Node]:
-        """The blocks found, by number, that hold some of these; they have one user more."""
+        """The blocks found, by number, that are to be kept; they have one user more.
+
+        They hold some of these, or more than was asked of them: that is for files beside this one.
+        """
         wanted: dict[int, _Node] = {}
         for id in ids:
             place = self._rows.place(id)
             node = self._nodes.get(place[0]) if place is not None else None
             if place is not None and node is not None and node.depth:
                 wanted[place[0]] = node
+        for number, node in self._nodes.items():
+            if node.raw is None and node.used < node.size:
+                wanted[number] = node
         for node in wanted.values():
             node.users += 1
         return wanted
@@ -147,6 +153,7 @@ class _Gathering:
             self._bases += 1
             node.sources = [(below, 0, below.size)]
             below.users += 1
+            below.used += below.size
         else:
             self._expand_each(node, new)
         for below, _, _ in node.sources:
@@ -164,6 +171,7 @@ class _Gathering:
             below, slot = self._find(bases[at : at + ID_BYTES], new)
             start, end = below.span(slot)
             size += end - start
+            below.used += end - start
             if sources and sources[-1][0] is below and sources[-1][2] == start:
                 sources[-1] = (below, sources[-1][1], end)
             else:
@@ -205,8 +213,27 @@ class _Gathering:
         return _Node(said)
 
 
+def _ordered(top: _Node) -> list[_Node]:
+    """A block and all below it, each right behind those it needs: so the fewest are held at once.
+
+    Depth falls from each to those below it, so there are no circles.
+    """
+    order: list[_Node] = []
+    seen: set[int] = set()
+    todo = [(top, False)]
+    while todo:
+        node, ready = todo.pop()
+        if ready:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            todo.append((node, True))
+            todo += [(below, False) for below, _, _ in reversed(node.sources)]
+    return order
+
+
 def _decoded(nodes: list[_Node]) -> bytes:
-    """The bytes of the last of these, which are in order of depth."""
+    """The bytes of the last of these, each of which comes behind those it needs."""
     passed: set[int] = set()
     for node in nodes:
         only = node.only
@@ -216,24 +243,27 @@ def _decoded(nodes: list[_Node]) -> bytes:
     for node in nodes:
         if node.raw is not None or id(node) in passed:
             continue
-        raw = node.raw = _run(node)
-        held += len(raw)
-        if held > _MOST_BYTES:
-            raise _TooMuch
-        if len(raw) != node.size:
+        raw, freed = _run(node)
+        node.raw = raw
+        held += len(raw) - freed
+        if held > _MOST_BYTES or len(raw) != node.size:
             raise _TooMuch
     return raw
 
 
-def _run(node: _Node) -> bytes:
-    """The bytes of a block by way of all those below it that nothing else needs."""
+def _run(node: _Node) -> tuple[bytes, int]:
+    """The bytes of a block by way of all those below it that nothing else needs.
+
+    And how many bytes were let go of, which nothing needs any more.
+    """
     if not node.depth:
-        return decompress(node.frame, node.size)
+        return decompress(node.frame, node.size), 0
     frames = [node.frame]
     below = node.only
     while below is not None:
         frames.append(below.frame)
         node, below = below, below.only
+    freed = 0
     if not node.depth:
         first = frames.pop()
     else:
@@ -242,6 +272,7 @@ def _run(node: _Node) -> bytes:
         for below, _, _ in node.sources:
             below.users -= 1
             if not below.users:
+                freed += below.size
                 below.raw = None
     frames.reverse()
-    return decompress_chain(first, frames)
+    return decompress_chain(first, frames), freed

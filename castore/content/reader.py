@@ -135,7 +135,7 @@ class ObjectReader:
                 hasher.update(piece)
                 left -= len(piece)
                 if left <= 0 and (left < 0 or hasher.digest() != digest):
-                    raise _false_layout(digest)
+                    raise false_layout(digest)
                 yield piece
 
     def read(self, digest: Id, size: int, limit: int) -> bytes:
@@ -342,7 +342,7 @@ class _File(io.RawIOBase):
             self._hashed += len(piece) - skipped
         last = self._position + len(piece) == self._size
         if last and self._hashed == self._size and self._hasher.digest() != self._digest:
-            raise _false_layout(self._digest)
+            raise false_layout(self._digest)
 
     def _fill(self) -> None:
         """Make the kept chunk the one under the position."""
@@ -374,7 +374,8 @@ def _root_size(digest: Id, root: bytes) -> int:
         ) from None
 
 
-def _false_layout(digest: Id) -> CorruptObject:
+def false_layout(digest: Id) -> CorruptObject:
+    """What to raise where the chunks of a layout are right, and the file is not."""
     return CorruptObject(
         f"the chunks listed for file {digest.hex()} are not its bytes", id=digest.hex()
     )

@@ -6,11 +6,12 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from castore.content.runs import Piece
 from castore.content.trees import WALKED_ENTRIES, iter_tree, too_many_entries
 from castore.errors import CastoreError, CorruptObject, InvalidInput, StoreFull, WouldOverwrite
 from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
@@ -26,7 +27,7 @@ from castore.store.materialise import (
     remove_tree,
     write_error,
 )
-from castore.store.prefetch import BATCH_FILES, Prefetch
+from castore.store.prefetch import Prefetch
 from castore.store.promises import keep_promises
 from castore.store.selectors import find_artifact
 from castore.store.store import Store
@@ -177,42 +178,52 @@ class _Writer:
         elif isinstance(content, FileContent):
             *folder, name = components
             file = Entry(name, FILE, content.digest, content.size, content.mode)
-            self._files(self._enter(folder), folder, [file])
+            (pieces,) = self._prefetch.read([(file.id, file.size)])
+            self._file(self._enter(folder), folder, file, pieces)
         return Written(artifact.name, artifact.path, self._bytes, self._file_count)
 
     def close(self) -> None:
         """Close what is open and tell the last of the progress."""
+        self._prefetch.close()
         self._into.close()
         self._tell(0, last=True)
 
     def _folder(self, root: Id, size: int, components: list[bytes]) -> None:
-        """Files of a folder first, then the folders in it: a folder that was left stays closed."""
+        """Write a folder; `size` is what its files are said to have."""
+        rows, ahead = itertools.tee(self._rows(root, size, components))
+        files = self._prefetch.read((file.id, file.size) for _, file in ahead if file is not None)
+        for path, file in rows:
+            if file is None:
+                folder = self._enter(path)
+            else:
+                self._file(folder, path, file, next(files))
+
+    def _rows(
+        self, root: Id, size: int, components: list[bytes]
+    ) -> Iterator[tuple[list[bytes], Entry | None]]:
+        """A folder, with None, and the files in it, then the folders in it in the same way."""
         if len(components) > FOLDER_DEPTH:
             raise CorruptObject(f"tree: folders nested deeper than {FOLDER_DEPTH}", id=root.hex())
-        before = self._bytes
-        files: list[Entry] = []
         folders: list[Entry] = []
-        folder = self._enter(components)
+        found = 0
+        yield components, None
         for entry in iter_tree(self._reader.tree_page, root):
             self._entries += 1
             if self._entries > WALKED_ENTRIES:
                 raise too_many_entries()
+            found += entry.size
             if entry.kind == TREE:
                 folders.append(entry)
-                continue
-            files.append(entry)
-            if len(files) >= BATCH_FILES:
-                self._files(folder, components, files)
-                files = []
-        self._files(folder, components, files)
-        for entry in folders:
-            check_component(entry.name, components)
-            self._folder(entry.id, entry.size, [*components, entry.name])
-        if self._bytes - before != size:
+            else:
+                yield components, entry
+        if found != size:
             raise CorruptObject(
                 f"folder {_place(components)!r} is not of the {size} bytes it is said to be",
                 id=root.hex(),
             )
+        for entry in folders:
+            check_component(entry.name, components)
+            yield from self._rows(entry.id, entry.size, [*components, entry.name])
 
     def _enter(self, components: list[bytes]) -> int:
         try:
@@ -220,17 +231,16 @@ class _Writer:
         except OSError as error:
             raise write_error(error, _place(components)) from None
 
-    def _files(self, folder: int, components: list[bytes], files: Sequence[Entry]) -> None:
-        """Write files into an entered folder."""
-        wanted = [(entry.id, entry.size) for entry in files]
-        for entry, pieces in zip(files, self._prefetch.read(wanted), strict=True):
-            name = entry.name
-            check_component(name, components)
-            try:
-                self._into.write(folder, name, pieces, entry.mode, self._count)
-            except OSError as error:
-                raise write_error(error, _place([*components, name])) from None
-        self._file_count += len(files)
+    def _file(
+        self, folder: int, components: list[bytes], file: Entry, pieces: Iterable[Piece]
+    ) -> None:
+        """Write a file into an entered folder."""
+        check_component(file.name, components)
+        try:
+            self._into.write(folder, file.name, pieces, file.mode, self._count)
+        except OSError as error:
+            raise write_error(error, _place([*components, file.name])) from None
+        self._file_count += 1
 
     def _count(self, written: int) -> None:
         self._bytes += written

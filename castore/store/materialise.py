@@ -98,7 +98,7 @@ class FolderWriter:
         self,
         folder: int,
         name: bytes,
-        pieces: Iterable[bytes],
+        pieces: Iterable[bytes | memoryview],
         mode: int,
         tell: Callable[[int], None],
     ) -> None:

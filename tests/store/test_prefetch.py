@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import castore
+from castore.content.layouts import build_layout, iter_parts
 from castore.errors import CorruptObject, ObjectNotFound
-from castore.model.ids import Id, content_id
+from castore.model.ids import Id, Kind, content_id
 from castore.store.prefetch import BATCH_FILES, Prefetch
-from tests.store.damage import alter_block_of
+from tests.store.damage import alter_block_of, raw_block
 
 
 @pytest.fixture
@@ -21,6 +23,8 @@ def files(store: castore.Store, tmp_path: Path) -> dict[str, bytes]:
     same = dice.randbytes(500)
     made = {f"{n:04}": same if n % 7 == 0 else dice.randbytes(20) for n in range(BATCH_FILES + 40)}
     made |= {f"{100 + n:04}-big": dice.randbytes(n * 40_000) for n in range(20)}
+    # Bigger than what is held as a whole, of chunks that repeat and chunks of their own.
+    made["0200-bigger"] = (dice.randbytes(700_000) + b"the same line\n" * 30_000) * 6
     made |= {"0000-empty": b"", "0300-text": b"a line of text\n" * 100_000}
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -31,7 +35,8 @@ def files(store: castore.Store, tmp_path: Path) -> dict[str, bytes]:
 
 
 def fetched(store: castore.Store, wanted: list[tuple[Id, int]]) -> list[bytes]:
-    return [b"".join(pieces) for pieces in Prefetch(store.database, store.reader).read(wanted)]
+    with closing(Prefetch(store.database, store.reader)) as prefetch:
+        return [b"".join(pieces) for pieces in prefetch.read(wanted)]
 
 
 def test_every_file_comes_in_order(store: castore.Store, files: dict[str, bytes]) -> None:
@@ -67,3 +72,41 @@ def test_an_altered_neighbour_is_noticed(
     wanted = [(content_id(data), len(data)) for data in files.values()]
     with castore.open(tmp_path) as again, pytest.raises(CorruptObject):
         fetched(again, wanted)
+
+
+@pytest.mark.parametrize("name", ["0115-big", "0200-bigger"])
+def test_an_altered_chunk_of_a_big_file_is_told_of(
+    store: castore.Store, files: dict[str, bytes], tmp_path: Path, name: str
+) -> None:
+    root = store.reader.layout_root(content_id(files[name]))
+    assert root is not None
+    parts = list(iter_parts(store.reader.layout_page, root))
+    store.close()
+    alter_block_of(store.folder, parts[len(parts) // 2].id)
+    wanted = [(content_id(data), len(data)) for data in files.values()]
+    with castore.open(tmp_path) as again, pytest.raises(CorruptObject) as raised:
+        fetched(again, wanted)
+    assert raised.value.where.startswith("block")
+
+
+@pytest.mark.parametrize("size", [1_500_000, 6_000_000])
+def test_a_layout_of_other_chunks_is_no_proof(
+    store: castore.Store, tmp_path: Path, size: int
+) -> None:
+    data = random.Random(5).randbytes(size)
+    (tmp_path / "big").write_bytes(data)
+    store.commit("file=big", name="mixed", cwd=tmp_path)
+    root = store.reader.layout_root(content_id(data))
+    assert root is not None
+    parts = list(iter_parts(store.reader.layout_page, root))
+    other = content_id(b"what these chunks turned round are not")
+    turned = raw_block(Kind.LAYOUT, [(other, build_layout(parts[::-1])[0])])
+    store.database.write(lambda tables: tables.put_blocks([turned]))
+    given: list[bytes] = []
+    with closing(Prefetch(store.database, store.reader)) as prefetch:
+        for pieces in prefetch.read([(content_id(data), size)]):
+            given += map(bytes, pieces)
+        assert b"".join(given) == data
+        (pieces,) = prefetch.read([(other, size)])
+        with pytest.raises(CorruptObject, match="are not its bytes"):
+            list(pieces)
