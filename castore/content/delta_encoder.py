@@ -34,6 +34,8 @@ _DELTA_KEEPS: Final = 0.6
 _BLOCK_COSTS: Final = 128
 # So much of what is encoded shows what the rest would come to.
 _GLANCE_BYTES: Final = 64 * KIB
+_SAMPLES: Final = 8
+_SAMPLE_BYTES: Final = 32 * KIB
 
 
 class Base(NamedTuple):
@@ -117,16 +119,21 @@ def encode_plain(chunks: Sequence[tuple[Id, bytes]]) -> list[EncodedBlock]:
 def _gains(size: int, raw: bytes) -> bool:
     """Whether a delta of this size is far smaller than the plain frame would be.
 
-    The frame of a part is no bigger than that of the whole, and takes less time.
+    The frame of a part is no bigger than that of the whole. Where that does not tell, the whole is
+    compressed, or of more than 256 KiB some samples that stand for it.
     """
-    for end in (_GLANCE_BYTES, len(raw)):
-        if size >= _DELTA_KEEPS * len(raw):
-            return False
-        if size < _DELTA_KEEPS * min(len(raw), len(compress(memoryview(raw)[:end]))):
-            return True
-        if end >= len(raw):
-            break
-    return False
+    if size >= _DELTA_KEEPS * len(raw):
+        return False
+    view = memoryview(raw)
+    if size < _DELTA_KEEPS * len(compress(view[:_GLANCE_BYTES])):
+        return True
+    if len(raw) <= _GLANCE_BYTES:
+        return False
+    if len(raw) <= _SAMPLES * _SAMPLE_BYTES:
+        return size < _DELTA_KEEPS * len(compress(raw))
+    step = (len(raw) - _SAMPLE_BYTES) // (_SAMPLES - 1)
+    kept = sum([len(compress(view[at * step :][:_SAMPLE_BYTES])) for at in range(_SAMPLES)])
+    return size < _DELTA_KEEPS * kept / (_SAMPLES * _SAMPLE_BYTES) * len(raw)
 
 
 def encode_on_bases(
