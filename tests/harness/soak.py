@@ -41,7 +41,7 @@ from tests.harness.soak_judge import (
 from tests.harness.soak_work import MUTANTS, Life, Lived, Place, live
 
 PROCESSES = 4
-SHORT = 6.0
+SHORT = 4.0
 # Those of them that a fault may end.
 _MORTAL = 2
 _FINDINGS_MAX = 20
@@ -256,7 +256,7 @@ class Soak(Harness):
 
     name = "soak"
     shows = "under mixed load and faults nothing is lost, left open or hung"
-    share = 8.0
+    share = 4.0
     shim = True
     mutants = {name: what for name, (what, _) in MUTANTS.items()}
 
