@@ -77,7 +77,7 @@ def look(transport: Transport) -> BucketIdentity | None:
         data = transport.get(IDENTITY, 0, _IDENTITY_BYTES).data
     except KeyAbsent:
         try:
-            root = _decode(transport, transport.get(ROOT).data)
+            root = _decode(transport, transport.get(ROOT, 0, ROOT_BYTES + 1).data)
         except KeyAbsent:
             return None
         identity = BucketIdentity(root.project, root.uuid)

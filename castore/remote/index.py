@@ -23,6 +23,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -101,7 +102,7 @@ class Index:
         self._heads = array(
             "Q", [key for (key,) in _KEYS.iter_unpack(memoryview(data)[self._members_at :])]
         )
-        if any(a > b for a, b in zip(self._heads, self._heads[1:], strict=False)):
+        if not self._sorted():
             raise CorruptObject(f"{where}: its members are not sorted", where=where)
 
     @property
@@ -109,13 +110,23 @@ class Index:
         """Its bytes."""
         return self._data
 
+    def _sorted(self) -> bool:
+        """Whether the members are in order and each is there once."""
+        for row, (a, b) in enumerate(pairwise(self._heads)):
+            if a > b or (a == b and self._id(row) >= self._id(row + 1)):
+                return False
+        return True
+
+    def _id(self, row: int) -> Id:
+        at = self._members_at + row * MEMBER.size
+        return self._data[at : at + ID_BYTES]
+
     def row_of(self, id: Id) -> int:
         """The row of an object among the members, -1 if it has none."""
         head = int.from_bytes(id[:8])
         row = bisect_left(self._heads, head)
         while row < self.members_count and self._heads[row] == head:
-            at = self._members_at + row * MEMBER.size
-            if self._data[at : at + ID_BYTES] == id:
+            if self._id(row) == id:
                 return row
             row += 1
         return -1
@@ -208,11 +219,17 @@ class IndexWriter:
             self._blocks.append((index.block(row), rows))
 
     def finish(self, nonce: bytes) -> tuple[Id, bytes]:
-        """The name of the index and its bytes; of an object that was added twice one is kept."""
+        """The name of the index and its bytes.
+
+        Of an object that was added twice the least deep is kept: others may rest on that, and it
+        cannot rest on them.
+        """
         packs = sorted({spot.pack for spot, _ in self._blocks})
         number = {pack: at for at, pack in enumerate(packs)}
         ordered = sorted(self._blocks, key=lambda item: (number[item[0].pack], item[0].offset))
-        blocks, bases, members = bytearray(), bytearray(), {}
+        blocks, bases = bytearray(), bytearray()
+        members: dict[Id, bytes] = {}
+        depths: dict[Id, int] = {}
         for at, (spot, rows) in enumerate(ordered):
             blocks += BLOCK.pack(
                 number[spot.pack], spot.offset, spot.stored, spot.raw, spot.codec, spot.flags,
@@ -220,7 +237,9 @@ class IndexWriter:
             )  # fmt: skip
             bases += b"".join(spot.bases)
             for id, slot, kind, size in rows:
-                members[id] = MEMBER.pack(id, at, slot, kind, 0, size)
+                if depths.get(id, spot.depth + 1) > spot.depth:
+                    members[id] = MEMBER.pack(id, at, slot, kind, 0, size)
+                    depths[id] = spot.depth
         counts = (len(packs), len(ordered), len(bases) // ID_BYTES, len(members))
         data = b"".join(
             (
@@ -273,6 +292,11 @@ class Catalogue:
         index = self.indexes[place[0]]
         found = index.member(place[1])
         return index.block(found.block), found.slot, found.kind
+
+    def supports(self, base: Id, depth: int) -> bool:
+        """Whether a delta of this depth may rest on an object: it is here, and less deep."""
+        found = self.find(base)
+        return found is not None and found[0].depth < depth
 
     def ids_of(self, kind: Kind) -> set[Id]:
         """The ids of all objects of a kind."""

@@ -1,18 +1,20 @@
 """The root: the one mutable object of a bucket; nothing is in the bucket that it does not lead to.
 
 Canonical encoding, at most 4 MiB. `refs`, `tombs`, `forgotten` and `purged` are lists in the form
-`{lists: [[list id, upload, rows], ...], rows: [...]}`: above 2,000 rows they stand in pages of
-their own, each the canonical `{rows: [...]}` whose id is keyed for "list", and `rows` is empty.
+`{lists: [[list id, upload, rows], ...], rows: [...]}`: above 2,000 rows or 512 KiB they stand in
+pages of their own, of no more than that, each the canonical `{rows: [...]}` whose id is keyed for
+"list", and `rows` is empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from castore.errors import CorruptObject, UnsupportedFormat
-from castore.model.encoding import decode, encode
+from castore.errors import CorruptObject, InvalidName, UnsupportedFormat
+from castore.model.encoding import decode, encode, encode_item
 from castore.model.fields import Fields, read_row
 from castore.model.ids import Id, named_id
 from castore.model.limits import (
@@ -20,14 +22,14 @@ from castore.model.limits import (
     ID_BYTES,
     INDEXES_MAX,
     MIB,
-    REF_BYTES,
     ROOT_BYTES,
+    ROOT_LIST_BYTES,
     ROOT_LISTS,
     ROOT_ROWS,
     UPLOADS_MAX,
     WRITES_KEPT,
 )
-from castore.model.refs import HEADS, TAGS
+from castore.model.refs import HEADS, TAGS, branch_ref, tag_ref
 from castore.remote.keys import UPLOAD_BYTES
 
 _KEYS: Final = (
@@ -126,10 +128,11 @@ def encode_root(root: Root, write_page: WritePage) -> bytes:
     known = {page.id: page.upload for page in root.pages}
 
     def listed(rows: list[Any]) -> dict[str, Any]:
-        if len(rows) <= ROOT_ROWS:
+        parts = _parts(rows)
+        if len(parts) < 2:
             return {"lists": [], "rows": rows}
         pages = []
-        for part in _parts(rows):
+        for part in parts:
             data = encode({"rows": part})
             id = list_id(data)
             upload = known.get(id) or write_page(id, data)
@@ -200,7 +203,16 @@ def list_id(data: bytes) -> Id:
 
 
 def _parts(rows: list[Any]) -> list[list[Any]]:
-    return [rows[at : at + ROOT_ROWS] for at in range(0, len(rows), ROOT_ROWS)]
+    parts: list[list[Any]] = []
+    room = 0
+    for row in rows:
+        size = len(encode_item(row))
+        if not parts or len(parts[-1]) >= ROOT_ROWS or size > room:
+            parts.append([])
+            room = ROOT_LIST_BYTES
+        parts[-1].append(row)
+        room -= size
+    return parts
 
 
 def _removed_rows(removed: Mapping[Id, Removed]) -> list[Any]:
@@ -242,11 +254,13 @@ def _read_index(value: Any, what: str) -> IndexName:
 
 
 def _read_name(value: Any) -> str:
-    named = isinstance(value, str) and value.startswith((HEADS, TAGS))
-    if not named or not len(HEADS) < len(value.encode()) <= REF_BYTES:
-        raise CorruptObject("root: the name of a ref is malformed")
-    name: str = value
-    return name
+    kind, slash, name = value.partition("/") if isinstance(value, str) else ("", "", "")
+    with suppress(InvalidName):
+        if kind + slash == HEADS:
+            return branch_ref(name)
+        if kind + slash == TAGS:
+            return tag_ref(name)
+    raise CorruptObject("root: the name of a ref is malformed")
 
 
 def _read_refs(rows: list[Any]) -> dict[str, Id]:

@@ -31,6 +31,7 @@ class Moved(Exception):
 class Need:
     """The objects to send: for each block the slots, as bits; `relied` is what the bucket has.
 
+    `rests` are bases that are in the bucket and not sent, each less deep there than the number.
     `versions` are the ids of the manifests among them, `notes` those of the notes.
     """
 
@@ -38,6 +39,7 @@ class Need:
         self.epoch = epoch
         self.slots: dict[int, int] = {}
         self.relied: set[Id] = set()
+        self.rests: dict[Id, int] = {}
         self.versions: set[Id] = set()
         self.notes: set[Id] = set()
         self.objects = 0
@@ -54,6 +56,16 @@ class Need:
     def needs(self, block: int, slot: int) -> bool:
         """Whether an object is to be sent."""
         return bool(self.slots.get(block, 0) >> slot & 1)
+
+    def rest(self, base: Id, depth: int) -> None:
+        """Note that a block of this depth rests on an object of the bucket."""
+        self.rests[base] = min(depth, self.rests.get(base, depth))
+
+    def stands(self, there: Catalogue) -> bool:
+        """Whether the bucket still has all that what is sent relies on."""
+        return all(there.has(id) for id in self.relied) and all(
+            there.supports(base, depth) for base, depth in self.rests.items()
+        )
 
 
 class _Walk:

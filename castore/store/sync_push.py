@@ -249,12 +249,11 @@ class _Push:
         def change(root: Root) -> Root:
             if upload not in root.uploads:
                 raise _Again
-            if any(root.refs.get(ref, b"") not in (old, new) for ref, old, new in moves):
+            if not all(_open(root, move) for move in moves):
                 raise _Again
             there = self._bucket.catalogue(root, self._remote)
-            if not self._listed <= {index.id for index in root.indexes} and not all(
-                there.has(id) for id in need.relied
-            ):
+            listed = {index.id for index in root.indexes}
+            if not (self._listed <= listed or need.stands(there)):
                 raise _Again
             return replace(
                 root,
@@ -332,6 +331,18 @@ def _elsewhere(url: str, move: Move, there: Id) -> RefMoved:
         remote=there.hex() or None,
         local=move.new.hex() or None,
     )
+
+
+def _open(root: Root, move: Move) -> bool:
+    """Whether a ref may still move as planned: nobody moved it, or took or ended its name."""
+    ref, old, new = move
+    there = root.refs.get(ref, b"")
+    if there == new:
+        return True
+    if not new or there:
+        return there == old
+    other = (TAGS if ref.startswith(HEADS) else HEADS) + move.name
+    return not old and not {ref, other} & (root.refs.keys() | root.tombs)
 
 
 def _removals(tables: Reading) -> _Removals:

@@ -61,10 +61,11 @@ class PackSender:
         self._there = there
         self._progress = progress
         self._kept = KeptBlocks()
-        self.sent = Sent(remote.sent(), 0, 0)
+        self.sent = Sent([], 0, 0)
 
     def send(self, need: Need) -> Sent:
         """Send every object of `need` that was not sent before; raises Moved, CorruptObject."""
+        self.sent.indexes.extend(self._standing(need))
         before = Catalogue(self.sent.indexes)
         with PackQueue(
             self._remote.transport, self._upload, self._store.entropy, self._arrived
@@ -95,7 +96,7 @@ class PackSender:
         ]
         if not slots:
             return
-        if self._may_go(block, stored.number, need):
+        if self._may_go(block, stored.number, need, before):
             yield EncodedBlock(stored.data, block.members, block.raw_size, block.bases), slots
             return
         raw = raw_bytes(block, self._store.database.load, where, self._kept)
@@ -120,26 +121,74 @@ class PackSender:
         for encoded in blocks:
             yield encoded, list(range(len(encoded.members)))
 
-    def _may_go(self, block: Block, number: int, need: Need) -> bool:
-        """Whether a block may go as it is: all in it goes or is there, and what it rests on."""
-        for slot, member in enumerate(block.members):
-            if not need.needs(number, slot) and not self._there.has(member.id):
-                return False
-        if not block.bases:
-            return True
-        return self._store.database.read(lambda tables: self._bases_go(tables, block, need))
+    def _may_go(self, block: Block, number: int, need: Need, before: Catalogue) -> bool:
+        """Whether a block may go as it is: all in it goes or is there, and what it rests on.
 
-    def _bases_go(self, tables: Reading, block: Block, need: Need) -> bool:
+        What is there is relied on from then on.
+        """
+        relied = []
+        for slot, member in enumerate(block.members):
+            if not need.needs(number, slot):
+                if not self._there.has(member.id):
+                    return False
+                relied.append(member.id)
+        rests = self._store.database.read(
+            lambda tables: self._bases_go(tables, block, need, before) if block.bases else []
+        )
+        if rests is None:
+            return False
+        need.relied.update(relied)
+        for base in rests:
+            need.rest(base, block.depth)
+        return True
+
+    def _bases_go(
+        self, tables: Reading, block: Block, need: Need, before: Catalogue
+    ) -> list[Id] | None:
+        """The bases of a block that are there and not sent; None where it may not rest on one."""
+        rests = []
         for base in block.bases:
             row = tables.object_row(base)
-            if row is not None and need.needs(row.block, row.slot):
+            if before.has(base):
+                if not before.supports(base, block.depth):
+                    return None
+            elif row is not None and need.needs(row.block, row.slot):
                 if tables.block_depth(row.block) >= block.depth:
-                    return False
-                continue
-            found = self._there.find(base)
-            if found is None or found[0].depth >= block.depth:
-                return False
-        return True
+                    return None
+            elif self._there.supports(base, block.depth):
+                rests.append(base)
+            else:
+                return None
+        return rests
+
+    def _standing(self, need: Need) -> list[Index]:
+        """What an interrupted push has sent, without blocks whose bases are not there any more."""
+        sent = self._remote.sent()
+        rows = [(at, row) for at, index in enumerate(sent) for row in range(index.blocks_count)]
+        rows.sort(key=lambda place: sent[place[0]].block(place[1]).depth)
+        members: list[dict[int, list[Id]]] = [{} for _ in sent]
+        for at, index in enumerate(sent):
+            for member in index.members():
+                members[at].setdefault(member.block, []).append(member.id)
+        depths: dict[Id, int] = {}
+        stands: set[tuple[int, int]] = set()
+        for at, row in rows:
+            spot = sent[at].block(row)
+            own = [base for base in spot.bases if depths.get(base, spot.depth) < spot.depth]
+            rests = [base for base in spot.bases if base not in own]
+            if all(self._there.supports(base, spot.depth) for base in rests):
+                stands.add((at, row))
+                for base in rests:
+                    need.rest(base, spot.depth)
+                for id in members[at].get(row, ()):
+                    depths.setdefault(id, spot.depth)
+        found = []
+        for at, index in enumerate(sent):
+            writer = IndexWriter()
+            writer.add_index(index, [(at, member.block) in stands for member in index.members()])
+            id, data = writer.finish(self._store.entropy(NONCE_BYTES))
+            found.append(Index(data, id))
+        return found
 
     def _arrived(self, pack: Id, writer: IndexWriter, size: int) -> None:
         """Note that a pack is in the bucket."""
