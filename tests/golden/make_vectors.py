@@ -304,15 +304,79 @@ def block_vectors() -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
+def pack_vector(upload: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A pack of content and a delta against it, and the index of both."""
+    made = block_vectors()
+    blocks = [made["block-content"]["block"], made["block-delta"]["block"]]
+    pack = bytes.fromhex("894341 53504b 0d0a") + struct.pack("<BBHI", 1, 2, 0, 0) + bytes(range(16))
+    offsets = []
+    for data in blocks:
+        pack += struct.pack("<I", len(data))
+        offsets.append(len(pack))
+        pack += data
+    pack += struct.pack("<II", 0, len(blocks))
+    id = blake3(pack, key=key("pack")).digest()
+    raws = [made[name]["members"][0][1] for name in ("block-content", "block-delta")]
+    base, new = [name_of("chunk", raw) for raw in raws]
+    index = bytes.fromhex("894341 534958 0d0a") + struct.pack("<BBHI", 1, 0, 0, 0)
+    index += bytes(range(16, 32)) + struct.pack("<IIII", 1, 2, 1, 2) + upload + id
+    row = "<IQIIBBBBIHH"
+    index += struct.pack(row, 0, offsets[0], len(blocks[0]), len(raws[0]), 0, 0, 0, 0, 0, 0, 1)
+    index += struct.pack(row, 0, offsets[1], len(blocks[1]), len(raws[1]), 2, 0, 1, 0, 0, 1, 1)
+    index += base
+    for member, at, raw in sorted([(base, 0, raws[0]), (new, 1, raws[1])]):
+        index += member + struct.pack("<IHBBI", at, 0, 1, 0, len(raw))
+    found = {"type": 2, "blocks": blocks, "offsets": offsets, "payload": pack, "id": id}
+    return found, {
+        "upload": upload, "pack": id, "members": sorted([base, new]), "payload": index,
+        "id": blake3(index, key=key("index")).digest(),
+    }  # fmt: skip
+
+
+def root_vector(index: dict[str, Any]) -> dict[str, Any]:
+    """A root that lists an index, and has tags that stand in a page."""
+    names = [f"tags/v{n}-old" for n in range(1000, 3500)]
+    parts = [canonical({"rows": part}) for part in (names[:2000], names[2000:])]
+    pages = [{"payload": p, "id": blake3(p, key=key("list")).digest()} for p in parts]
+    value: dict[str, Any] = {
+        "features": {"optional": ["seen-by"], "read": [], "write": []},
+        "forgotten": {"lists": [], "rows": [[some_id(5), 7, "ana", "forget", "not needed"]]},
+        "format": 1,
+        "gc_round": 2,
+        "indexes": [[index["upload"], index["id"], 2, 2, len(index["payload"])]],
+        "notes": {"count": 1, "hash": blake3(some_id(8), key=key("notes")).digest()},
+        "project": bytes(range(32, 48)),
+        "purged": {"lists": [], "rows": []},
+        "refs": {"lists": [], "rows": [["heads/out", some_id(6)], ["tags/t", some_id(7)]]},
+        "serial": 41,
+        "tombs": {
+            "lists": [
+                [page["id"], index["upload"], rows]
+                for page, rows in zip(pages, (2000, 500), strict=True)
+            ],
+            "rows": [],
+        },
+        "uploads": {(b"u" * 16).hex(): 1},
+        "uuid": bytes(range(48, 64)),
+        "writes": {(b"c" * 16).hex(): [b"w" * 16]},
+    }
+    return {"value": value, "pages": pages, "payload": canonical(value)}
+
+
 def vectors() -> dict[str, dict[str, Any]]:
     """Every vector by the name of its file."""
-    names = ("layout", "tree", "set", "manifest", "note", "contract", "operation", "block")
+    names = (
+        "layout", "tree", "set", "manifest", "note", "contract", "operation", "block", "pack",
+        "index", "list", "notes",
+    )  # fmt: skip
     made: dict[str, dict[str, Any]] = {"keys": {name: key(name) for name in names}}
     made |= {name: object_vector(kind, value) for name, (kind, value) in OBJECTS.items()}
     contract = canonical(CONTRACT)
     made["contract"] = {"value": CONTRACT, "payload": contract, "id": name_of("contract", contract)}
     made["tree-paged"] = paged_vector(range(3000))
     made["tree-unlucky"] = paged_vector(unlucky_numbers(2101))
+    pack, index = pack_vector(b"u" * 16)
+    made |= {"pack": pack, "index": index, "root": root_vector(index)}
     return made | {"operation": operation_vector()} | block_vectors()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, derive_key, object_id, operation_hash
 from castore.model.limits import SET_BYTES
 from castore.model.pages import Entry
+from castore.remote.index import Index as RemoteIndex
+from castore.remote.index import IndexWriter, PackName
+from castore.remote.pack import PackType, PackWriter, read_pack
+from castore.remote.root import decode_root, encode_root, seal_notes
 from castore.spec.contract import contract, contract_payload
 from castore.spec.declaration import Checks, Declared, ReviewPolicy, Spec
 from tests.golden import make_vectors
@@ -129,6 +134,51 @@ def test_operations(tmp_path: Path) -> None:
     append_head(tmp_path, 1, first.hash)
     assert (tmp_path / "heads.log").read_text() == golden["heads_log"]
     assert read_heads(tmp_path) == [(1, first.hash)]
+
+
+def test_pack_and_index() -> None:
+    pack, index = vector("pack"), vector("index")
+    type, blocks = read_pack(pack["payload"], pack["id"])
+    found = list(blocks)
+    assert type is PackType.DATA
+    assert [placed.block for placed in found] == pack["blocks"]
+    assert [placed.offset for placed in found] == pack["offsets"]
+    writer, rows = PackWriter(PackType.DATA, bytes(range(16))), IndexWriter()
+    name = PackName(index["upload"], pack["id"])
+    for data, offset in zip(pack["blocks"], pack["offsets"], strict=True):
+        assert writer.add(data) == offset
+        rows.add_block(name, offset, len(data), decode_block(data, "golden"), [0])
+    assert writer.finish() == (pack["id"], pack["payload"])
+    assert rows.finish(bytes(range(16, 32))) == (index["id"], index["payload"])
+    read = RemoteIndex(index["payload"], index["id"])
+    assert [member.id for member in read.members()] == index["members"]
+    assert read.block(1).bases == (decode_block(pack["blocks"][0], "golden").members[0].id,)
+
+
+def test_root() -> None:
+    golden = vector("root")
+    pages = {page["id"]: page["payload"] for page in golden["pages"]}
+    root = decode_root(golden["payload"], lambda _, id: pages[id])
+    assert len(root.tombs) == 2500
+    assert root.refs == {"heads/out": b"\6" * 32, "tags/t": b"\7" * 32}
+    assert (root.serial, root.gc_round, root.optional) == (41, 2, ("seen-by",))
+    value = golden["value"]
+    assert [list(index) for index in root.indexes] == value["indexes"]
+    assert root.notes == (value["notes"]["count"], value["notes"]["hash"])
+    assert root.notes == seal_notes([b"\x08" * 32])
+    assert root.uploads == {b"u" * 16: 1}
+    assert root.writes == {b"c" * 16: (b"w" * 16,)}
+    assert root.forgotten == {b"\5" * 32: (7, "ana", "forget", "not needed")}
+    assert encode(value) == golden["payload"]
+    written: dict[bytes, bytes] = {}
+
+    def write_page(id: bytes, data: bytes) -> bytes:
+        written[id] = data
+        return b"u" * 16
+
+    assert encode_root(replace(root, pages=()), write_page) == golden["payload"]
+    assert written == pages
+    assert encode_root(root, lambda _, __: b"") == golden["payload"]
 
 
 def test_contract() -> None:
