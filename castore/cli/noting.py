@@ -73,6 +73,9 @@ def print_stated(call: Invocation, store: Store, stated: Stated, done: str) -> N
             }
         )
         return
+    approves = stated.note.value == "approved"
+    if judged is not None and approves and known_as(stated.note.by) in judged.uncounted:
+        done = "noted, but it does not count: approval of"
     output.line(f"{done} {clean(version.label)} {version.id.hex()}")
     words = status_words(status)
     output.line(f"note {short(stated.id)} by {writer(stated.note)}; {', '.join(words)}")

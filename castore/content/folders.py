@@ -220,12 +220,23 @@ def _below(scan: FolderScan) -> None:
         ]
 
 
-def list_folder(folder: str | os.PathLike[str], links: str = "refuse") -> list[str]:
-    """The names of what is taken from a folder itself, sorted; raises as FolderScan.take."""
+def list_folder(
+    folder: str | os.PathLike[str], links: str = "refuse"
+) -> tuple[list[str], tuple[str, ...]]:
+    """The names of what is taken from a folder itself, sorted, and the paths of skipped links.
+
+    Of the links the first LISTED. Raises as FolderScan.take.
+    """
     root = os.path.abspath(os.fspath(folder))
     scan = FolderScan(root, links)
     listing, _ = scan.take(root, "", scan.rules, 0)
-    return listed_names(listing)
+    return listed_names(listing), tuple(scan.skipped)
+
+
+def skipped_notices(links: Sequence[str]) -> tuple[str, ...]:
+    """What is told of the links that were left out, the first LISTED of them; nothing of none."""
+    more = " and perhaps more" if len(links) == LISTED else ""
+    return (f"links skipped: {', '.join(links)}{more}",) if links else ()
 
 
 def listed_names(listing: Listing) -> list[str]:

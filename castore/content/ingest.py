@@ -20,7 +20,7 @@ from castore.content.changes import Change, Changes
 from castore.content.chunker import Chunker
 from castore.content.earlier import EarlierFolder
 from castore.content.folder_walk import FolderWalk
-from castore.content.folders import LISTED, FolderScan, Ignore
+from castore.content.folders import FolderScan, Ignore, skipped_notices
 from castore.content.intake import WHOLE_BYTES, FileMemory, StoringIntake
 from castore.content.layouts import build_layout
 from castore.content.matching import FindFile, Following, Matcher
@@ -174,9 +174,7 @@ class Ingestor:
             content = FolderWalk(scan, only, intake).run()
         finally:
             self._packer.end_folder()
-        if scan.skipped:
-            more = " and perhaps more" if len(scan.skipped) == LISTED else ""
-            self.notices.append(f"links skipped: {', '.join(scan.skipped)}{more}")
+        self.notices += skipped_notices(scan.skipped)
         return content
 
     def add_object(self, kind: Kind, payload: bytes) -> Id:

@@ -39,6 +39,7 @@ LAYOUT_LEVELS: Final = 8
 
 # Names, in bytes of UTF-8.
 NAME_BYTES: Final = 100
+OPERATION_ID_BYTES: Final = 255
 REF_BYTES: Final = 255
 COMPONENT_BYTES: Final = 255
 PATH_BYTES: Final = 4096

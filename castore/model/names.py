@@ -9,10 +9,17 @@ from functools import lru_cache
 from typing import Final
 
 from castore.errors import CorruptObject, InvalidInput, InvalidName
-from castore.model.limits import COMPONENT_BYTES, FOLDER_DEPTH, NAME_BYTES, PATH_BYTES
+from castore.model.limits import (
+    COMPONENT_BYTES,
+    FOLDER_DEPTH,
+    NAME_BYTES,
+    OPERATION_ID_BYTES,
+    PATH_BYTES,
+)
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _HEX: Final = "0123456789abcdefABCDEF"
+_LINE: Final = 76
 _FORBIDDEN_NAMES: Final = frozenset({".", "..", ".git", ".cas"})
 _FORBIDDEN_CHARACTERS: Final = frozenset("/\\:@~")
 SECRET_RULES: Final = (
@@ -169,10 +176,21 @@ def _check_length(name: str, what: str) -> None:
 
 def check_secret_rules(ids: Collection[str], what: str) -> None:
     """Refuse ids that no rule for secrets has, with near ones; raises InvalidInput."""
+    import textwrap
+
     for id in ids:
         if id not in SECRET_RULES:
             hint = near_names(id, SECRET_RULES)
+            known = "\n".join(textwrap.wrap(", ".join(SECRET_RULES), _LINE))
             raise InvalidInput(
-                f"{what} {id!r}: there is no such rule{hint}",
-                fix=f"use one of {', '.join(SECRET_RULES)}",
+                f"{what} {id!r}: there is no such rule" + (hint or f"; these are:\n{known}")
             )
+
+
+def check_operation(id: str) -> str:
+    """An operation id, given back; raises InvalidInput unless short, printable text or empty."""
+    if len(id.encode("utf-8", "replace")) > OPERATION_ID_BYTES:
+        raise InvalidInput(f"operation id {id[:40]!r}…: more than {OPERATION_ID_BYTES} bytes")
+    if not id.isprintable():
+        raise InvalidInput(f"operation id {id!r}: use printable characters")
+    return id

@@ -168,8 +168,9 @@ def _key_fix(key: str, known: Sequence[str]) -> str:
     word = key.casefold().replace("-", "_")
     if word in known:
         return f"write {word}"
+    top = () if known == POLICY_KEYS else SPEC_KEYS
     for place, keys in (
-        ("stands at the top of the spec, beside `artifacts:`", SPEC_KEYS),
+        ("stands at the top of the spec, beside `artifacts:`", top),
         ("belongs under `checks:`", CHECK_KEYS),
         ("belongs under `review:`", REVIEW_KEYS),
         ("belongs to an artifact", ARTIFACT_KEYS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -76,7 +76,7 @@ def conform(
             if found.result == "failed":
                 faults.append(_fault(declared.name, found.check, found.detail, found.line))
             elif found.result == "skipped":
-                warnings.append(f"{declared.name}: {found.check} not checked: {found.detail}")
+                warnings.append(_unchecked(declared.name, found.check, found.detail))
     for name in sorted(artifacts.keys() - {declared.name for declared in spec.artifacts}):
         detail = f"spec {spec.id} {spec.version} declares no artifact of this name"
         checks.append(CheckResult(name, "declared", "failed", detail))
@@ -96,13 +96,18 @@ def guess_artifact(content: Content, hint: str, head: bytes) -> tuple[str, str]:
     return "folder", guess_format(hint)[1] if "." in hint else "folder"
 
 
-def faults_on_disk(
-    declared: Declared, path: Path, schemas: Mapping[str, bytes], *, folder: int = -1
-) -> list[dict[str, Any]]:
-    """The faults a declared artifact at `path` would have, or one file of a glob.
+def check_on_disk(
+    declared: Declared,
+    path: Path,
+    schemas: Mapping[str, bytes],
+    *,
+    folder: int = -1,
+    below: str = "",
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The faults and warnings a declared artifact at `path` would have, or one file of a glob.
 
-    The folder of a glob is checked when its bytes are told by `folder`; of other folders only that
-    they are what is declared.
+    The folder of a glob is checked when its bytes are told by `folder`, a file of one is named by
+    `below`; of other folders only that they are what is declared.
     """
     is_folder = folder >= 0 or path.is_dir()
     found = check_artifact(
@@ -113,12 +118,28 @@ def faults_on_disk(
         is_folder=is_folder,
     )
     whole = folder >= 0 or not is_folder
-    size_free = [result for result in found if whole or result.check == "format"]
-    return [
-        _fault(declared.name, result.check, result.detail, result.line)
-        for result in size_free
-        if result.result == "failed"
-    ]
+    faults, warnings = [], []
+    for result in found:
+        detail = f"{below}: {result.detail}" if below else result.detail
+        if result.result == "failed" and (whole or result.check == "format"):
+            faults.append(_fault(declared.name, result.check, detail, result.line))
+        elif result.result == "skipped":
+            warnings.append(_unchecked(declared.name, result.check, detail))
+    return faults, warnings
+
+
+def guessed_on_disk(name: str, path: Path, content: FileContent) -> list[str]:
+    """The warnings of `guessed_faults` for a file that is not stored."""
+    if content.size > _GUESSED_BYTES:
+        return []
+    format, type = guess_format(path.name)
+    if format not in _GUESSED:
+        return []
+    declared = Declared(name=name, type=type, format=format, path=name)
+    found = check_artifact(
+        declared, size=content.size, open=lambda: path.open("rb"), schema=None, is_folder=False
+    )
+    return _guessed_wrong(declared, found)
 
 
 def check_schemas(spec: SpecFile) -> None:
@@ -156,11 +177,19 @@ def guessed_faults(reader: ObjectReader, artifact: Artifact) -> list[str]:
         format=artifact.format,
         path=artifact.path,
     )
+    return _guessed_wrong(declared, _check(reader, declared, artifact, None))
+
+
+def _guessed_wrong(declared: Declared, results: Sequence[CheckedBySpec]) -> list[str]:
     return [
-        f"{artifact.name}: looks like {artifact.format} but: {found.detail}"
-        for found in _check(reader, declared, artifact, None)
+        f"{declared.name}: looks like {declared.format} but: {found.detail}"
+        for found in results
         if found.result == "failed"
     ][:3]
+
+
+def _unchecked(artifact: str, check: str, detail: str) -> str:
+    return f"{artifact}: {check} not checked: {detail}"
 
 
 def _check(

@@ -285,7 +285,7 @@ def _side(artifact: Artifact | None) -> dict[str, Any] | None:
         "type": artifact.type,
         "format": artifact.format,
         "path": artifact.path,
-        "kind": _identity(content)[0],
+        "kind": "folder" if isinstance(content, TreeContent) else _identity(content)[0],
         "size": content.size if content.size >= 0 else None,
         "digest": digest.hex() or None,
         "content": _identity(content)[1].hex() or None,

@@ -261,8 +261,7 @@ class _Judge:
         if APPROVED in require:
             found = approval(self._store, version, policy)
             approvers = found.approvers
-            verb = "show" if status.rejecters else "approve"
-            fix = f"cas {verb} {quoted(version.label)}"
+            fix = _to_approve(version, status, policy)
             reasons += (Refusal(APPROVED, reason, fix=fix) for reason in found.reasons)
         if VALID in require:
             reasons += _invalid(version, status)
@@ -318,6 +317,16 @@ class _Judge:
                 yield Refusal(SIGNED, reason, fix=fix)
         except CastoreError as error:
             yield Refusal(SIGNED, error.message, fix=error.fix)
+
+
+def _to_approve(version: Version, status: Status, policy: Policy) -> str:
+    """What helps a version to be approved; where its author may not, who does not count."""
+    label = quoted(version.label)
+    if status.rejecters:
+        return f"cas show {label}"
+    if policy.not_author and version.manifest.author:
+        return f"cas approve {label}, by another than {version.manifest.author}"
+    return f"cas approve {label}"
 
 
 def _lifecycle(version: Version, status: Status) -> Iterator[Refusal]:

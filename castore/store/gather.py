@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from castore.content.absent import look_for, near_files
-from castore.content.folders import list_folder
+from castore.content.folders import IGNORE_FILE, list_folder, skipped_notices
 from castore.errors import InvalidInput, InvalidName
 from castore.model.limits import SET_ARTIFACTS
 from castore.model.names import check_artifact_name, check_branch, near_names, quoted
@@ -111,13 +111,15 @@ def gather_plain(
     """
     inputs = [_named(name, path, cwd, None) for name, path in given.named.items()]
     branch, folder = "", None
+    notices: tuple[str, ...] = ()
     if len(given.plain) == 1 and not given.named:
         path = Path(os.path.abspath(cwd / given.plain[0]))
         _must_exist(path, given.plain[0])
         branch = path.name if path.is_dir() else path.stem
         if path.is_dir():
             folder = path
-            inputs += _entries(path, links)
+            entries, notices = _entries(path, links)
+            inputs += entries
         else:
             inputs.append(Input(path.name, path))
     else:
@@ -136,7 +138,7 @@ def gather_plain(
         if (not only or found.name in only)
         and (found.name in given.named or found.name not in have)
     ]
-    return Gathered(tuple(kept), branch, folder)
+    return Gathered(tuple(kept), branch, folder, notices)
 
 
 def branch_for(name: str, gathered: Gathered) -> str:
@@ -202,22 +204,21 @@ def _declared(declared: Declared, base: Path) -> Input | None:
 def _undeclared(spec: Spec, base: Path) -> tuple[str, ...]:
     """Notices about top-level entries of a given folder that no declared place covers."""
     places = {declared.place.split("/")[0] for declared in spec.artifacts}
-    extra = [name for name in _names(base, "skip") if name not in places]
+    names, _ = list_folder(base, "skip")
+    extra = [name for name in names if name not in places and name != IGNORE_FILE]
     if not extra:
         return ()
     shown = ", ".join(extra[:5]) + (" …" if len(extra) > 5 else "")
     return (f"not declared by the spec and left out: {shown}",)
 
 
-def _entries(folder: Path, links: str) -> list[Input]:
-    names = _names(folder, links)
+def _entries(folder: Path, links: str) -> tuple[list[Input], tuple[str, ...]]:
+    """The inputs that a folder's top-level entries are, and notices about what was left out."""
+    names, skipped = list_folder(folder, links)
+    names = [name for name in names if name != IGNORE_FILE]
     if not names:
         raise InvalidInput(f"{str(folder)!r} holds nothing to commit")
-    return [Input(name, folder / name) for name in names]
-
-
-def _names(folder: Path, links: str) -> list[str]:
-    return list_folder(folder, links)
+    return [Input(name, folder / name) for name in names], skipped_notices(skipped)
 
 
 def _check_names(inputs: Sequence[Input]) -> None:

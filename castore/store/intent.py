@@ -17,6 +17,7 @@ from castore.store.specs import SpecFile
 UNKNOWN_RUN = "unknown"
 RAN = "run.command"
 OUTPUT = "run.output"
+EXIT = "run.exit"
 CUT = " …"
 
 

@@ -21,7 +21,7 @@ from castore.model.ids import Id
 from castore.model.manifest import Manifest, decode_manifest
 from castore.model.names import near_names, quoted
 from castore.model.refs import PARTIALS, partial_ref, split_partial
-from castore.store.intent import OUTPUT, UNKNOWN_RUN, Resumed, ran_command
+from castore.store.intent import EXIT, OUTPUT, UNKNOWN_RUN, Resumed, ran_command
 from castore.store.moments import format_moment
 from castore.store.said import later
 from castore.store.stages import INTERRUPTED, StagedSession, StageHeader, staged_sessions
@@ -260,7 +260,14 @@ def _sealed(store: Store, ref: str, id: Id, cwd: Path | None) -> Partial | None:
         failed=manifest.failed,
         command=again if ran else f"cas commit{spec}{name}{only} --resume {run}",
         version=version,
+        reason=_ended(manifest) if ran else "",
     )
+
+
+def _ended(manifest: Manifest) -> str:
+    """How the command of a run ended, where that was not well."""
+    code = manifest.meta.get(EXIT)
+    return f"its command ended with exit code {code}" if isinstance(code, int) and code else ""
 
 
 def _left(stage: StagedSession) -> Partial:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from castore.content.globs import match_glob, split_glob
 from castore.content.ingest import Ingestor
 from castore.content.sink import Batch
 from castore.errors import InvalidInput
-from castore.model.artifact_set import Content, ExternalContent, FileContent, TreeContent
+from castore.model.artifact_set import Artifact, Content, ExternalContent, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.model.pages import EMPTY_FOLDER
-from castore.store.conformance import faults_on_disk
+from castore.store.conformance import Conformance, check_on_disk, conform, guessed_on_disk
 from castore.store.gather import Gathered, Input
 from castore.store.intent import Intent, kept_notices
 from castore.store.said import said_sources
@@ -39,10 +39,9 @@ class PreviewedArtifact:
 class Preview:
     """What a commit would do: the branch, the number it would get, artifacts and bytes.
 
-    `faults` are those of the artifacts that would be made, as a refusal lists them; `identical`
+    `faults` are those that a refusal would list; `identical`
     says that nothing differs from the parent. `stands` is the version that would be given back with
-    nothing written. `warnings` are those of the commit itself, but for
-    what its checks of stored content tell beyond faults.
+    nothing written. `warnings` are those of the commit itself.
     """
 
     branch: str
@@ -84,12 +83,13 @@ def preview_inputs(
 ) -> Preview:
     """Read and cut every input as a commit would, counting what is new."""
     before = (
-        {a.name: a.content for a in store.set_of(parent).artifacts}
+        {a.name: a for a in store.set_of(parent).artifacts}
         if parent and store.forgotten(parent) is None
         else {}
     )
     rows: list[PreviewedArtifact] = []
-    faults: list[dict[str, Any]] = []
+    faults: list[Mapping[str, Any]] = []
+    unchecked: list[str] = []
     guard = guard_for(store, intent.allow_secrets)
     with Ingestor(_CountingSink(store), guard=guard) as ingestor:
         for found in gathered.inputs:
@@ -98,24 +98,30 @@ def preview_inputs(
             content = _ingest(ingestor, found, links, matched)
             if found.glob and content == TreeContent(EMPTY_FOLDER, 0):
                 continue
-            faults += _faults(intent, found, content, matched)
+            wrong, unsure = _checked(intent, found, content, matched)
+            faults += wrong
+            unchecked += unsure
             state = "new" if found.name not in before else "changed"
-            if before.get(found.name) == content:
+            if found.name in before and before[found.name].content == content:
                 state = "unchanged"
             rows.append(PreviewedArtifact(found.name, state, _size(content)))
         ingestor.flush()
         tally, skipped = ingestor.tally, tuple(ingestor.notices)
     made = {row.name for row in rows}
     resumed = intent.resumed.artifacts if intent.resumed else {}
-    for name, artifact in resumed.items():
-        if name not in made:
-            rows.append(PreviewedArtifact(name, "staged", _size(artifact.content)))
+    kept = {name: artifact for name, artifact in resumed.items() if name not in made}
+    rows += [PreviewedArtifact(name, "staged", _size(kept[name].content)) for name in kept]
     if intent.only:
-        rows += [
-            PreviewedArtifact(name, "carried", _size(content))
-            for name, content in before.items()
+        carried = {
+            name: artifact
+            for name, artifact in before.items()
             if name not in intent.only and (not intent.spec or intent.spec.spec.get(name))
-        ]
+        }
+        rows += [PreviewedArtifact(n, "carried", _size(a.content)) for n, a in carried.items()]
+        kept |= carried
+    stored = _kept(store, intent, kept)
+    faults += stored.faults
+    unchecked += stored.warnings
     names = {row.name for row in rows}
     states = {row.state for row in rows}
     declared = intent.spec.spec.artifacts if intent.spec else ()
@@ -135,28 +141,45 @@ def preview_inputs(
             *doubts(store, said_sources(intent, parse_sources(store, intent.sources))),
             *allowed_notices(guard),
             *skipped,
+            *unchecked,
         ),
     )
 
 
-def _faults(
+def _checked(
     intent: Intent, found: Input, content: Content, matched: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The faults and warnings of what one input would be stored as."""
     if intent.spec is None:
-        return
-    declared = intent.spec.spec.get(found.name)
+        if isinstance(content, FileContent):
+            return [], guessed_on_disk(found.name, found.path, content)
+        return [], []
+    declared, files = intent.spec.spec.get(found.name), intent.spec.files
     if declared is None:
         detail = f"spec {intent.spec.spec.id} declares no artifact of this name"
-        yield {"artifact": found.name, "check": "declared", "detail": detail, "line": None}
-    elif found.glob:
-        yield from faults_on_disk(declared, found.path, intent.spec.files, folder=_size(content))
-        place, _ = split_glob(found.glob)
-        for path in matched:
-            below = found.path / place / path
-            for fault in faults_on_disk(declared, below, intent.spec.files):
-                yield {**fault, "detail": f"{path}: {fault['detail']}"}
-    elif not found.uri:
-        yield from faults_on_disk(declared, found.path, intent.spec.files)
+        return [{"artifact": found.name, "check": "declared", "detail": detail, "line": None}], []
+    if found.uri:
+        return [], []
+    if not found.glob:
+        return check_on_disk(declared, found.path, files)
+    faults, warnings = check_on_disk(declared, found.path, files, folder=_size(content))
+    place, _ = split_glob(found.glob)
+    for path in matched:
+        file = found.path / place / path
+        wrong, unsure = check_on_disk(declared, file, files, below=path)
+        faults += wrong
+        warnings += unsure
+    return faults, warnings
+
+
+def _kept(store: Store, intent: Intent, artifacts: Mapping[str, Artifact]) -> Conformance:
+    """The faults and warnings of what would be carried or gone on with, under today's spec."""
+    if intent.spec is None:
+        return Conformance()
+    declared = tuple(one for one in intent.spec.spec.artifacts if one.name in artifacts)
+    here = {one.name: artifacts[one.name] for one in declared}
+    spec = replace(intent.spec.spec, artifacts=declared)
+    return conform(store.reader, spec, intent.spec.files, here)
 
 
 def _ingest(ingestor: Ingestor, found: Input, links: str, matched: list[str]) -> Content:

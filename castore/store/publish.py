@@ -21,6 +21,7 @@ from castore.model.artifact_set import (
 )
 from castore.model.ids import Id, Kind, object_id
 from castore.model.manifest import Manifest, encode_manifest
+from castore.model.names import check_operation
 from castore.model.refs import TAGS, branch_ref, lost_ref, partial_ref
 from castore.store.staging import expired
 from castore.store.store import Store
@@ -28,6 +29,8 @@ from castore.store.tombstones import refuse_purged
 from castore.store.version import Version
 
 COMMIT: Final = "commit"
+UNCHANGED: Final = "unchanged"
+"""A commit that wrote nothing, as the set was there; on record where it has an operation id."""
 Build = Callable[[Version | None], Manifest]
 
 
@@ -112,32 +115,46 @@ def publish(store: Store, publication: Publication, tip: Version | None) -> Outc
 
 
 def replayed(store: Store, branch: str, operation_id: str) -> Version | None:
-    """The version that an earlier commit with this operation id made on `branch`, if any."""
+    """The version that an earlier commit with this operation id made on `branch`, or found.
+
+    None if there is none. Raises InvalidInput for what cannot be such an id.
+    """
+    check_operation(operation_id)
     id = store.database.read(lambda tables: _replayed(tables, branch, operation_id))
     return store.version(id, branch) if id else None
 
 
-def settle_identical(store: Store, publication: Publication) -> None:
-    """Take away what a session went on from, when its set turned out to be there already."""
-    if not publication.drop_partial:
-        store.database.write(lambda tables: _drop(tables, publication))
-        return
-    name, value = publication.drop_partial
+def settle_identical(store: Store, publication: Publication, there: Version) -> None:
+    """Take away what a session went on from, when its set turned out to be `there` already.
+
+    An operation id is remembered: whoever repeats it is given the same version.
+    """
+    at, dropped = store.now(), publication.drop_partial
 
     def transact(tables: Writing) -> None:
         _drop(tables, publication)
-        if tables.remove_if_equals(name, value):
+        if dropped and tables.remove_if_equals(*dropped):
             tables.bump_generation()
             tables.append_operation(
                 "partial-discard",
                 op_id="",
-                at=store.now(),
+                at=at,
                 by=publication.by,
                 why="an identical set is published",
-                refs=[(name, value, b"")],
+                refs=[(*dropped, b"")],
+            )
+        if publication.operation:
+            tables.append_operation(
+                UNCHANGED,
+                op_id=publication.operation,
+                at=at,
+                by=publication.by,
+                why=publication.why,
+                detail={"branch": publication.branch, "id": there.id},
             )
 
-    store.database.write(transact)
+    if dropped or publication.sessions or publication.operation:
+        store.database.write(transact)
 
 
 def publish_expecting(store: Store, publication: Publication, expected: Version | None) -> Outcome:
@@ -280,7 +297,7 @@ def _record(
 
 
 def _replayed(tables: Reading, branch: str, operation_id: str) -> Id | None:
-    """The version that an earlier commit with this operation id made on this branch.
+    """The version that an earlier commit with this operation id made on this branch, or found.
 
     One that was collected since does not count, nor one that lost a race after that.
     """
@@ -288,11 +305,12 @@ def _replayed(tables: Reading, branch: str, operation_id: str) -> Id | None:
         return None
     ref = branch_ref(branch)
     for operation in tables.operations_by_id(operation_id):
-        for name, _, new in operation.refs:
-            if operation.op != COMMIT or name != ref or not tables.present((new,)):
-                continue
-            if tables.ref(lost_ref(branch, new)) is None:
-                return new
+        made = [new for name, _, new in operation.refs if operation.op == COMMIT and name == ref]
+        if operation.op == UNCHANGED and operation.detail.get("branch") == branch:
+            made = [bytes(operation.detail.get("id", b""))]
+        for id in made:
+            if tables.present((id,)) and tables.ref(lost_ref(branch, id)) is None:
+                return id
     return None
 
 

@@ -9,14 +9,13 @@ from typing import Final, NamedTuple
 from castore.model.manifest import Agent, Source
 from castore.model.names import quoted
 from castore.model.values import frozen
-from castore.store.intent import OUTPUT, RAN, ran_command
+from castore.store.intent import EXIT, OUTPUT, RAN, ran_command
 from castore.store.pinning import uri_path
 from castore.store.sources import OBSERVED
 from castore.store.version import Version
 
 COMMANDS: Final = ("cas commit", "cas run")
 """How the commands that refresh begin."""
-_EXIT: Final = "run.exit"
 
 
 @frozen
@@ -135,6 +134,6 @@ class Refreshing:
 def _ran(maker: Version) -> str:
     """The command of `cas run` that made a version; COMMAND where it was not kept whole."""
     meta = maker.manifest.meta
-    if RAN not in meta or meta.get(_EXIT) != 0:
+    if RAN not in meta or meta.get(EXIT) != 0:
         return ""
     return ran_command(meta) or "COMMAND"

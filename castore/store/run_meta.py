@@ -9,7 +9,7 @@ from typing import Final
 from castore.model.encoding import encode
 from castore.model.fields import MetaValue
 from castore.model.limits import META_BYTES
-from castore.store.intent import CUT, OUTPUT, RAN
+from castore.store.intent import CUT, EXIT, OUTPUT, RAN
 from castore.store.processes import Ended
 from castore.store.secrets_found import masked
 
@@ -32,7 +32,7 @@ def run_meta(
     kept = [f"{name}={_cut(env[name], _VALUE)}" for name in ENVIRONMENT if env.get(name)]
     return {
         RAN: masked(_cut(shlex.join(command), _COMMAND)),
-        "run.exit": ended.code,
+        EXIT: ended.code,
         "run.milliseconds": round(1000 * ended.seconds),
         OUTPUT: masked(as_text(ended.tail)),
         "run.environment": shlex.join(kept),

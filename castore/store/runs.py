@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from castore.errors import CastoreError, InvalidInput, WouldOverwrite
+from castore.errors import CastoreError, InvalidInput
 from castore.model.encoding import encode
 from castore.model.fields import MetaValue
-from castore.model.ids import Id
+from castore.model.ids import Id, short
 from castore.model.limits import META_BYTES
 from castore.model.manifest import Source
 from castore.model.names import check_branch, check_secret_rules, quoted
@@ -28,6 +27,7 @@ from castore.store.processes import Child, Ended, Streams, find_command, run_chi
 from castore.store.publish import replayed
 from castore.store.records import source_record
 from castore.store.report import CommitReport
+from castore.store.run_folder import make_empty, new_folder, remove
 from castore.store.run_meta import fitted, git_facts, run_meta
 from castore.store.said import encode_said
 from castore.store.selectors import first_parents, tip
@@ -102,11 +102,11 @@ class Run:
         self._before = tip(store, branch)
         self._partial_before = self._partial()
         self._git = git_facts(request.env)
-        self._home = Path(_new_folder(request))
+        self._home = Path(new_folder(request.env))
         self.out = Path(os.path.abspath(request.out or self._home / "out"))
         self._keep = False
         try:
-            _make_empty(self.out)
+            make_empty(self.out)
             self._sources, self._paths = self._read_sources()
             self.warnings = tuple(doubts(store, self._sources))
             self._check_said()
@@ -161,16 +161,19 @@ class Run:
             report = commit(self.store, request, progress=progress)
         except CastoreError as error:
             return self._told(ended, warnings=(f"nothing was sealed: {error.message}",))
-        return self._told(ended, version=report.version, report=report, fix=self._again())
+        told = self._replaced(partial) if not self.request.commit.resume else ()
+        return self._told(
+            ended, version=report.version, report=report, fix=self._again(), warnings=told
+        )
 
     def close(self) -> None:
         """Remove what is temporary; the outputs stay where not all of them were committed."""
         if self._keep and self.out.parent == self._home:
             for entry in os.listdir(self._home):
                 if entry != self.out.name:
-                    _remove(self._home / entry)
+                    remove(self._home / entry)
         else:
-            _remove(self._home)
+            remove(self._home)
 
     def _commit_request(self, ended: Ended) -> CommitRequest:
         asked = self.request.commit
@@ -255,6 +258,13 @@ class Run:
             if version.manifest.run == self.name:
                 return version
         return None
+
+    def _replaced(self, earlier: Id | None) -> tuple[str, ...]:
+        """That the incomplete set of an earlier attempt of this run gave way."""
+        if earlier is None:
+            return ()
+        place = f"{short(earlier)}, which {self._ref} was; it is in the operation log"
+        return (f"this took the place of an earlier attempt, {place}",)
 
     def _partial(self) -> Id | None:
         return self.store.database.read(lambda tables: tables.ref(self._ref))
@@ -364,35 +374,3 @@ def _check_out(store: Store, source: Source, folder: Path) -> Path | None:
         return done.destination
     place, path = store.set_of(version).get(name), source.label.partition(":")[2]
     return done.destination / (place.path if place else "") / path.partition("/")[2].strip("/")
-
-
-def _new_folder(request: RunRequest) -> str:
-    import tempfile
-
-    where = request.env.get("TMPDIR") or "/tmp"  # noqa: S108  # a folder of a new name, mode 0700
-    try:
-        return tempfile.mkdtemp(prefix="cas-run-", dir=os.path.abspath(where))
-    except OSError as error:
-        raise InvalidInput(
-            f"no folder can be made in {where!r}: {error.strerror}", fix="set TMPDIR"
-        ) from None
-
-
-def _make_empty(folder: Path) -> None:
-    """Make a folder, or see that it is empty; raises WouldOverwrite, InvalidInput."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        if os.listdir(folder):
-            raise WouldOverwrite(f"{str(folder)!r} is not empty", fix="choose another folder")
-    except OSError as error:
-        raise InvalidInput(f"{str(folder)!r}: {error.strerror}") from None
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or folder as far as that is possible; a folder may have been locked."""
-    if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
-        return
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)
-    shutil.rmtree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ from castore.model.fields import MetaValue
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
 from castore.model.manifest import PARTIAL, Manifest, Source, SpecPin, encode_manifest
-from castore.model.names import near_names, quoted
+from castore.model.names import check_operation, near_names, quoted
 from castore.store.context import Context
 from castore.store.intent import Intent
 
@@ -89,6 +89,7 @@ def encode_said(intent: Intent, sources: Sequence[Source], at: int, message: str
     Raises InvalidInput for what no manifest could say, such as a message that is too long.
     """
     context, message, meta = said(intent, message)
+    check_operation(context.operation)
     return encode_manifest(
         Manifest(
             set=_NO_SET,

@@ -320,8 +320,8 @@ class Session:
         if if_changed and identical and parent is not None and self._is_tip(parent):
             self._done = True
             self._sink.discard()
-            if self.intent.resumed or self._supply.taken:
-                settle_identical(self.store, publication)
+            if self.intent.resumed or self._supply.taken or publication.operation:
+                settle_identical(self.store, publication, parent)
             return self._reported(parent, conformance, identical=True, written=False)
         if isinstance(expect, AnyTip):
             outcome = publish(self.store, publication, parent)

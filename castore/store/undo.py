@@ -188,6 +188,10 @@ def _check_kind(operation: Operation) -> None:
             f"{what} wrote a note: notes stay, and are answered by another one",
             fix=_contrary(operation, target.hex()),
         )
+    pinned = operation.detail.get("id")
+    if operation.op in ("pin", "unpin") and isinstance(pinned, bytes):
+        fix = f"cas {'unpin' if operation.op == 'pin' else 'pin'} {pinned.hex()}"
+        raise InvalidInput(f"{what} moved no branch: it is answered by its contrary", fix=fix)
     if not _branches(operation):
         raise InvalidInput(
             f"{what} moved no branch: there is nothing to take back", fix="cas op log"

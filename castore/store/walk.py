@@ -113,7 +113,7 @@ def _node_record(node: Node, label: str) -> dict[str, Any]:
         "digest": node.digest.hex() or None,
         "size": node.size if node.size >= 0 else None,
         "distance": node.distance,
-        "stored": version is not None,
+        "stored": version is not None or bool(node.branch),
         "at": format_moment(version.manifest.at) if version else None,
         "spec": made.get("spec"),
         "agent": made.get("agent"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from castore.content.folder_walk import FolderWalk, Page
-from castore.content.folders import FolderScan, listed_names
+from castore.content.folders import IGNORE_FILE, FolderScan, listed_names
 from castore.content.globs import match_glob, split_glob
 from castore.content.intake import FileMemory
 from castore.content.leaves import Run, Taken
@@ -183,4 +183,4 @@ def folder_names(folder: Path) -> list[str]:
         raise NotFound(f"{str(folder)!r} is no folder")
     scan = FolderScan(os.path.abspath(folder), "skip")
     listing, _ = scan.take(scan.root, "", scan.rules, 0)
-    return listed_names(listing)
+    return [name for name in listed_names(listing) if name != IGNORE_FILE]

@@ -43,6 +43,8 @@ def test_content_staged_for_no_session_is_told(cas: Cas, two: Path) -> None:
 
 def test_ages(cas: Cas, two: Path) -> None:
     cas("gc", "--grace", "30d", "--expire-partials", "2026-01-01")
+    assert "still to come" in cas("gc", "--grace", "2999-01-01", code=2).err
+    assert "still to come" in cas("gc", "--expire-partials", "2999-01-01", code=2).err
     assert cas("gc", "--grace", "soon", code=2).err.startswith("error: 'soon' is not a time")
 
 
@@ -50,9 +52,15 @@ def test_pin_unpin_and_why(cas: Cas, two: Path) -> None:
     id = cas("show", "out@v1", "--json").json["id"]
     assert cas("pin").out == ""
     assert cas("pin", "out@v1", "-m", "cited", "--json").json == {
-        "id": id, "why": "cited", "new": True,
+        "id": id, "why": "cited", "new": True, "replaced": None,
     }  # fmt: skip
     assert cas("pin", "out@v1", "-m", "cited").out.startswith("was pinned already: out@v1")
+    again = cas("pin", "out@v1", "-m", "once more")
+    assert "the reason is replaced; it was: cited\n" in again.err
+    assert cas("pin", "out@v1", "-m", "cited", "--json").json["replaced"] == "once more"
+    assert f"about {id[:12]}" in cas("op", "log", "-n", "1").out
+    logged = cas("op", "log", "-n", "1", "--json").json["sequence"]
+    assert f"cas unpin {id}" in cas("op", "undo", logged, code=2).err
     assert cas("pin", "--json").rows[0]["why"] == "cited"
     assert "cited" in cas("pin").out
     cas("pin", "-m", "nothing", code=2)

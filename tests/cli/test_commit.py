@@ -348,6 +348,32 @@ def test_a_dry_run_tells_what_is_left_out_and_kept_as_the_commit_does(cas: Cas, 
     assert dry == cas(*words).json["warnings"]
 
 
+def test_a_dry_run_warns_of_what_its_checks_find_as_the_commit_does(cas: Cas) -> None:
+    cas("init")
+    write("out/a.json", "{")
+    write("out/b", "{}")
+    tried = cas("commit", "-n", "out", "--json").json["warnings"]
+    assert tried == cas("commit", "out", "--json").json["warnings"]
+    assert any("a.json: looks like json but" in text for text in tried)
+
+
+def test_a_dry_run_checks_what_it_would_carry(cas: Cas, spec: Path) -> None:
+    cas("commit")
+    text = spec.read_text("utf-8")
+    spec.write_text(text.replace("format: json\n", "format: json\n    checks: {max_size: 1}\n"))
+    assert spec.read_text("utf-8") != text
+    tried = cas("commit", "-n", "--only", "summary", "--json", code=5).json
+    made = cas("commit", "--only", "summary", "--json", code=5).error
+    assert tried["faults"] == made["faults"]
+
+
+def test_an_unknown_rule_for_secrets_is_told_in_lines(cas: Cas, out: Path) -> None:
+    told = cas("commit", "out", "--allow-secret", "zzzz", code=2).err.splitlines()
+    assert "there is no such rule; these are:" in told[0]
+    assert max(map(len, told)) <= 80
+    assert "did you mean" in cas("commit", "out", "--allow-secret", "npm-tokn", code=2).err
+
+
 def test_discard(cas: Cas, spec: Path) -> None:
     Path("metrics.json").unlink()
     cas("commit", "--run", "run-3", code=5)

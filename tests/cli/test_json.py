@@ -63,6 +63,7 @@ def test_json_has_what_programs_rely_on(cas: Cas, two: Path) -> None:
         assert artifact.keys() >= ARTIFACT
         assert (artifact["digest"] is None) == (artifact["format"] == "folder")
     for row in cas("ls", "-R", "out", "--json").rows:
+        assert row["kind"] in ("file", "folder")
         assert len(row["digest"] or "") == (64 if row["kind"] == "file" else 0)
     assert cas("show", "out:pages", "--json").json["record"].keys() == RECORD
     made = cas("commit", "out", "--if-changed", "--json").json

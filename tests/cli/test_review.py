@@ -55,6 +55,35 @@ def test_approving_says_what_is_still_wanting(cas: Cas) -> None:
     assert record["note"]["trust"] == "claimed"
 
 
+def test_an_approval_that_does_not_count_is_not_called_one(cas: Cas) -> None:
+    cas("init")
+    write("a.txt", "x")
+    write(
+        "r.spec.yaml",
+        'spec: r\nversion: "1"\nreview: {not_author: true}\nartifacts:\n'
+        "- {name: a, type: document, format: text, path: a.txt}\n",
+    )
+    cas("commit")
+    shut = cas("gate", "r", code=6)
+    assert "cas approve r@v1, by another than alice@example.org" in shut.err
+    mine = cas("approve", "r")
+    assert mine.out.startswith("noted, but it does not count: approval of r@v1 ")
+    assert "the author may not approve" in mine.err
+    assert cas("approve", "r", "--author", "ben@example.org").out.startswith("approved r@v1 ")
+    assert "remove it; known are review require" in (
+        cas("gate", "r", "--policy", "r.spec.yaml", code=2).err
+    )
+
+
+def test_a_long_author_leaves_room_for_the_message(cas: Cas) -> None:
+    cas("init")
+    write("a.txt", "x")
+    cas("commit", "a.txt", "-m", "why it was", "--author", "Somebody <somebody@dept.example.org>")
+    line = cas("op", "log").out.splitlines()[0]
+    assert len(line) <= 80
+    assert line.endswith("…  why it was")
+
+
 def test_agents_are_refused(cas: Cas, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = cas("approve", "out", "--agent", "writer@7", "--json", code=6)
     assert refused.error["error"] == "NotApproved"

@@ -98,6 +98,23 @@ def test_a_command_that_fails(cas: Cas) -> None:
     assert cas("partial", "list").out == ""
 
 
+STARTED = "echo half > $CAS_OUT/a.txt; exit 3"
+
+
+def test_a_second_failure_says_what_it_replaced(cas: Cas) -> None:
+    first = cas("run", "--run", "d1", "--name", "n", "--", "sh", "-c", STARTED, code=3)
+    assert "took the place" not in first.err
+    before = cas("partial", "show", "d1", "--json").json
+    assert before["reason"] == "its command ended with exit code 3"
+    assert "exit code 3" in cas("partial", "list").out
+    more = STARTED.replace("half", "more").replace("3", "4")
+    second = cas("run", "--run", "d1", "--name", "n", "--", "sh", "-c", more, code=4)
+    assert f"this took the place of an earlier attempt, {before['id'][:12]}" in second.err
+    assert cas("partial", "show", "d1", "--json").json["reason"].endswith("exit code 4")
+    again = cas("run", "--resume", "d1", "--name", "n", "--", "sh", "-c", "exit 5", code=5)
+    assert "took the place" not in again.err
+
+
 def test_a_command_that_is_killed(cas: Cas) -> None:
     done = cas("run", "--run", "r1", "sh", "-c", HALF + "kill -KILL $$", code=137)
     assert "error: sh was killed by SIGKILL after " in done.err

@@ -11,6 +11,7 @@ import pytest
 import castore
 from castore import errors
 from castore.store.commit import CommitRequest, commit, preview
+from castore.store.status import status as work_status
 
 SPEC = """\
 spec: site
@@ -105,12 +106,21 @@ def test_links_are_refused_skipped_or_followed(store: castore.Store, out: Path) 
     assert store.read_bytes("out:data/link") == (out / "data" / "a.csv").read_bytes()
 
 
+def test_links_skipped_are_told_wherever_they_are(store: castore.Store, out: Path) -> None:
+    (out / "link").symlink_to("report.md")
+    (out / "data" / "link").symlink_to("a.csv")
+    told = store.commit(str(out), links="skip").warnings
+    assert [text.rpartition(": ")[0] for text in told] == ["links skipped"] * 2
+    assert {text.rpartition("out/")[2] for text in told} == {"link", "data/link"}
+
+
 def test_ignored_and_never_taken_entries(store: castore.Store, out: Path) -> None:
     (out / ".casignore").write_text("*.tmp\n")
     (out / "x.tmp").write_text("x")
     (out / ".git").mkdir()
     store.commit(str(out))
-    assert names(store, "out") == [".casignore", "data", "metrics.json", "report.md"]
+    assert names(store, "out") == ["data", "metrics.json", "report.md"]
+    assert {row.state for row in work_status(store, "out").artifacts} == {"unchanged"}
 
 
 def test_entries_that_cannot_be_artifacts_are_listed_with_a_way_out(

@@ -394,6 +394,8 @@ def test_a_walk_as_data(store: castore.Store) -> None:
         ("artifact", "raw@v1", True),
         ("uri", None, False),
     ]
+    branch = walk_record(store, store.impact("raw"))["nodes"][0]
+    assert (branch["kind"], branch["stored"]) == ("branch", True)
     assert [edge["relation"] for edge in record["edges"]] == ["source"] * 3
     assert record["edges"][1]["source"]["artifact"] == "b"
 

@@ -181,6 +181,33 @@ def test_a_repeated_operation_is_replayed_before_anything_can_refuse_it(
     assert list_partials(store) == []
 
 
+def test_an_operation_that_wrote_nothing_is_remembered(store: castore.Store, out: Path) -> None:
+    first = store.commit(str(out)).version
+    once = castore.Context(operation="job-7")
+    same = store.commit(str(out), context=once, if_changed=True)
+    assert (same.written, same.version.id) == (False, first.id)
+    (out / "report.md").write_text("changed since")
+    again = store.commit(str(out), context=once, if_changed=True)
+    assert (again.replayed, again.version.id) == (True, first.id)
+    assert next(op.op for op in store.operations()) == "unchanged"
+    other = store.commit(str(out), context=castore.Context(operation="job-8"), if_changed=True)
+    assert other.version.number == 2
+    elsewhere = store.commit(str(out), name="other", context=once)
+    assert (elsewhere.written, elsewhere.version.label) == (True, "other@v1")
+    assert store.fsck(full=True).ok
+
+
+@pytest.mark.parametrize("id", ["x" * 256, "é" * 128, "a\tb", "line\n", "\x1b[2J"])
+def test_an_operation_id_is_short_and_printable(store: castore.Store, out: Path, id: str) -> None:
+    context = castore.Context(operation=id)
+    with pytest.raises(errors.InvalidInput, match="operation id"):
+        store.commit(str(out), context=context)
+    with pytest.raises(errors.InvalidInput, match="operation id"):
+        store.session("out", context=context)
+    assert list(store.operations()) == []
+    assert store.commit(str(out), context=castore.Context(operation="x" * 255)).written
+
+
 def test_if_changed_does_not_hide_that_the_expected_parent_is_gone(
     store: castore.Store, out: Path
 ) -> None:

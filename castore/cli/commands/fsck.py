@@ -80,7 +80,9 @@ def _print(output: Output, report: FsckReport, *, helps: bool = True) -> None:
     for line in report.lines():
         output.line(output.style(clean(line), "red"))
     counts = ", ".join(
-        f"{count:,} {what}" for what, count in sorted(report.counts.items()) if count
+        plural(count, what.removesuffix("s"))
+        for what, count in sorted(report.counts.items())
+        if count
     )
     found = len(report.findings) + report.more
     verdict = "no damage found" if report.ok else plural(found, "finding")

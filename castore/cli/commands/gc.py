@@ -74,9 +74,12 @@ def command(call: Invocation, dry_run: bool, grace: str, expire_partials: str, r
 
 
 def _age(store: Store, text: str) -> int:
-    """Microseconds from a moment to now; `0` is none."""
+    """Microseconds from a moment to now; `0` is none. Raises InvalidInput for one to come."""
     now = store.now()
-    return 0 if text == "0" else max(0, now - parse_moment(text, now))
+    age = 0 if text == "0" else now - parse_moment(text, now)
+    if age < 0:
+        raise InvalidInput(f"{text!r} is still to come", fix="use an age: 30d, 12h, 0")
+    return age
 
 
 def _print(output: Output, report: CollectReport, again: str) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
 from castore.cli.access import actor, opened
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
-from castore.cli.screen import clean, first_line, plural
+from castore.cli.screen import clean, clip, first_line, plural
 from castore.cli.verbs import Family, verb
 from castore.database.operations import Operation, RefMove
 from castore.store.operations import operation_log, operation_record
 from castore.store.undo import undo
+
+_WHO_COLUMNS: Final = 24
 
 command = Family(
     "op",
@@ -92,8 +95,8 @@ def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: 
 def _lines(operation: Operation) -> list[str]:
     why = first_line(operation.why)
     head = f"{operation.sequence:>6}  {moment(operation.at)}  {clean(operation.op)}"
-    who = clean(operation.by) or "unknown"
-    about = operation.detail.get("target")
+    who = clip(clean(operation.by), _WHO_COLUMNS) or "unknown"
+    about = operation.detail.get("target") or operation.detail.get("id")
     noted = [f"          about {about.hex()[:12]}"] if isinstance(about, bytes) else []
     return [f"{head}  {who}" + (f"  {why}" if why else ""), *noted, *_moves(operation.refs)]
 

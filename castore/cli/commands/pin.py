@@ -39,12 +39,17 @@ def command(call: Invocation, rev: str | None, message: str) -> None:
             _list(call.output, store)
             return
         version = resolve_version(store, full_rev(store, rev))
+        before = {found.version.id: found.why for found in list_pins(store)}.get(version.id, "")
         new = pin(store, version, by=actor(call), why=message)
+        replaced = before if before != message else ""
         if call.output.json:
-            call.output.record({"id": version.id.hex(), "why": message or None, "new": new})
+            record = {"id": version.id.hex(), "why": message or None, "new": new}
+            call.output.record({**record, "replaced": replaced or None})
             return
         word = "pinned" if new else "was pinned already:"
         call.output.line(f"{word} {clean(version.label)} {version.short}")
+        if replaced:
+            call.output.say(f"the reason is replaced; it was: {first_line(replaced)}")
         call.output.next(f"cas why {version.short}")
 
 
