@@ -7,6 +7,7 @@ times of the archive, as somebody does who unpacks a new release. Generated sets
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -180,9 +181,11 @@ def _download(stock: Stock, package: str, version: str, options: tuple[str, ...]
         done = subprocess.run([*command, f"{package}=={version}"], stdout=sys.stderr)
         found = list(under_way.iterdir())
         if not done.returncode and found:
-            shutil.rmtree(folder, ignore_errors=True)
-            under_way.rename(folder)
-            archives = [folder / archive.name for archive in found]
+            # Another run may have put its own there meanwhile, which is as good; an empty folder
+            # gives way to the rename.
+            with contextlib.suppress(OSError):
+                under_way.rename(folder)
+            archives = list(folder.iterdir()) if folder.exists() else []
         shutil.rmtree(under_way, ignore_errors=True)
     if not archives:
         raise CannotDownload(f"pip gave no archive of {package} {version}")
@@ -202,7 +205,7 @@ def _mixed(stock: Stock) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         dice = random.Random(_SEED)
         words = [dice.randbytes(dice.randint(2, 5)).hex().encode() for _ in range(5_000)]
-        under_way = path.with_suffix(".new")
+        under_way = path.with_name(f"{path.name}.{os.getpid()}.new")
         with under_way.open("wb") as file:
             left = size
             while left:
