@@ -66,6 +66,7 @@ ROOT_LIST_BYTES: Final = 512 * KIB
 INDEXES_MAX: Final = 1024
 UPLOADS_MAX: Final = 10_000
 WRITES_KEPT: Final = 16
+WRITERS_MAX: Final = 1000
 
 # Input.
 SPEC_BYTES: Final = 256 * KIB

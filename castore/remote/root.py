@@ -27,6 +27,7 @@ from castore.model.limits import (
     ROOT_LISTS,
     ROOT_ROWS,
     UPLOADS_MAX,
+    WRITERS_MAX,
     WRITES_KEPT,
 )
 from castore.model.refs import HEADS, TAGS, branch_ref, tag_ref
@@ -118,9 +119,14 @@ class Root:
         return write in self.writes.get(client, ())
 
     def noting(self, client: bytes, write: bytes) -> dict[bytes, tuple[bytes, ...]]:
-        """`writes` with one more."""
-        kept = (*self.writes.get(client, ()), write)[-WRITES_KEPT:]
-        return {**self.writes, client: kept}
+        """`writes` with one more, of so many clients that they do not fill a root.
+
+        Who is left out and lost an answer just then looks for what it wrote.
+        """
+        others = {known: kept for known, kept in self.writes.items() if known != client}
+        while len(others) >= WRITERS_MAX:
+            others.pop(min(others))
+        return {**others, client: (*self.writes.get(client, ()), write)[-WRITES_KEPT:]}
 
 
 def encode_root(root: Root, write_page: WritePage) -> bytes:

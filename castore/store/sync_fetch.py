@@ -93,8 +93,8 @@ def fetch(
 
     Everything is compared with its id before it is stored, and nothing names a version that is not
     here as a whole. Branches here do not move: `remotes/NAME/*` do. What was forgotten there is so
-    here. Without `contents` files stay there until they are read. Raises RefNotFound, CorruptObject
-    for what a bucket should not hold, RemoteError.
+    here, unless its set lies here. Without `contents` files stay there until they are read. Raises
+    RefNotFound, CorruptObject for what a bucket should not hold, RemoteError.
     """
     remote = connect(store, name, transport)
 
@@ -163,12 +163,15 @@ class _Fetch:
                 )
 
     def _record_removals(self) -> None:
-        """What was forgotten or purged there is so here, where it does not lie here still."""
+        """What was forgotten or purged there is so here, where it does not lie here still.
+
+        No bucket makes anything go that a store has.
+        """
 
         def lacking(tables: Reading) -> tuple[_Groups, _Groups]:
             forgotten, purged = self._root.forgotten, self._root.purged
             return (
-                _groups({id: r for id, r in forgotten.items() if tables.forgotten(id) is None}),
+                _groups({id: r for id, r in forgotten.items() if not _whole(tables, id)}),
                 _groups({id: r for id, r in purged.items() if _absent(tables, id)}),
             )
 
@@ -304,6 +307,15 @@ def _groups(removed: Mapping[Id, Removed]) -> _Groups:
 def _stored(tables: Reading, id: Id) -> bool:
     row = tables.object_row(id)
     return row is not None and row.state is State.STORED
+
+
+def _whole(tables: Reading, id: Id) -> bool:
+    """Whether a version was forgotten here, or its set lies here: what others let go of stays."""
+    if tables.forgotten(id) is not None:
+        return True
+    if not _stored(tables, id):
+        return False
+    return _stored(tables, ObjectReader(tables.load).manifest(id).set)
 
 
 def _absent(tables: Reading, id: Id) -> bool:

@@ -246,7 +246,9 @@ class _Push:
         def landed(root: Root) -> bool:
             return own is not None and own in root.indexes
 
-        def change(root: Root) -> Root:
+        def change(root: Root) -> Root | None:
+            if landed(root):
+                return None
             if upload not in root.uploads:
                 raise _Again
             if not all(_open(root, move) for move in moves):

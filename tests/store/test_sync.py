@@ -236,6 +236,13 @@ def test_what_was_forgotten_is_freed_there(
     pull(other, NAME, bucket)
     assert other.forgotten(other.resolve("out@v2").version) is not None
     sound(other)
+    store.forget("out@v1", by="ann@example.org")
+    push(store, NAME, bucket)
+    pull(other, NAME, bucket)
+    # It lies there as a whole: what a bucket says makes nothing go.
+    assert other.forgotten(other.resolve("out@v1").version) is None
+    assert other.read_bytes("out@v1:big") == TEXT
+    sound(other)
     with copy_of(bucket, tmp_path / "third") as third:
         assert [version.number for version in third.log("out")] == [3, 2, 1]
         sound(third)
