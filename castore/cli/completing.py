@@ -13,7 +13,6 @@ from castore.errors import CastoreError
 from castore.model.artifact_set import TreeContent
 from castore.model.pages import TREE
 from castore.model.refs import HEADS, TAGS
-from castore.store.remotes import remotes
 from castore.store.selectors import resolve
 from castore.store.store import Store
 
@@ -35,18 +34,6 @@ def revisions(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
     except (CastoreError, OSError):
         return []
     return [name for name in names if name.startswith(incomplete)][:_OFFERED]
-
-
-def remote_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
-    """The names of remotes that begin with what was typed; none where there is no store."""
-    call = ctx.find_object(Invocation)
-    if call is None:
-        return []
-    try:
-        with opened(call) as store:
-            return [name for name in remotes(store) if name.startswith(incomplete)]
-    except (CastoreError, OSError):
-        return []
 
 
 def _refs(store: Store) -> list[str]:

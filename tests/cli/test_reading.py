@@ -296,7 +296,8 @@ def test_fsck_of_a_store_that_is_cut_off(cas: Cas, two: Path) -> None:
     report = cas("fsck", "--json", code=7).json
     assert report["findings"][0]["kind"] == "store"
     assert any(finding["kind"] == "page" for finding in report["findings"])
-    assert cas("fsck", code=7).err == "next: cas salvage DEST\n"
+    told = cas("fsck", code=7).err
+    assert told == "next: restore the store from a backup, or: cas salvage DEST\n"
 
 
 def test_diff_of_one_path(cas: Cas, two: Path) -> None:

@@ -6,7 +6,7 @@ import click
 
 from castore.cli.access import actor, opened
 from castore.cli.commands.push import moved_lines
-from castore.cli.completing import remote_names
+from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress

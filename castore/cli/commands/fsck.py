@@ -6,7 +6,8 @@ import click
 
 from castore.cli.access import full_rev, opened, store_place
 from castore.cli.child import in_child
-from castore.cli.completing import remote_names, revisions
+from castore.cli.completing import revisions
+from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from castore.cli.access import actor, opened
-from castore.cli.completing import remote_names
+from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress

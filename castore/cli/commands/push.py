@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import click
 
 from castore.cli.access import actor, opened
-from castore.cli.completing import remote_names, revisions
+from castore.cli.completing import revisions
+from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from castore.cli.access import actor, opened
-from castore.cli.completing import remote_names
+from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, columns
 from castore.cli.verbs import Family, verb
