@@ -248,7 +248,7 @@ def test_what_is_no_folder(tmp_path: Path) -> None:
 def test_listing_gives_the_names_taken(tmp_path: Path) -> None:
     make(tmp_path, "b", "a/x", ".git/x", "c.log")
     (tmp_path / ".casignore").write_text("*.log\n")
-    assert list_folder(tmp_path) == (["a", "b"], ())
+    assert list_folder(tmp_path) == ([".casignore", "a", "b"], ())
 
 
 @given(st.text(max_size=200))
