@@ -45,6 +45,7 @@ OUT_OF_REACH: Final = (
     "content that differs, if only by a byte, is another: look at other versions of the file",
     "backups made before: bring each up to date with cas backup, or delete it",
     "bundles, check-outs and copies that were sent elsewhere",
+    "remotes that have it, until cas push and then cas gc --remote",
     "snapshots and versions kept by file systems and buckets, and spare blocks of flash disks",
 )
 """What no purge can reach, in words."""
