@@ -92,6 +92,7 @@ def open_shared(
         transport.close()
         raise
     store.url = found.url
+    store.at_close = transport.close
     store.bring = shared.bring
     database.acknowledge = shared.acknowledge
     return store

@@ -30,8 +30,9 @@ class Store:
     `user_config` gives the file that its user configures all stores in, `root` is what recorded
     paths are relative to, if it is not the folder of the store. `bring`, if it is set,
     fetches files that a remote promised when `reader` meets them; `near_reader` does not. `url` is
-    the bucket that this is a cache of, "" for a store of its own; with `rebase` a version that the
-    bucket refuses is made anew after those of others, and `renamed` tells its id.
+    the bucket that this is a cache of, "" for a store of its own, and `at_close` gives it back;
+    with `rebase` a version that the bucket refuses is made anew after those of others, and
+    `renamed` tells its id.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Store:
         self._user_config = user_config
         self.bring: Bring | None = None
         self.url = ""
+        self.at_close: Callable[[], None] | None = None
         self.rebase = False
         self.renamed: dict[Id, Id] = {}
         self.reader = ObjectReader(self._load, self._load_all, database.read)
@@ -116,8 +118,10 @@ class Store:
         return self.database.read(lambda tables: tables.forgotten(version.id))
 
     def close(self) -> None:
-        """Release the database; further use raises."""
+        """Release the database, and the bucket behind it; further use raises."""
         self.database.close()
+        if self.at_close is not None:
+            self.at_close()
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import castore
+from castore.errors import RemoteError
 from castore.remote.urls import open_transport
 from castore.store.sync import collect_remote
 from castore.store.sync_pull import pull
@@ -132,3 +133,16 @@ def test_a_collector_beside_pushes_takes_nothing_that_is_needed(url: str, tmp_pa
         with copy_of(transport, tmp_path / "last") as last:
             assert refs(last) == refs(store)
             sound(last)
+
+
+def test_a_bucket_that_is_a_store_is_given_back_with_it(url: str, tmp_path: Path) -> None:
+    with castore.open(url, caches=tmp_path / "caches") as store:
+        made = commit(store, "out", a=b"one")
+        assert store.at_close is not None
+        transport = store.at_close.__self__
+        assert transport.get("root").data
+    with pytest.raises(RemoteError, match="closed"):
+        transport.get("root")
+    with castore.open(url, caches=tmp_path / "others") as other:
+        assert other.resolve("out").version.id == made.id
+        assert other.read_bytes("out:a") == b"one"

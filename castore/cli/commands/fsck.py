@@ -81,7 +81,7 @@ def _print(output: Output, report: FsckReport, *, helps: bool = True) -> None:
     for line in report.lines():
         output.line(output.style(clean(line), "red"))
     counts = ", ".join(
-        plural(count, what.removesuffix("s"))
+        plural(count, "index" if what == "indexes" else what.removesuffix("s"), what)
         for what, count in sorted(report.counts.items())
         if count
     )
