@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from castore.aio.review import AsyncReviewing
+from castore.remote.census import BucketStats
 from castore.remote.collect import BucketReport
 from castore.store.config import KnownRemote
 from castore.store.library import Store
@@ -136,3 +137,9 @@ class AsyncRemotes(AsyncReviewing):
             options=options,
             progress=progress,
         )
+
+    async def stats_remote(
+        self, remote: str = "", *, options: Mapping[str, str] | None = None
+    ) -> BucketStats:
+        """What a remote holds and what that takes."""
+        return await self.run(Store.stats_remote, remote, options=options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from castore.remote.census import BucketStats
 from castore.remote.collect import BucketReport
 from castore.store import remotes, sync
 from castore.store.config import KnownRemote
@@ -129,3 +130,9 @@ class RemotesStore(Store):
     ) -> FsckReport:
         """Fetch and compare every byte of a remote; see `castore.store.sync_verify`."""
         return sync.verify_remote(self, remote, options=options, progress=progress)
+
+    def stats_remote(
+        self, remote: str = "", *, options: Mapping[str, str] | None = None
+    ) -> BucketStats:
+        """What a remote holds and what that takes; see `castore.remote.census`."""
+        return sync.remote_stats(self, remote, options=options)

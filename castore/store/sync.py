@@ -10,6 +10,7 @@ from typing import Final
 
 from castore.errors import InvalidInput, ObjectNotFound, RefNotFound
 from castore.model.ids import Id
+from castore.remote.census import BucketStats, take_census
 from castore.remote.collect import BucketReport, collect_bucket
 from castore.remote.transport import Transport
 from castore.store import sync_bring, sync_clone, sync_fetch, sync_pull, sync_push
@@ -188,6 +189,13 @@ def verify_remote(
     with reached(store, name, options) as (meant, transport):
         known = connect(store, meant, transport)
         return verify_bucket(known.bucket, known, progress)
+
+
+def remote_stats(store: Store, name: str = "", *, options: Options = None) -> BucketStats:
+    """See `castore.remote.census.take_census`."""
+    with reached(store, name, options) as (meant, transport):
+        known = connect(store, meant, transport)
+        return known.at_rest(lambda root, there: take_census(root, there, transport))
 
 
 def bring(store: Store, ids: Sequence[Id], *, options: Options = None) -> None:

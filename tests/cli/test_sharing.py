@@ -42,6 +42,11 @@ def test_two_people_and_a_bucket(cas: Cas, shared: Path) -> None:
     assert cas("-C", "one", "gate", "out", "--require", "approved").code == 0
     assert cas("-C", "one", "cat", "out@v2:a.md").out == "second\n"
     assert cas("-C", "one", "fsck", "--remote", "origin").out.startswith("no damage found")
+    counted = cas("-C", "one", "stats", "--remote", "origin", "--json").json
+    assert (counted["versions"], counted["notes"], counted["branches"]) == (2, 1, 1)
+    assert counted["bytes"] > counted["packs_bytes"] > 0
+    assert "2  on 1 branch, 0 tags" in cas("-C", "one", "stats", "--remote", "origin").out
+    assert cas("-C", "one", "stats", "out", "--remote", "origin", code=2)
 
 
 def test_versions_on_both_sides_are_told_and_put_in_order(cas: Cas, shared: Path) -> None:

@@ -6,13 +6,17 @@ import click
 
 from castore.cli.access import full_rev, opened
 from castore.cli.completing import revisions
+from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import verb
+from castore.errors import InvalidInput
+from castore.remote.census import BucketStats
 from castore.store.savings import Savings
 from castore.store.selectors import resolve_version
 from castore.store.stats import Held, StoreStats, VersionStats, store_stats, version_stats
+from castore.store.sync import remote_stats
 
 
 @verb(
@@ -20,18 +24,28 @@ from castore.store.stats import Held, StoreStats, VersionStats, store_stats, ver
     examples=[
         ("cas stats", "what the store holds, and what that takes"),
         ("cas stats report@v7", "what version 7 alone holds"),
+        ("cas stats --remote origin", "what a bucket holds"),
     ],
 )
 @click.argument("rev", required=False, metavar="[REV]", shell_complete=revisions)
+@click.option(
+    "--remote", default="", metavar="NAME", help="a remote instead", shell_complete=remote_names
+)
 @click.pass_obj
-def command(call: Invocation, rev: str | None) -> None:
+def command(call: Invocation, rev: str | None, remote: str) -> None:
     """Compare logical with stored bytes, of the store or of one version.
 
     Logical bytes count every file of every version in full; unique ones each content once; stored
     ones are what it takes on disk. Between them: what was saved by not storing content again, by
-    compressing each object, and by keeping small or similar ones together.
+    compressing each object, and by keeping small or similar ones together. With --remote it is told
+    what a bucket holds, and what that takes there.
     """
+    if remote and rev:
+        raise InvalidInput("a remote is told of as a whole", fix=f"cas stats --remote {remote}")
     with opened(call) as store:
+        if remote:
+            _remote(call.output, remote_stats(store, remote))
+            return
         found: StoreStats | VersionStats
         if rev is None:
             found = store_stats(store)
@@ -46,6 +60,23 @@ def command(call: Invocation, rev: str | None) -> None:
 
 
 Row = tuple[str, str, str]
+
+
+def _remote(output: Output, found: BucketStats) -> None:
+    if output.json:
+        output.record(found.as_json())
+        return
+    branches = plural(found.branches, "branch", "branches")
+    rows: list[Row] = [
+        ("versions", f"{found.versions:,}", f"on {branches}, {plural(found.tags, 'tag')}"),
+        ("notes", f"{found.notes:,}", "what is said of them"),
+        ("objects", f"{found.objects:,}", f"{size(found.raw)} before compression"),
+        ("packs", f"{found.packs:,}", f"{size(found.packs_bytes)}, indexed by {found.indexes:,}"),
+        ("stored", size(found.bytes), "in all"),
+    ]
+    if found.uploads:
+        rows.append(("uploads", f"{found.uploads:,}", "pushes under way, or given up"))
+    _print(output, rows)
 
 
 def _store_rows(found: StoreStats) -> list[Row]:
