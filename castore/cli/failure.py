@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -12,7 +12,6 @@ import click
 from castore.cli.output import Output
 from castore.cli.screen import clean, clean_lines
 from castore.errors import CastoreError, InvalidSpec
-from castore.spec.faults import describe_faults
 
 USAGE: Final = 2
 INTERNAL: Final = 70
@@ -124,3 +123,32 @@ def _fault_line(fault: Mapping[str, Any]) -> str:
     said = f"line {fault.get('line')}" in str(fault.get("detail"))
     line = f" (line {fault['line']})" if fault.get("line") and not said else ""
     return clean(f"{fault.get('artifact')}: {fault.get('check')}: {fault.get('detail')}{line}")
+
+
+def describe_faults(
+    faults: Iterable[Mapping[str, Any]], where: str = "spec", text: str = ""
+) -> str:
+    """Faults as people read them: place, message, the line itself with a caret, the fix.
+
+    `faults` are those of `InvalidSpec.faults`; `text` is the spec, "" to leave its lines out.
+    """
+    lines = text.splitlines()
+    out: list[str] = []
+    for fault in faults:
+        line, column = int(fault["line"]), int(fault["column"])
+        out.append(f"{where}:{line}:{column}: {fault['message']}")
+        if 1 <= line <= len(lines):
+            excerpt, caret = _excerpt(lines[line - 1], column)
+            out += [f"    {excerpt}", f"    {caret}"]
+        fix = str(fault.get("fix") or "")
+        out += [
+            f"  fix: {part}" if index == 0 else f"       {part}"
+            for index, part in enumerate(fix.splitlines())
+        ]
+    return "\n".join(out)
+
+
+def _excerpt(line: str, column: int) -> tuple[str, str]:
+    start = max(0, column - 60)
+    visible = "".join(c if c.isprintable() else " " for c in line[start : start + 90])
+    return visible, " " * (column - 1 - start) + "^"

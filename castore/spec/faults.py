@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from castore.errors import InvalidSpec
@@ -72,29 +72,6 @@ class Faults:
         )
 
 
-def describe_faults(
-    faults: Iterable[Mapping[str, Any]], where: str = "spec", text: str = ""
-) -> str:
-    """Faults as people read them: place, message, the line itself with a caret, the fix.
-
-    `faults` are those of `InvalidSpec.faults`; `text` is the spec, "" to leave its lines out.
-    """
-    lines = text.splitlines()
-    out: list[str] = []
-    for fault in faults:
-        line, column = int(fault["line"]), int(fault["column"])
-        out.append(f"{where}:{line}:{column}: {fault['message']}")
-        if 1 <= line <= len(lines):
-            excerpt, caret = _excerpt(lines[line - 1], column)
-            out += [f"    {excerpt}", f"    {caret}"]
-        fix = str(fault.get("fix") or "")
-        out += [
-            f"  fix: {part}" if index == 0 else f"       {part}"
-            for index, part in enumerate(fix.splitlines())
-        ]
-    return "\n".join(out)
-
-
 def near(word: str, known: Sequence[str]) -> str:
     """The known word that `word` was probably meant to be, or ""."""
     if len(word) > _COMPARED:
@@ -108,9 +85,3 @@ def near(word: str, known: Sequence[str]) -> str:
 def shown(text: str) -> str:
     """A piece of somebody's text, quoted, short enough for a message."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
-
-
-def _excerpt(line: str, column: int) -> tuple[str, str]:
-    start = max(0, column - 60)
-    visible = "".join(c if c.isprintable() else " " for c in line[start : start + 90])
-    return visible, " " * (column - 1 - start) + "^"

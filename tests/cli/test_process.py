@@ -285,4 +285,4 @@ def test_what_the_log_loads(two: Path) -> None:
         assert below <= few, room
     assert not ours & {f"castore.database.{name}" for name in ("check", "mirror", "rebuild")}
     # Each module is files to look for, bytes to read and classes to make.
-    assert len(ours) <= 87
+    assert len(ours) <= 85

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from castore.cli.failure import describe_faults
 from castore.errors import InvalidSpec
 from castore.model.limits import SPEC_BYTES
-from castore.spec.faults import Faults, describe_faults
+from castore.spec.faults import Faults
 from castore.spec.loader import ListNode, MapNode, ScalarNode, load
 from castore.spec.parse import parse_spec
 from tests.spec.samples import HEAD, ONE, faults, places
