@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from tests.harness import report
 from tests.harness.frame import Result
 
-HARNESS_RESULTS = pytest.StashKey[list[Result]]()
+# What a test of a harness found, as text: the results of tests reach this from other processes.
+HARNESS_RESULT = "harness result"
 
 _COMMON = {
     "deadline": None,
@@ -55,7 +56,15 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """What each fault harness ran, lost and noticed."""
-    results = config.stash.get(HARNESS_RESULTS, [])
+    results = [
+        Result.from_json(text)
+        for reports in terminalreporter.stats.values()
+        for one in reports
+        if isinstance(one, pytest.TestReport) and one.when == "call"
+        for key, text in one.user_properties
+        if key == HARNESS_RESULT
+    ]
+    results.sort(key=lambda result: (result.name, result.mutant))
     if results:
         terminalreporter.section("fault harnesses")
         for line in report.table(results):

@@ -12,6 +12,9 @@ from castore.model.ids import Id
 from castore.model.limits import MIB
 
 KEPT_BYTES: Final = 16 * MIB
+# What Python takes for a block and for each member of it, beside the raw bytes.
+_BLOCK_BYTES: Final = 512
+_MEMBER_BYTES: Final = 128
 
 
 class Decoded(NamedTuple):
@@ -20,6 +23,11 @@ class Decoded(NamedTuple):
     ids: tuple[Id, ...]
     starts: list[int]
     raw: bytes
+
+    @property
+    def weight(self) -> int:
+        """The memory that it takes, about."""
+        return len(self.raw) + _BLOCK_BYTES + _MEMBER_BYTES * len(self.ids)
 
     def holds(self, slot: int, id: Id) -> bool:
         """Whether member `slot` is this one."""
@@ -31,7 +39,7 @@ class Decoded(NamedTuple):
 
 
 class KeptBlocks:
-    """The blocks decoded last, by number, up to 16 MiB; safe for use by several threads."""
+    """The blocks decoded last, by number, up to 16 MiB in all; for several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,14 +60,13 @@ class KeptBlocks:
 
     def hold(self, number: int, decoded: Decoded) -> Decoded:
         """Keep a block that was taken apart already."""
-        raw = decoded.raw
         with self._lock:
             if number not in self._blocks:
                 self._blocks[number] = decoded
-                self._bytes += len(raw)
+                self._bytes += decoded.weight
             while self._bytes > KEPT_BYTES:
                 _, dropped = self._blocks.popitem(last=False)
-                self._bytes -= len(dropped.raw)
+                self._bytes -= dropped.weight
         return decoded
 
 

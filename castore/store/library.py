@@ -35,6 +35,7 @@ from castore.store.listing import (
     list_folder,
     named_file,
 )
+from castore.store.memory import giving_back
 from castore.store.operations import operation_log
 from castore.store.processes import Streams
 from castore.store.report import CommitReport
@@ -269,6 +270,7 @@ class Store(AuditingStore, KeepingStore, RemotesStore, ReviewingStore):
         """
         return version_stats(self, self.resolve(selector).version, alone=alone)
 
+    @giving_back
     def fsck(self, *, full: bool = False) -> FsckReport:
         """Look for damage: refs and closures, with `full` every stored byte as well."""
         return fsck(self, full=full)
@@ -286,6 +288,7 @@ class Store(AuditingStore, KeepingStore, RemotesStore, ReviewingStore):
         """
         return undo(self, sequence, by=by, why=why, dry_run=dry_run)
 
+    @giving_back
     def backup(
         self,
         destination: str | os.PathLike[str],

@@ -12,6 +12,7 @@ from castore.store.catalogue import table
 from castore.store.export_intoto import statement
 from castore.store.export_openlineage import events
 from castore.store.export_rocrate import crate, write_crate
+from castore.store.memory import giving_back
 from castore.store.reindex import ReindexReport, reindex
 from castore.store.selectors import resolve_version
 from castore.store.sql import Answer, sql, write_parquet
@@ -29,6 +30,7 @@ class AuditingStore(Store):
         """
         return audit.audit(self, audit.Criteria(**criteria), limit=limit)
 
+    @giving_back
     def reindex(self, *, progress: Callable[[int], None] | None = None) -> ReindexReport:
         """Make every derived table again, in one transaction; raises CorruptObject, StoreFull."""
         return reindex(self, progress=progress)

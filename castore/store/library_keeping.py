@@ -8,6 +8,7 @@ from castore.store import pins
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
 from castore.store.forget import ForgetReport, ForgetRequest, forget
+from castore.store.memory import giving_back
 from castore.store.purge import PurgeReport, PurgeRequest, purge
 from castore.store.repack import RepackReport, repack
 from castore.store.retention import Rules
@@ -20,6 +21,7 @@ from castore.store.why import Why, why
 class KeepingStore(Store):
     """An open store that frees, forgets, purges and keeps: a part of `castore.Store`."""
 
+    @giving_back
     def gc(
         self,
         *,
@@ -35,6 +37,7 @@ class KeepingStore(Store):
         request = CollectRequest(grace, expire_partials, dry_run=dry_run, by=by)
         return collect(self, request)
 
+    @giving_back
     def repack(
         self,
         *,
@@ -82,6 +85,7 @@ class KeepingStore(Store):
         pins.pin(self, version, by=by, why=why)
         return version
 
+    @giving_back
     def purge(
         self,
         *selectors: str,

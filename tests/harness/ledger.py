@@ -102,7 +102,7 @@ def ledger(lines: Iterable[str]) -> Ledger:
     return heard
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def content(seed: int, size: int) -> bytes:
     """The bytes of an artifact: text that packs well for an even seed, noise for an odd one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HARNESS_RESULTS
+from tests.conftest import HARNESS_RESULT
 from tests.harness.frame import Result
 from tests.harness.registry import MODULES, load
 
@@ -25,8 +25,9 @@ def run(request: pytest.FixtureRequest, name: str, *options: str) -> Result:
     command = [sys.executable, "-m", "tests.harness", name, "--seed", SEED, "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout, f"{' '.join(command)}\n{done.stderr[-4000:]}"
-    result = Result.from_json(done.stdout.splitlines()[-1])
-    request.config.stash.setdefault(HARNESS_RESULTS, []).append(result)
+    said = done.stdout.splitlines()[-1]
+    request.node.user_properties.append((HARNESS_RESULT, said))
+    result = Result.from_json(said)
     if result.skipped:
         pytest.skip(result.skipped)
     return result
