@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.castore-installed
 TESTS ?=
+# Tests at once: one a processor, up to four.
+WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 HARNESS ?= kill
 BUDGET ?= 30m
 MINUTES ?= 60
@@ -41,7 +43,7 @@ format: install ## rewrite the sources in the one format
 	$(BIN)/ruff format .
 
 test: install ## run the tests; TESTS="-k name -x" passes options to pytest
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(TESTS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 test-long: install ## one fault harness for long, HARNESS=kill BUDGET=30m; goes on where it was ended
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.harness $(HARNESS) --long --budget $(BUDGET)
