@@ -12,9 +12,10 @@ from castore.content.deltas import StoredObject
 from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.ids import Id
 from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB, PACK_BYTES
-from castore.remote.index import Catalogue, Spot
+from castore.remote.index import Catalogue, PackName, Spot
 from castore.remote.keys import pack_key
 from castore.remote.transport import Gone, KeyAbsent, Transport
+from castore.remote.waiting import result_of
 
 Result = TypeVar("Result")
 
@@ -59,11 +60,14 @@ class BlockFetcher:
     def each(
         self, spots: Iterable[Spot], use: Callable[[list[FetchedBlock]], Result]
     ) -> Iterator[Result]:
-        """What `use` makes of some blocks at a time, in the order of their places in packs.
+        """What `use` makes of some blocks at a time: packs as they come, each from its beginning.
 
         `use` runs in threads, some runs ahead.
         """
-        runs = _runs(sorted(spots, key=lambda spot: (spot.pack, spot.offset)))
+        packs: dict[PackName, list[Spot]] = {}
+        for spot in spots:
+            packs.setdefault(spot.pack, []).append(spot)
+        runs = _runs(spot for pack in packs.values() for spot in sorted(pack, key=_offset))
         flying: deque[Future[Result]] = deque()
 
         def fetch(run: Sequence[Spot]) -> Result:
@@ -74,9 +78,9 @@ class BlockFetcher:
                 for run in runs:
                     flying.append(pool.submit(fetch, run))
                     if len(flying) >= _AHEAD:
-                        yield flying.popleft().result()
+                        yield result_of(flying.popleft())
                 while flying:
-                    yield flying.popleft().result()
+                    yield result_of(flying.popleft())
             except KeyboardInterrupt:
                 # Nobody waits for an answer that may take minutes.
                 self._transport.close()
@@ -125,14 +129,14 @@ class FarObjects:
     """Objects of a bucket as a reader loads them."""
 
     def __init__(self, catalogue: Catalogue, fetcher: BlockFetcher) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._fetcher = fetcher
         self._numbers: dict[tuple[bytes, Id, int], int] = {}
         self._lock = Lock()
 
     def load(self, id: Id) -> StoredObject:
         """The block an object lies in; raises ObjectNotFound, CorruptObject."""
-        found = self._catalogue.find(id)
+        found = self.catalogue.find(id)
         if found is None:
             raise ObjectNotFound(f"no object {id.hex()} in the bucket", id=id.hex())
         spot, slot, kind = found
@@ -147,7 +151,11 @@ def spot_place(spot: Spot) -> str:
     return f"the block at {spot.offset} of pack {spot.pack.id.hex()}"
 
 
-def _runs(spots: Sequence[Spot]) -> Iterator[list[Spot]]:
+def _offset(spot: Spot) -> int:
+    return spot.offset
+
+
+def _runs(spots: Iterable[Spot]) -> Iterator[list[Spot]]:
     """Blocks that are fetched at once: near each other in one pack, up to 8 MiB."""
     run: list[Spot] = []
     for spot in spots:

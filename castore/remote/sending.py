@@ -15,6 +15,7 @@ from castore.remote.index import IndexWriter, PackName
 from castore.remote.keys import pack_key
 from castore.remote.pack import NONCE_BYTES, PackType, PackWriter
 from castore.remote.transport import Transport
+from castore.remote.waiting import result_of
 
 _THREADS: Final = 3
 _FLYING: Final = 3
@@ -106,4 +107,4 @@ class PackQueue:
 
     def _land(self) -> None:
         """Wait for the oldest pack on its way, and tell that it has arrived."""
-        self._arrived(*self._flying.popleft().result())
+        self._arrived(*result_of(self._flying.popleft()))

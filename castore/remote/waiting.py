@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -77,6 +78,16 @@ def wait_for(make: Callable[[], Answer], given_up: threading.Event) -> Answer:
             del error
     answer: Answer = request.answer
     return answer
+
+
+def result_of(future: Future[Answer]) -> Answer:
+    """What a future gives or raises; a signal ends the wait for it, also one that came just before.
+
+    `Future.result` waits on after such a one.
+    """
+    while not wait((future,), _LOOK_SECONDS).done:
+        pass
+    return future.result()
 
 
 def _idle_worker() -> _Worker:

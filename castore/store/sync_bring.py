@@ -36,9 +36,9 @@ def bring(store: Store, name: str, transport: Transport, ids: Sequence[Id]) -> l
         header = worker_header(store.now(), os.getpid())
         sink = StageSink(store.database, store.entropy(16), header=header)
         try:
-            intake = Intake(store, sink, fetcher, far)
-            intake.content(walk.lack)
-            intake.objects(walk.lack)
+            intake = Intake(store, sink, fetcher, far, walk.lack)
+            intake.content()
+            intake.objects()
         finally:
             sink.discard()
         return [id for id in ids if id not in there]

@@ -142,10 +142,10 @@ class _Fetch:
         sink = StageSink(self._store.database, session, header=header)
         try:
             self._record_removals()
-            intake = Intake(self._store, sink, self._fetcher, self._far, self._progress)
-            intake.content(lack)
-            intake.promises(lack)
-            intake.objects(lack)
+            intake = Intake(self._store, sink, self._fetcher, self._far, lack, self._progress)
+            intake.content()
+            intake.promises()
+            intake.objects()
             moves = self._finish(session)
         except BaseException:
             sink.discard()

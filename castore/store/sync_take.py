@@ -7,6 +7,7 @@ which nothing comes before what it needs. Until refs name it a stage holds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from castore.content.blocks import Block, Codec, Member, decode_block
 from castore.content.delta_encoder import encode_plain
 from castore.content.deltas import StoredObject, raw_bytes
 from castore.content.encoder import encode_metadata
+from castore.content.passing import Passing, PassingFiles, Place, false_chunk_list
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch, EncodedBlock
 from castore.database.derive import INDEXED
@@ -25,7 +27,7 @@ from castore.database.tables import ObjectRow
 from castore.database.writing import Writing
 from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.edges import edges
-from castore.model.ids import Id, Kind, object_id
+from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.limits import BATCH_BYTES, KIB
 from castore.remote.fetching import BlockFetcher, FarObjects, FetchedBlock, spot_place
 from castore.remote.index import Spot
@@ -42,11 +44,12 @@ class _Ready(NamedTuple):
     """Blocks to store, and the bytes that came for them."""
 
     blocks: list[EncodedBlock]
+    passing: list[Passing]
     fetched: int
 
 
 class Intake:
-    """Stores what was lacking; counts `objects`, `blocks` and `bytes` of blocks."""
+    """Stores what was lacking; `progress` is told bytes."""
 
     def __init__(
         self,
@@ -54,51 +57,72 @@ class Intake:
         sink: StageSink,
         fetcher: BlockFetcher,
         far: FarObjects,
+        lack: Lack,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
         self._sink = sink
         self._fetcher = fetcher
         self._far = far
+        self._lack = lack
         self._far_reader = ObjectReader(far.load)
         self._reader = ObjectReader(self._near_first)
         self._progress = progress
+        self._packs = lack.packs()
+        self._files = PassingFiles(
+            self._root, self._far_reader.layout_page, lack.files, self._place_of
+        )
 
-    def content(self, lack: Lack) -> None:
+    def content(self) -> None:
         """Fetch, compare and store the content that lacks, what others rest on first."""
         depths: dict[int, list[Spot]] = {}
-        for spot in lack.content.values():
+        for spot in sorted(self._lack.content.values(), key=lambda spot: self._packs[spot.pack]):
             depths.setdefault(spot.depth, []).append(spot)
+        with ThreadPoolExecutor(1, thread_name_prefix="castore-files") as pool:
+            seen: Future[None] | None = None
+            for batch in self._batches(depths):
+                self._write(batch.blocks)
+                if seen is not None:
+                    seen.result()
+                seen = pool.submit(self._files.see, batch.passing)
+            if seen is not None:
+                seen.result()
+        self._require(self._lack.chunks)
+
+    def _batches(self, depths: Mapping[int, Sequence[Spot]]) -> Iterator[_Ready]:
+        """What was fetched and compared, as much at once as a transaction takes."""
         for _, spots in sorted(depths.items()):
-            batch: list[EncodedBlock] = []
+            batch = _Ready([], [], 0)
             size = 0
             for ready in self._fetcher.each(spots, self._checked):
-                batch += ready.blocks
+                batch.blocks.extend(ready.blocks)
+                batch.passing.extend(ready.passing)
                 size += sum(block.size for block in ready.blocks)
                 if size >= BATCH_BYTES:
-                    self._write(batch)
-                    batch, size = [], 0
+                    yield batch
+                    batch, size = _Ready([], [], 0), 0
                 if self._progress is not None:
                     self._progress(ready.fetched)
-            self._write(batch)
-        self._require(lack.chunks)
+            yield batch
 
-    def promises(self, lack: Lack) -> None:
+    def promises(self) -> None:
         """Note of files that they are there and not here, before anything names them."""
-        rows = iter(lack.promised.items())
+        rows = iter(self._lack.promised.items())
         while batch := list(islice(rows, _ROWS)):
             self._store.database.write(partial(_promise, batch=batch))
 
-    def objects(self, lack: Lack) -> None:
+    def objects(self) -> None:
         """Compare and store what is not content, each after what it needs."""
-        for digest in lack.files:
-            self._check_file(digest)
-        for group in _groups(lack.objects):
+        for digest in self._files.finish():
+            if self._reader.digest(self._root(digest)) != digest:
+                raise false_chunk_list(digest)
+        for group in _groups(self._lack.objects):
             self._put_group(group)
 
     def _checked(self, fetched: Sequence[FetchedBlock]) -> _Ready:
         """Blocks of content that are right, as they are or without what may not be stored."""
         blocks: list[EncodedBlock] = []
+        passing: list[Passing] = []
         for spot, data in fetched:
             where = spot_place(spot)
             block = decode_block(data, where)
@@ -109,6 +133,11 @@ class Intake:
             raw = raw_bytes(block, load, where)
             _compare(block, raw, where)
             purged = self._store.database.read(lambda tables: _purged(tables, block))  # noqa: B023
+            if self._lack.files:
+                for slot, (member, payload) in enumerate(_members(block, raw)):
+                    if member.id not in purged:
+                        place = self._place(spot, slot)
+                        passing.append(Passing(place, member.id, payload))
             if fits and not purged:
                 blocks.append(EncodedBlock(data, block.members, block.raw_size, block.bases))
                 continue
@@ -119,7 +148,7 @@ class Intake:
                     if member.id not in purged
                 ]
             )
-        return _Ready(blocks, sum(len(data) for _, data in fetched))
+        return _Ready(blocks, passing, sum(len(data) for _, data in fetched))
 
     def _write(self, blocks: Sequence[EncodedBlock]) -> None:
         """Store blocks of content; a delta whose base was moved meanwhile is written in full."""
@@ -156,17 +185,23 @@ class Intake:
                 where="index",
             )
 
-    def _check_file(self, digest: Id) -> None:
-        """Compare a file whose layout came from outside with its digest, all its bytes read."""
-        stored = self._far.load(digest)
-        root = self._far_reader.object(digest)[1]
-        assert stored.kind is Kind.LAYOUT
-        if self._reader.digest(root) != digest:
-            raise CorruptObject(
-                f"the chunk list of {digest.hex()} that came is of another file",
-                id=digest.hex(),
-                where="layout",
-            )
+    def _place(self, spot: Spot, slot: int) -> Place:
+        return spot.depth, self._packs[spot.pack], spot.offset, slot
+
+    def _place_of(self, id: Id) -> Place | None:
+        """Where a chunk that lacks is to pass."""
+        found = self._far.catalogue.find(id) if id in self._lack.chunks else None
+        return self._place(*found[:2]) if found and found[0].pack in self._packs else None
+
+    def _root(self, digest: Id) -> bytes:
+        """The root page of a layout, as it was when what it needs was looked for.
+
+        It has no id of its own: a bucket might give another one each time.
+        """
+        kind, payload = self._far_reader.object(digest)
+        if kind is not Kind.LAYOUT or content_id(payload) != self._lack.files[digest]:
+            raise _changed(digest)
+        return payload
 
     def _near_first(self, id: Id) -> StoredObject:
         """Chunks lie here by now, pages still there."""
@@ -213,12 +248,18 @@ class Intake:
 
     def _payload(self, wanted: Wanted) -> bytes:
         """The bytes of an object, compared with its id, well-formed in every field."""
+        if wanted.id in self._lack.files:
+            return self._root(wanted.id)
         kind, payload = self._far_reader.object(wanted.id)
         if kind is not wanted.kind:
-            raise CorruptObject(f"{wanted.id.hex()} changed while it was fetched")
+            raise _changed(wanted.id)
         for _ in edges(kind, payload):
             pass
         return payload
+
+
+def _changed(id: Id) -> CorruptObject:
+    return CorruptObject(f"{id.hex()} changed while it was fetched", id=id.hex())
 
 
 def _promise(tables: Writing, batch: Sequence[tuple[Id, Kind]]) -> None:

@@ -9,9 +9,9 @@ from castore.content.reader import ObjectReader
 from castore.database.reading import Reading, State
 from castore.errors import CorruptObject
 from castore.model.edges import Strength, edges
-from castore.model.ids import Id, Kind
+from castore.model.ids import Id, Kind, content_id
 from castore.model.note import decode_note
-from castore.remote.index import Catalogue, Spot
+from castore.remote.index import Catalogue, PackName, Spot
 from castore.remote.root import Root, seal_notes
 from castore.store.store import Store
 
@@ -31,18 +31,25 @@ class Lack:
     """What a store lacks of a bucket.
 
     `objects` are in such an order that what one needs comes before it; `files` are those of them
-    that are the layout of a file. `content` are blocks by pack and offset, those that others rest
-    on among them; `chunks` the chunks wanted. `promised` are files that are left there, and what
-    they are there.
+    that are the layout of a file, each with the id that its root page would have. `content` are
+    blocks by pack and offset, those that others rest on among them; `chunks` the chunks wanted.
+    `promised` are files that are left there, and what they are there.
     """
 
     def __init__(self) -> None:
         self.objects: list[Wanted] = []
-        self.files: list[Id] = []
+        self.files: dict[Id, Id] = {}
         self.content: dict[tuple[bytes, Id, int], Spot] = {}
         self.chunks: set[Id] = set()
         self.notes: set[Id] = set()
         self.promised: dict[Id, Kind] = {}
+
+    def packs(self) -> dict[PackName, int]:
+        """The packs of `content`, numbered in the order in which files need them."""
+        packs: dict[PackName, int] = {}
+        for spot in self.content.values():
+            packs.setdefault(spot.pack, len(packs))
+        return packs
 
 
 class LackWalk:
@@ -159,12 +166,14 @@ class LackWalk:
             raise _other(id, found, kind)
         stack.append(Wanted(id, kind, spot, slot))
         if kind is Kind.LAYOUT and expected is None:
-            self.lack.files.append(id)
+            self.lack.files[id] = content_id(payload)
         below = _needs(id, kind, payload, self._root.forgotten)
         if not self._contents and kind in (Kind.SET, Kind.TREE):
             below = self._left(below)
         known = self._here([target for target, _ in below])
-        stack.extend([item for item in below if item[0] not in known])
+        items = [item for item in below if item[0] not in known]
+        # Files and their chunks in order, as they lie in packs.
+        stack.extend(reversed(items) if kind in (Kind.LAYOUT, Kind.TREE) else items)
 
     def _left(self, below: Sequence[tuple[Id, Kind | None]]) -> Sequence[tuple[Id, Kind | None]]:
         """What of these is no file; files are promised by the bucket if it has them."""

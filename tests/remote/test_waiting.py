@@ -19,7 +19,7 @@ import pytest
 from castore.errors import OutcomeUnknown, RemoteError, RemoteUnavailable
 from castore.remote.objects import ObjectTransport
 from castore.remote.retrying import RetryingTransport
-from castore.remote.waiting import GivenUp, wait_for
+from castore.remote.waiting import GivenUp, result_of, wait_for
 
 
 def heeding_signals(make):  # type: ignore[no-untyped-def]
@@ -79,6 +79,28 @@ def test_a_transport_that_is_closed_lets_its_threads_go(silent: str) -> None:
         for each in waiting:
             with pytest.raises(RemoteError, match="closed"):
                 each.result(20)
+
+
+def test_a_signal_that_another_thread_got_ends_the_wait_for_a_future() -> None:
+    # To this thread it is one that came just before it began to wait.
+    release = threading.Event()
+
+    def interrupted() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        release.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            began = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                result_of(pool.submit(interrupted))
+            assert time.monotonic() - began < 50
+        finally:
+            release.set()
+        assert result_of(pool.submit(lambda: 7)) == 7
+        with pytest.raises(ZeroDivisionError):
+            result_of(pool.submit(lambda: 1 // 0))
 
 
 def test_threads_are_used_again() -> None:
