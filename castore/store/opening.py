@@ -12,7 +12,7 @@ from castore.database.datafile import DATA_FILE
 from castore.database.environment import Database
 from castore.database.failures import using_files
 from castore.database.identity import STORE_FILE, was_store
-from castore.errors import InvalidInput, StoreNotFound
+from castore.errors import InvalidInput, StoreNotFound, WouldOverwrite
 from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
 from castore.store.store import Store
@@ -53,7 +53,7 @@ def init_store(
     """The store `folder/.cas`, made if it is not there yet, and whether it was made now.
 
     A `folder` that is itself called `.cas` is the store's own folder. Raises InvalidInput when
-    the folder does not exist or something else stands in the way.
+    the folder does not exist, WouldOverwrite when something else stands in the way.
     """
     home = folder if folder.name == FOLDER else folder / FOLDER
     if not home.parent.is_dir():
@@ -65,7 +65,7 @@ def init_store(
         with using_files(home):
             database = Database.create(home, now=now, entropy=entropy)
     elif home.is_dir() and not is_store(home):
-        raise InvalidInput(
+        raise WouldOverwrite(
             f"{str(home)!r} is there, and no store is in it",
             fix="restore the store from a backup, or move that folder away, then: cas init",
         )

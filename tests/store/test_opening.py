@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 import castore
-from castore.errors import CastoreError, CorruptObject, InvalidInput, StoreFull, StoreNotFound
+from castore.errors import (
+    CastoreError,
+    CorruptObject,
+    StoreFull,
+    StoreNotFound,
+    WouldOverwrite,
+)
 
 
 def test_a_file_of_a_store_that_cannot_be_written_is_named_and_written_later(
@@ -53,7 +59,7 @@ def test_a_store_without_its_data_is_damaged_and_not_made_again(tmp_path: Path, 
 def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".cas").mkdir()
     (tmp_path / ".cas" / "config.toml").write_text("")
-    with pytest.raises(InvalidInput, match="no store is in it") as caught:
+    with pytest.raises(WouldOverwrite, match="no store is in it") as caught:
         castore.init(tmp_path)
     assert "move that folder away" in caught.value.fix
     with pytest.raises(StoreNotFound):
