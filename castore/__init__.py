@@ -27,10 +27,13 @@ _NAMES = {
     "Store": "castore.store.library",
     "Version": "castore.store.version",
     "clone": "castore.store.library_opening",
+    "from_bundle": "castore.store.library_opening",
     "fsck": "castore.store.verify_apart",
     "init": "castore.store.library_opening",
     "open": "castore.store.library_opening",
+    "read_bundle": "castore.store.bundle_show",
     "salvage": "castore.store.salvage",
+    "verify_bundle": "castore.store.bundle_verify",
 }
 
 __all__ = [*_NAMES, "__version__"]

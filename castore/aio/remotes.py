@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 from castore.aio.review import AsyncReviewing
 from castore.remote.census import BucketStats
 from castore.remote.collect import BucketReport
+from castore.store.bundle_take import ImportReport
+from castore.store.bundle_write import BundleReport
 from castore.store.config import KnownRemote
 from castore.store.library import Store
 from castore.store.sync_fetch import FetchReport
@@ -103,6 +106,48 @@ class AsyncRemotes(AsyncReviewing):
             rebase=rebase,
             dry_run=dry_run,
             options=options,
+            progress=progress,
+        )
+
+    async def create_bundle(
+        self,
+        path: str | os.PathLike[str],
+        *refs: str,
+        since: Sequence[str] = (),
+        force: bool = False,
+        by: str = "",
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> BundleReport:
+        """Write branches and tags, or all, to one new file."""
+        return await self.run(
+            Store.create_bundle,
+            path,
+            *refs,
+            since=since,
+            force=force,
+            by=by,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    async def import_bundle(
+        self,
+        path: str | os.PathLike[str],
+        *refs: str,
+        rebase: bool = False,
+        by: str = "",
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> ImportReport:
+        """Take in branches and tags of a bundle, or all."""
+        return await self.run(
+            Store.import_bundle,
+            path,
+            *refs,
+            rebase=rebase,
+            by=by,
+            dry_run=dry_run,
             progress=progress,
         )
 

@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "clone": Entry("start", "castore.cli.commands.clone", ""),
     "spec": Entry("start", "castore.cli.commands.spec", "check or draft a spec"),
     "commit": Entry("commit", "castore.cli.commands.commit", "store the next version"),
-    "run": Entry("commit", "castore.cli.commands.run", "store what it makes"),
+    "run": Entry("commit", "castore.cli.commands.run", ""),
     "status": Entry("commit", "castore.cli.commands.status", "folder against store"),
     "partial": Entry("commit", "castore.cli.commands.partial", "incomplete sets"),
     "log": Entry("inspect", "castore.cli.commands.log", "versions, newest first"),
@@ -68,6 +68,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "push": Entry("share", "castore.cli.commands.push", ""),
     "pull": Entry("share", "castore.cli.commands.pull", ""),
     "fetch": Entry("share", "castore.cli.commands.fetch", ""),
+    "bundle": Entry("share", "castore.cli.commands.bundle", ""),
     "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
     "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
     "why": Entry("operate", "castore.cli.commands.why", ""),
@@ -78,10 +79,10 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "export": Entry("share", "castore.cli.commands.export", ""),
     "purge": Entry("operate", "castore.cli.commands.purge", ""),
     "checkout": Entry("share", "castore.cli.commands.checkout", "write files to a folder"),
-    "fsck": Entry("operate", "castore.cli.commands.fsck", "check for damage; mend"),
+    "fsck": Entry("operate", "castore.cli.commands.fsck", "check and copy"),
     "salvage": Entry("operate", "castore.cli.commands.salvage", ""),
+    "backup": Entry("operate", "castore.cli.commands.backup", ""),
     "reindex": Entry("operate", "castore.cli.commands.reindex", ""),
-    "backup": Entry("operate", "castore.cli.commands.backup", "copy the store, verified"),
     "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
     "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),
 }
@@ -89,7 +90,7 @@ SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
     "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
-    "verify-signatures", "partial", "fetch", "repack", "reindex", "completion",
+    "verify-signatures", "partial", "fetch", "bundle", "repack", "reindex", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {

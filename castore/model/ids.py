@@ -38,7 +38,8 @@ _KEYS: Final[dict[Kind, bytes]] = {
 }
 _CONTRACT_KEY: Final = derive_key("contract")
 _OPERATION_KEY: Final = derive_key("operation")
-_NAMED_KEYS: Final = {name: derive_key(name) for name in ("index", "list", "notes", "pack")}
+_NAMED: Final = ("bundle", "index", "list", "notes", "pack")
+_NAMED_KEYS: Final = {name: derive_key(name) for name in _NAMED}
 
 
 def named_id(name: str, data: bytes) -> Id:

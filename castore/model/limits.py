@@ -68,6 +68,10 @@ UPLOADS_MAX: Final = 10_000
 WRITES_KEPT: Final = 16
 WRITERS_MAX: Final = 1000
 
+# Bundles.
+BUNDLE_PARTS: Final = 128 * KIB
+BUNDLE_NEEDS: Final = 100
+
 # Input.
 SPEC_BYTES: Final = 256 * KIB
 # Secrets told of in one commit, and rows that look like one in one piece of text.

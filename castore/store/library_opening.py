@@ -8,7 +8,7 @@ from pathlib import Path
 
 from castore.database.environment import Database
 from castore.errors import InvalidInput
-from castore.store import sync
+from castore.store import bundle_take, sync
 from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.library import Store
 from castore.store.opening import clock, find_store, init_store
@@ -86,6 +86,28 @@ def clone(
     found = KnownRemote(place_url(os.fspath(place)), endpoint.rstrip("/"), region, contents)
     made, _ = sync.clone(
         found, Path(folder), by=by, options=options, progress=progress, now=now, entropy=entropy
+    )
+    store = Store(made.database, now=now, entropy=entropy)
+    store.bring = sync.bring
+    return store
+
+
+def from_bundle(
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str] = ".",
+    *,
+    by: str = "",
+    progress: Callable[[int], None] | None = None,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Store:
+    """Make the store `folder/.cas`, of the project of a bundle, with all that the bundle has.
+
+    What fails leaves no store. Raises WouldOverwrite, ObjectNotFound for a bundle that begins
+    after other versions, InvalidInput, CorruptObject.
+    """
+    made, _ = bundle_take.store_from_bundle(
+        Path(path), Path(folder).absolute(), by=by, progress=progress, now=now, entropy=entropy
     )
     store = Store(made.database, now=now, entropy=entropy)
     store.bring = sync.bring

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from castore.remote.census import BucketStats
 from castore.remote.collect import BucketReport
 from castore.store import remotes, sync
+from castore.store.bundle_take import ImportReport, import_bundle
+from castore.store.bundle_write import BundleReport, create_bundle
 from castore.store.config import KnownRemote
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
@@ -16,7 +20,7 @@ from castore.store.verify_report import FsckReport
 
 
 class RemotesStore(Store):
-    """An open store that knows buckets by name: a part of `castore.Store`."""
+    """An open store that knows buckets by name, and bundles: a part of `castore.Store`."""
 
     def add_remote(
         self,
@@ -106,6 +110,50 @@ class RemotesStore(Store):
             dry_run=dry_run,
             options=options,
             progress=progress,
+        )
+
+    def create_bundle(
+        self,
+        path: str | os.PathLike[str],
+        *refs: str,
+        since: Sequence[str] = (),
+        force: bool = False,
+        by: str = "",
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> BundleReport:
+        """Write branches and tags, or all, to one new file, without what versions `since` have.
+
+        See `castore.store.bundle_write.create_bundle`. Raises RefNotFound, WouldOverwrite,
+        InvalidInput, StoreFull.
+        """
+        return create_bundle(
+            self,
+            Path(path),
+            refs,
+            since=since,
+            force=force,
+            by=by,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def import_bundle(
+        self,
+        path: str | os.PathLike[str],
+        *refs: str,
+        rebase: bool = False,
+        by: str = "",
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> ImportReport:
+        """Take in branches and tags of a bundle, or all: branches move forward, all or none.
+
+        See `castore.store.bundle_take.import_bundle`. Raises ObjectNotFound where what the bundle
+        begins after is not here, RefMoved, TagExists, Conflict, CorruptObject; then no ref moved.
+        """
+        return import_bundle(
+            self, Path(path), refs, rebase=rebase, by=by, dry_run=dry_run, progress=progress
         )
 
     def gc_remote(

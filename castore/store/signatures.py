@@ -86,6 +86,15 @@ def signatures(store: Store, id: Id) -> list[Signature]:
     return [_judged(key, note, holders) for key, note in found.items()]
 
 
+def judged(notes: Mapping[Id, Note], identities: Mapping[str, KnownIdentity]) -> list[Signature]:
+    """What verifying these notes, by their ids, comes to where these identities are known.
+
+    Raises as `signers`.
+    """
+    holders = _holders(identities)
+    return [_judged(id, note, holders) for id, note in notes.items() if note.subject == SUBJECT]
+
+
 def public_key(text: str) -> bytes:
     """The public key that an armoured signature names, in SSH's wire form; b"" if there is none."""
     armour = _ARMOUR.fullmatch(text)

@@ -141,7 +141,7 @@ class _Fetch:
         header = worker_header(self._store.now(), os.getpid())
         sink = StageSink(self._store.database, session, header=header)
         try:
-            self._record_removals()
+            record_removals(self._store, self._root)
             intake = Intake(self._store, sink, self._fetcher, self._far, lack, self._progress)
             intake.content()
             intake.promises()
@@ -161,39 +161,6 @@ class _Fetch:
                 raise CorruptObject(
                     f"the bucket's {ref} names {short(id)}, an incomplete set", id=id.hex()
                 )
-
-    def _record_removals(self) -> None:
-        """What was forgotten or purged there is so here, where it does not lie here still.
-
-        No bucket makes anything go that a store has.
-        """
-
-        def lacking(tables: Reading) -> tuple[_Groups, _Groups]:
-            forgotten, purged = self._root.forgotten, self._root.purged
-            return (
-                _groups({id: r for id, r in forgotten.items() if not _whole(tables, id)}),
-                _groups({id: r for id, r in purged.items() if _absent(tables, id)}),
-            )
-
-        def transact(tables: Writing) -> None:
-            forgotten, purged = lacking(tables)
-            for (at, by, why), ids in forgotten.items():
-                record = tables.append_operation(
-                    FORGET, at=at, by=by, why=why, detail={"versions": ids}
-                )
-                for id in ids:
-                    tables.forget(id, Removal(at, by, why, str(record.sequence)))
-            for (at, by, why), ids in purged.items():
-                detail = {"files": ids, "objects": len(ids), "selectors": []}
-                record = tables.append_operation(
-                    PURGE, op_id=PURGE, at=at, by=by, why=why, detail=detail
-                )
-                for id in ids:
-                    tables.put_object_row(id, ObjectRow(0, 0, Kind.CHUNK, State.PURGED))
-                    tables.record_purged(id, Removal(at, by, why, str(record.sequence)))
-
-        if any(self._store.database.read(lacking)):
-            self._store.database.write(transact)
 
     def _moves(self, tables: Reading) -> list[Move]:
         """The refs here that tell where those of the bucket are, and tags, that are to change."""
@@ -271,6 +238,40 @@ class _Fetch:
             dry_run=dry_run,
             there=self._root.refs,
         )
+
+
+def record_removals(store: Store, root: Root) -> None:
+    """What was forgotten or purged there is so here, where it does not lie here still.
+
+    No bucket makes anything go that a store has.
+    """
+
+    def lacking(tables: Reading) -> tuple[_Groups, _Groups]:
+        forgotten, purged = root.forgotten, root.purged
+        return (
+            _groups({id: r for id, r in forgotten.items() if not _whole(tables, id)}),
+            _groups({id: r for id, r in purged.items() if _absent(tables, id)}),
+        )
+
+    def transact(tables: Writing) -> None:
+        forgotten, purged = lacking(tables)
+        for (at, by, why), ids in forgotten.items():
+            record = tables.append_operation(
+                FORGET, at=at, by=by, why=why, detail={"versions": ids}
+            )
+            for id in ids:
+                tables.forget(id, Removal(at, by, why, str(record.sequence)))
+        for (at, by, why), ids in purged.items():
+            detail = {"files": ids, "objects": len(ids), "selectors": []}
+            record = tables.append_operation(
+                PURGE, op_id=PURGE, at=at, by=by, why=why, detail=detail
+            )
+            for id in ids:
+                tables.put_object_row(id, ObjectRow(0, 0, Kind.CHUNK, State.PURGED))
+                tables.record_purged(id, Removal(at, by, why, str(record.sequence)))
+
+    if any(store.database.read(lacking)):
+        store.database.write(transact)
 
 
 def _wanted(root: Root, names: Sequence[str], remote: str) -> dict[str, Id]:

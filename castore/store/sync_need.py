@@ -32,22 +32,25 @@ class Need:
     """The objects to send: for each block the slots, as bits; `relied` is what the bucket has.
 
     `rests` are bases that are in the bucket and not sent, each less deep there than the number.
-    `versions` are the ids of the manifests among them, `notes` those of the notes.
+    `versions` are the ids of the manifests among them, `notes` those of the notes; `purged` were
+    needed and are purged here. What is in `given` is not sent.
     """
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, given: Need | None = None) -> None:
         self.epoch = epoch
+        self.given = given
         self.slots: dict[int, int] = {}
         self.relied: set[Id] = set()
         self.rests: dict[Id, int] = {}
         self.versions: set[Id] = set()
         self.notes: set[Id] = set()
+        self.purged: set[Id] = set()
         self.objects = 0
 
     def mark(self, block: int, slot: int) -> bool:
         """Note that an object is to be sent; whether that is news."""
         seen = self.slots.get(block, 0)
-        if seen >> slot & 1:
+        if seen >> slot & 1 or (self.given is not None and self.given.needs(block, slot)):
             return False
         self.slots[block] = seen | 1 << slot
         self.objects += 1
@@ -117,6 +120,7 @@ class _Walk:
                 )
             block, slot, kind, state = row
             if state == _PURGED:
+                self._need.purged.add(id)
                 continue
             if state != _STORED:
                 tables.load(id)
@@ -145,21 +149,27 @@ def find_need(
     there: Catalogue,
     cut: Container[Id] = (),
     purged: Container[Id] = (),
+    *,
+    given: Need | None = None,
+    notes: bool = True,
 ) -> Need:
     """What of the closure of `starts`, and of the notes about it, a bucket lacks.
 
-    `cut` are versions whose set the bucket gave up, `purged` what may not be in it. Notes go along
-    about every version that the bucket has or will have. Raises Moved, CorruptObject for what is
-    missing here.
+    `cut` are versions whose set the bucket gave up, `purged` what may not be in it. With `notes`
+    those go along about every version that the bucket has or will have, those that are `given`
+    among them. Raises Moved, CorruptObject for what is missing here.
     """
-    need = Need(store.database.read(lambda tables: tables.gc_epoch()))
+    need = Need(store.database.read(lambda tables: tables.gc_epoch()), given)
+    if given is not None and given.epoch != need.epoch:
+        raise Moved
     walk = _Walk(need, starts, there, cut, purged)
     while not store.database.read(walk.run):
         pass
-    notes = store.database.read(lambda tables: _notes(tables, need, there))
-    walk = _Walk(need, notes, there, cut, purged)
-    while not store.database.read(walk.run):
-        pass
+    if notes:
+        found = store.database.read(lambda tables: _notes(tables, need, there))
+        walk = _Walk(need, found, there, cut, purged)
+        while not store.database.read(walk.run):
+            pass
     return need
 
 
@@ -178,7 +188,8 @@ def _notes(tables: Reading, need: Need, there: Catalogue) -> list[Id]:
         except ObjectNotFound:
             continue
         waiting.setdefault(target, []).append(id)
-    ready = [target for target in waiting if target in need.versions or there.has(target)]
+    versions = need.versions if need.given is None else need.versions | need.given.versions
+    ready = [target for target in waiting if target in versions or there.has(target)]
     while ready:
         ids = waiting.pop(ready.pop(), [])
         found += ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from castore.content.blocks import Block, decode_block
 from castore.content.delta_encoder import encode_plain
@@ -19,11 +19,27 @@ from castore.model.limits import MIB
 from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.pack import NONCE_BYTES
 from castore.remote.sending import PackQueue
+from castore.remote.transport import Transport
 from castore.store.store import Store
 from castore.store.sync_need import Moved, Need
-from castore.store.sync_remote import Remote
 
 _READ_BYTES: Final = 8 * MIB
+
+
+class Shelf(Protocol):
+    """Where packs go, and what is noted of those that went: `Remote`, or a bundle."""
+
+    store: Store
+
+    @property
+    def transport(self) -> Transport:
+        """What packs are put into."""
+
+    def sent(self) -> list[Index]:
+        """The indexes of the packs that an interrupted push has sent."""
+
+    def note_sent(self, pack: Id, index: Id, data: bytes) -> None:
+        """Note that a pack has arrived, and the index of it alone."""
 
 
 class Sent(NamedTuple):
@@ -50,13 +66,13 @@ class PackSender:
 
     def __init__(
         self,
-        remote: Remote,
+        remote: Shelf,
         upload: bytes,
         there: Catalogue,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._remote = remote
-        self._store: Store = remote.store
+        self._store = remote.store
         self._upload = upload
         self._there = there
         self._progress = progress

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -29,6 +30,7 @@ from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.edges import edges
 from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.limits import BATCH_BYTES, KIB
+from castore.model.manifest import Manifest, decode_manifest
 from castore.remote.fetching import BlockFetcher, FarObjects, FetchedBlock, spot_place
 from castore.remote.index import Spot
 from castore.store.store import Store
@@ -255,7 +257,20 @@ class Intake:
             raise _changed(wanted.id)
         for _ in edges(kind, payload):
             pass
+        if kind is Kind.MANIFEST:
+            self._check_number(wanted.id, decode_manifest(payload))
         return payload
+
+    def _check_number(self, id: Id, manifest: Manifest) -> None:
+        """Raise CorruptObject for a version whose number does not follow that of its parent."""
+        for parent in manifest.parents[:1]:
+            with suppress(ObjectNotFound):
+                above = self._reader.manifest(parent).number
+                if manifest.number != above + 1:
+                    raise CorruptObject(
+                        f"version {id.hex()} has number {manifest.number}, and its parent {above}",
+                        id=id.hex(),
+                    )
 
 
 def _changed(id: Id) -> CorruptObject:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import raw_bytes
@@ -14,16 +14,30 @@ from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import PACK_BYTES
 from castore.model.manifest import decode_manifest
-from castore.remote.bucket import Bucket, IndexCache
+from castore.remote.bucket import IndexCache, View
 from castore.remote.fetching import BlockFetcher, FarObjects, spot_place
 from castore.remote.index import Catalogue, Index, Indexed, PackName, Spot
 from castore.remote.keys import PACKS, pack_key
 from castore.remote.pack import read_pack
-from castore.remote.root import Root, seal_notes
-from castore.remote.transport import KeyAbsent
+from castore.remote.root import IndexName, Root, seal_notes
+from castore.remote.transport import KeyAbsent, Transport
 from castore.store.verify_report import Finding, Findings, FsckReport
 
 _WORDS: Final = {kind: kind.name.lower() for kind in Kind}
+
+
+class Checked(Protocol):
+    """What is verified: a `Bucket`, or a bundle."""
+
+    @property
+    def transport(self) -> Transport:
+        """What packs are read from."""
+
+    def read(self) -> View:
+        """Its root; raises CorruptObject."""
+
+    def fetch_index(self, name: IndexName) -> Index:
+        """An index that root lists; raises CorruptObject."""
 
 
 class _Named(NamedTuple):
@@ -35,27 +49,27 @@ class _Named(NamedTuple):
 
 
 def verify_bucket(
-    bucket: Bucket, cache: IndexCache, progress: Callable[[int], None] | None = None
+    bucket: Checked, _cache: IndexCache, progress: Callable[[int], None] | None = None
 ) -> FsckReport:
     """What is wrong with a bucket: root, indexes, packs, every object, what refs need, notes.
 
     Everything is fetched. `progress` is told bytes. Raises RemoteError where it is not reached.
     """
-    return _Check(bucket, cache, progress).run()
+    return BucketCheck(bucket, progress).run()
 
 
-class _Check:
-    def __init__(
-        self, bucket: Bucket, cache: IndexCache, progress: Callable[[int], None] | None
-    ) -> None:
+class BucketCheck:
+    """One verification; `found` are its findings so far."""
+
+    def __init__(self, bucket: Checked, progress: Callable[[int], None] | None) -> None:
         self._bucket = bucket
-        self._cache = cache
         self._progress = progress
         self._found = Findings()
         self._files: list[Id] = []
         self._fetcher = BlockFetcher(bucket.transport)
 
     def run(self) -> FsckReport:
+        """Look at everything."""
         try:
             root = self._bucket.read().root
         except CorruptObject as error:
@@ -65,7 +79,7 @@ class _Check:
         self._far = FarObjects(self._catalogue, self._fetcher)
         self._reader = ObjectReader(self._far.load)
         there = {item.key: item.size for item in self._bucket.transport.list(PACKS)}
-        for pack, spots in sorted(self._by_pack().items()):
+        for pack, spots in self._packs():
             if pack_key(*pack) in there:
                 self._pack(pack, spots)
             else:
@@ -87,9 +101,13 @@ class _Check:
             except CorruptObject as error:
                 self._found.add(name.id, "table", "index", error.message)
 
-    def _by_pack(self) -> dict[PackName, list[_Named]]:
+    def _packs(self) -> Iterator[tuple[PackName, list[_Named]]]:
+        """Every pack, and what is told of the blocks in it."""
+        yield from sorted(self._by_pack(self._catalogue.indexes).items())
+
+    def _by_pack(self, indexes: Iterable[Index]) -> dict[PackName, list[_Named]]:
         found: dict[PackName, list[_Named]] = {}
-        for index in self._catalogue.indexes:
+        for index in indexes:
             members: dict[int, list[Indexed]] = {}
             for member in index.members():
                 members.setdefault(member.block, []).append(member)
@@ -166,13 +184,17 @@ class _Check:
             seen.add(id)
             kind = self._catalogue.kind(id)
             if kind is None:
-                self._found.add(id, "ref", ref, "what it needs is in no index")
+                self._lacks(id, ref)
             elif kind is not Kind.CHUNK:
                 below = self._try(id, kind, partial(self._below, id, root)) or []
                 stack += [(target, ref) for target in below]
         for ref, id in root.refs.items():
             self._try(id, Kind.MANIFEST, partial(self._complete, id, ref))
         self._found.count("refs", len(root.refs))
+
+    def _lacks(self, id: Id, ref: str) -> None:
+        """Tell of an object that a ref needs and no index names."""
+        self._found.add(id, "ref", ref, "what it needs is in no index")
 
     def _below(self, id: Id, root: Root) -> list[Id]:
         kind, payload = self._reader.object(id)

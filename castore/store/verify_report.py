@@ -44,8 +44,8 @@ class Finding:
     """One thing that is wrong.
 
     `object` is the id it is about, b"" for none; `kind` is chunk, layout, tree, set, manifest,
-    note, block, ref, operation, stage, table, page, heads.log, store or process; `where` a place in
-    the store.
+    note, block, bundle, pack, ref, operation, stage, table, page, heads.log, store or process;
+    `where` a place in the store.
     """
 
     object: Id

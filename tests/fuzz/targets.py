@@ -63,6 +63,7 @@ from castore.model.limits import KIB
 from castore.model.manifest import decode_manifest, encode_manifest
 from castore.model.note import decode_note, encode_note
 from castore.model.pages import decode_layout, decode_tree, encode_layout, encode_tree
+from castore.remote.bundle import BundleFile, decode_head
 from castore.spec.parse import parse_policy, parse_spec
 from castore.store.config import parse_config
 from castore.store.context import parse_agent
@@ -171,6 +172,12 @@ def _heads(folder: Path) -> object:
     return found
 
 
+def _bundle(path: Path) -> object:
+    with BundleFile(path) as bundle:
+        bundle.compare()
+        return bundle.catalogue()
+
+
 def _unloaded(id: Id) -> NoReturn:
     raise ObjectNotFound(f"{id.hex()} is not here")
 
@@ -275,6 +282,14 @@ ROWS: Final[dict[str, Target]] = {
 }
 
 FILES: Final[dict[str, Target]] = {
+    "bundle": Target(
+        _in_file("x.bundle", lambda folder: _bundle(folder / "x.bundle")),
+        [*_vectors("bundle"), (GOLDEN / "format-1.bundle").read_bytes()],
+        (CorruptObject, UnsupportedFormat),
+    ),
+    "bundle-head": Target(
+        lambda data: decode_head(data, lambda _, __: b""), _vectors("bundle", field="head"), _NEWER
+    ),
     "config": Target(lambda data: parse_config(data, "config.toml"), [_CONFIG], (InvalidInput,)),
     "heads-log": Target(
         _in_file(HEADS_LOG, _heads), [_golden_file(HEADS_LOG, 4096), b"1 " + b"ab" * 32], ()

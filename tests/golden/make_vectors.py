@@ -363,11 +363,47 @@ def root_vector(index: dict[str, Any]) -> dict[str, Any]:
     return {"value": value, "pages": pages, "payload": canonical(value)}
 
 
+def bundle_vector(pack: dict[str, Any], index: dict[str, Any]) -> dict[str, Any]:
+    """A bundle of that pack and index, with a ref to a version that it begins after."""
+    empty = {"lists": [], "rows": []}
+    root = {
+        "features": {"optional": [], "read": [], "write": []},
+        "forgotten": empty,
+        "format": 1,
+        "gc_round": 0,
+        "indexes": [[index["upload"], index["id"], 2, 2, len(index["payload"])]],
+        "notes": {"count": 0, "hash": blake3(b"", key=key("notes")).digest()},
+        "project": bytes(range(32, 48)),
+        "purged": empty,
+        "refs": {"lists": [], "rows": [["heads/out", some_id(6)]]},
+        "serial": 1,
+        "tombs": empty,
+        "uploads": {},
+        "uuid": index["upload"],
+        "writes": {},
+    }
+    value = {
+        "at": 1_790_000_000_000_000,
+        "by": "ana@example.org",
+        "needs": [[some_id(6), "out@v2"]],
+        "root": canonical(root),
+    }
+    head = canonical(value)
+    id = blake3(head, key=key("bundle")).digest()
+    payload = bytes.fromhex("894341 534244 0d0a") + struct.pack("<BBHI", 1, 0, 0, 0)
+    payload += index["upload"]
+    for type, part, data in (
+        (1, pack["id"], pack["payload"]), (2, index["id"], index["payload"]), (4, id, head),
+    ):  # fmt: skip
+        payload += struct.pack("<B7xQ", type, len(data)) + part + data
+    return {"value": value, "head": head, "payload": payload, "id": id}
+
+
 def vectors() -> dict[str, dict[str, Any]]:
     """Every vector by the name of its file."""
     names = (
         "layout", "tree", "set", "manifest", "note", "contract", "operation", "block", "pack",
-        "index", "list", "notes",
+        "index", "list", "notes", "bundle",
     )  # fmt: skip
     made: dict[str, dict[str, Any]] = {"keys": {name: key(name) for name in names}}
     made |= {name: object_vector(kind, value) for name, (kind, value) in OBJECTS.items()}
@@ -377,6 +413,7 @@ def vectors() -> dict[str, dict[str, Any]]:
     made["tree-unlucky"] = paged_vector(unlucky_numbers(2101))
     pack, index = pack_vector(b"u" * 16)
     made |= {"pack": pack, "index": index, "root": root_vector(index)}
+    made["bundle"] = bundle_vector(pack, index)
     return made | {"operation": operation_vector()} | block_vectors()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import castore
 from castore.content.blocks import Codec, decode_block, encode_block
 from castore.content.codecs import decompress
 from castore.content.trees import build_tree
@@ -24,6 +25,7 @@ from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, derive_key, object_id, operation_hash
 from castore.model.limits import SET_BYTES
 from castore.model.pages import Entry
+from castore.remote.bundle import BundleFile, BundleWriter, PartType
 from castore.remote.index import Index as RemoteIndex
 from castore.remote.index import IndexWriter, PackName
 from castore.remote.pack import PackType, PackWriter, read_pack
@@ -179,6 +181,42 @@ def test_root() -> None:
     assert encode_root(replace(root, pages=()), write_page) == golden["payload"]
     assert written == pages
     assert encode_root(root, lambda _, __: b"") == golden["payload"]
+
+
+def test_bundle(tmp_path: Path) -> None:
+    golden, pack, index = vector("bundle"), vector("pack"), vector("index")
+    (tmp_path / "golden").write_bytes(golden["payload"])
+    with BundleFile(tmp_path / "golden") as bundle:
+        assert bundle.id == golden["id"]
+        assert bundle.uuid == index["upload"]
+        assert [part.type for part in bundle.parts] == [
+            PartType.PACK, PartType.INDEX, PartType.HEAD
+        ]  # fmt: skip
+        assert bundle.catalogue().indexes[0].data == index["payload"]
+        bundle.compare()
+        head = bundle.head
+    assert head.needs == ((b"\6" * 32, "out@v2"),)
+    assert (head.at, head.by) == (golden["value"]["at"], golden["value"]["by"])
+    assert head.root.refs == {"heads/out": b"\6" * 32}
+    with (tmp_path / "made").open("wb") as file:
+        writer = BundleWriter(file, index["upload"])
+        writer.add(PartType.PACK, pack["id"], pack["payload"])
+        writer.add(PartType.INDEX, index["id"], index["payload"])
+        assert writer.finish(head) == golden["id"]
+    assert (tmp_path / "made").read_bytes() == golden["payload"]
+
+
+def test_a_bundle_of_this_format_is_taken_in(tmp_path: Path) -> None:
+    path = FOLDER.with_name("format-1.bundle")
+    assert castore.verify_bundle(path).ok
+    told = json.loads(FOLDER.with_name("format-1-bundle.json").read_text("utf-8"))
+    assert castore.read_bundle(path).as_json() == {**told, "bundle": str(path)}
+    with castore.from_bundle(path, tmp_path / "made") as store:
+        refs = store.database.read(lambda tables: tables.refs())
+        assert {ref: id.hex() for ref, id in refs} == told["refs"]
+        assert store.read_bytes("out@v1:text") == b"one " * 9_000
+        assert store.read_bytes("out:folder/deep/b.txt") == b"two\n"
+        assert {note.by for note in store.notes(next(store.log("out"))).values()} == {"bob"}
 
 
 def test_contract() -> None:
