@@ -23,7 +23,7 @@ _NAMES = {
     "Rules": "castore.store.retention",
     "Session": "castore.store.session",
     "Source": "castore.model.manifest",
-    "Staged": "castore.store.staging",
+    "Staged": "castore.store.staged",
     "Store": "castore.store.library",
     "Version": "castore.store.version",
     "clone": "castore.store.library_opening",

@@ -17,7 +17,7 @@ from castore.store.report import CommitReport as CommitReport
 from castore.store.retention import Rules as Rules
 from castore.store.salvage import salvage as salvage
 from castore.store.session import Session as Session
-from castore.store.staging import Staged as Staged
+from castore.store.staged import Staged as Staged
 from castore.store.verify_apart import fsck as fsck
 from castore.store.version import Version as Version
 

@@ -47,6 +47,10 @@ class AsyncRemotes(AsyncReviewing):
         """Take a name away, and what was seen of its bucket, which stays; raises RefNotFound."""
         return await self.run(Store.remove_remote, name, by=by)
 
+    async def begin_upload(self) -> bytes:
+        """Register in a bucket that is a store what all `stage` for one commit; that ends it."""
+        return await self.run(Store.begin_upload)
+
     async def push(
         self,
         remote: str = "",

@@ -101,13 +101,15 @@ class AsyncStore(AsyncRemotes):
         *,
         links: str = "refuse",
         allow_secrets: Sequence[str] = (),
+        upload: bytes = b"",
         progress: Callable[[int], None] | None = None,
     ) -> Staged:
         """Make content durable for a session elsewhere to take."""
         with given(content) as plain:
             return await self.run(
-                Store.stage, plain, links=links, allow_secrets=allow_secrets, progress=progress
-            )
+                Store.stage, plain, links=links, allow_secrets=allow_secrets, upload=upload,
+                progress=progress,
+            )  # fmt: skip
 
     async def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from castore.content.ingest import Ingestor
 from castore.content.reader import ObjectReader
 from castore.errors import InvalidInput
-from castore.model.artifact_set import Artifact, ArtifactSet, make_set
+from castore.model.artifact_set import Artifact, ArtifactSet, FileContent, make_set
 from castore.model.ids import Id
 from castore.model.manifest import PARTIAL, Manifest, Source, SpecPin
 from castore.spec.declaration import Declared
 from castore.store.conformance import Conformance, conform, guessed_faults
 from castore.store.intent import Intent, Resumed
+from castore.store.promises import promised
 from castore.store.said import check_bound, said, said_sources
 from castore.store.store import Store
 from castore.store.version import Version
@@ -66,7 +67,7 @@ def assemble(
     members = make_set(artifacts.values())
     if earlier is not None and earlier.members == members:
         return Assembly(members, carried, earlier.conformance)
-    return Assembly(members, carried, _conform(reader, intent, staged, artifacts))
+    return Assembly(members, carried, _conform(store, reader, intent, staged, artifacts))
 
 
 def check_only(intent: Intent, parent: Version | None) -> None:
@@ -199,13 +200,24 @@ def _resumed_titles(intent: Intent) -> dict[str, str]:
 
 
 def _conform(
-    reader: ObjectReader, intent: Intent, staged: Made, artifacts: Mapping[str, Artifact]
+    store: Store,
+    reader: ObjectReader,
+    intent: Intent,
+    staged: Made,
+    artifacts: Mapping[str, Artifact],
 ) -> Conformance:
     if intent.spec is not None:
         return conform(reader, intent.spec.spec, intent.spec.files, artifacts)
+    far = set(promised(store, (i for a in staged.artifacts.values() for i in _file(a))))
     warnings = [
         warning
         for artifact in staged.artifacts.values()
+        # A guess is not worth fetching what workers staged elsewhere.
+        if far.isdisjoint(_file(artifact))
         for warning in guessed_faults(reader, artifact)
     ]
     return Conformance(warnings=tuple(warnings))
+
+
+def _file(artifact: Artifact) -> tuple[Id, ...]:
+    return (artifact.content.digest,) if isinstance(artifact.content, FileContent) else ()

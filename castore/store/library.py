@@ -112,14 +112,23 @@ class Store(AuditingStore, KeepingStore, RemotesStore, ReviewingStore):
         *,
         links: str = "refuse",
         allow_secrets: Sequence[str] = (),
+        upload: bytes = b"",
         progress: Callable[[int], None] | None = None,
     ) -> Staged:
         """Make content durable in this thread or process, for a session's `add` in another.
 
-        What comes back is small and pickles. A forked process must open the store itself. Raises
-        InvalidInput, StoreFull, ForkedProcess.
+        What comes back is small and pickles. A forked process must open the store itself. In a
+        bucket it lies below `upload`, or one of its own, for a session on any machine. Raises
+        InvalidInput, StoreFull, ForkedProcess, RemoteError, ObjectNotFound if `upload` has ended.
         """
-        return stage(self, content, links=links, progress=progress, allow_secrets=allow_secrets)
+        return stage(
+            self,
+            content,
+            links=links,
+            progress=progress,
+            allow_secrets=allow_secrets,
+            upload=upload,
+        )
 
     def commit(self, *paths: str, **options: Any) -> CommitReport:
         """Commit files and folders in one call; options are the fields of `CommitRequest`.

@@ -52,6 +52,13 @@ class RemotesStore(Store):
         """Take a name away, and what was seen of its bucket, which stays; raises RefNotFound."""
         return remotes.remove_remote(self, name, by=by)
 
+    def begin_upload(self) -> bytes:
+        """Register in a bucket that is a store what all `stage` for one commit; that ends it.
+
+        b"" for a store of its own, which needs none. Raises RemoteError.
+        """
+        return b"" if self.far is None else self.far.begin_upload()
+
     def push(
         self,
         remote: str = "",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from castore.content.blocks import Block, Codec, Member, encode_block
 from castore.content.sink import Batch, EncodedBlock
-from castore.database.reading import Reading
+from castore.database.reading import Reading, State
 from castore.database.sink import unmet
 from castore.database.writing import Writing
 from castore.errors import Conflict, CorruptObject
@@ -238,7 +238,8 @@ def _put(
     tables.put_blocks([*batch.blocks, *encoded], [*batch.indexed, *indexed])
     refuse_purged(tables, publication.members)
     needed = set(direct_ids(publication.members))
-    absent = needed - tables.present(list(needed))
+    absent = needed - tables.present(needed)
+    absent -= _promised(tables, absent)
     if absent & publication.taken:
         raise expired(min(absent & publication.taken))
     if absent:
@@ -251,6 +252,12 @@ def _put(
         publication.along(tables)
     _drop(tables, publication)
     tables.bump_generation()
+
+
+def _promised(tables: Reading, ids: Collection[Id]) -> set[Id]:
+    """Those of these files that a remote has: a version may name them."""
+    rows = zip(ids, tables.object_numbers(ids), strict=True)
+    return {id for id, row in rows if row is not None and row[3] == State.PROMISED}
 
 
 def _room(publication: Publication) -> int:

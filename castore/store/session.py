@@ -292,7 +292,7 @@ class Session:
         batch = self._ingestor.pending()
         reader = self.store.reader
         if batch.blocks:
-            reader = ObjectReader(overlay(batch, self.store.database.load))
+            reader = ObjectReader(overlay(batch, self.store.load))
         staged = Made(self._made, self._titles, self._locations, self._sources)
         assembly = assemble(self.store, reader, self.intent, staged, parent, self._assembly)
         self._assembly = assembly

@@ -21,7 +21,7 @@ from castore.database.failures import using_files
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.writing import Writing
-from castore.errors import InvalidInput, RefMoved, TagExists
+from castore.errors import InvalidInput, ObjectNotFound, RefMoved, TagExists
 from castore.model.ids import Id, content_id
 from castore.model.refs import HEADS, LOST, TAGS, lost_ref
 from castore.remote.bucket import look
@@ -32,13 +32,15 @@ from castore.store.opening import FOLDER, clock, complete, is_store
 from castore.store.publish import COMMIT
 from castore.store.remotes import open_remote, place_url, write_remote
 from castore.store.removals import PURGE
-from castore.store.store import Store
+from castore.store.staging import expired
+from castore.store.store import PROMISED, Store
 from castore.store.sync_bring import bring
 from castore.store.sync_clone import ORIGIN
 from castore.store.sync_fetch import fetch
 from castore.store.sync_plan import Move
 from castore.store.sync_pull import rebase_onto
 from castore.store.sync_push import push_moves
+from castore.store.sync_stage import BucketStages
 from castore.store.undo import UNDO
 
 REFRESH: Final = "refresh"
@@ -94,6 +96,7 @@ def open_shared(
     store.url = found.url
     store.at_close = transport.close
     store.bring = shared.bring
+    store.far = shared.stages
     database.acknowledge = shared.acknowledge
     return store
 
@@ -105,10 +108,11 @@ class _Shared:
         self._store = store
         self._transport = transport
         self._tries = 0
+        self.stages = BucketStages(store, ORIGIN, transport)
 
     def bring(self, store: Store, ids: Sequence[Id]) -> None:
         """Fetch files that are read."""
-        bring(store, ORIGIN, self._transport, ids)
+        bring(store, ORIGIN, self._transport, ids, self.stages.parts.indexes)
 
     def refresh(self) -> None:
         """Make refs here what they are in the bucket; versions that never got there are lost."""
@@ -159,7 +163,14 @@ class _Shared:
         ):
             return
         try:
-            push_moves(self._store, ORIGIN, self._transport, moves, by=operation.by)
+            parts = self.stages.parts
+            push_moves(self._store, ORIGIN, self._transport, moves, by=operation.by, parts=parts)
+        except ObjectNotFound as error:
+            self.refresh()
+            if error.attributes.get("state") != PROMISED:
+                raise
+            # Taken, and by now neither in the bucket nor staged.
+            raise expired(bytes.fromhex(error.attributes["id"])) from None
         except (RefMoved, TagExists) as error:
             self.refresh()
             if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:

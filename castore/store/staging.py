@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
 from castore.content.earlier import EarlierFolder
@@ -16,26 +15,13 @@ from castore.errors import InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Content, ExternalContent, FileContent
 from castore.model.ids import Id, short
 from castore.store.secrets_found import guard_for, refuse
-from castore.store.stages import worker_header
+from castore.store.staged import Staged
+from castore.store.stages import drop_stages, worker_header
 from castore.store.store import Store
 
+__all__ = ["Given", "Staged", "stage"]
+
 _HEAD_BYTES = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """Content that is durable in one store, kept there until a session commits it; it pickles.
-
-    `content` is what it is named by; `hint` the name of its file and `head` its first bytes, at
-    most 512, where known, to guess its format by; `store` and `session` say where it is kept.
-    """
-
-    store: bytes
-    session: bytes
-    content: Content
-    hint: str = ""
-    head: bytes = b""
-
 
 Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes] | Staged
 
@@ -47,13 +33,16 @@ def stage(
     links: str = "refuse",
     progress: Callable[[int], None] | None = None,
     allow_secrets: Collection[str] = (),
+    upload: bytes = b"",
 ) -> Staged:
     """Store content under a stage of its own, durable on return, in any thread or process.
 
     `content` is as for `Session.add`; hand the result to the `add` of a session on the same store.
     It is kept from the collector until that commits, or until it is expired like other stages of
-    processes that ended. A process that was forked must open the store itself. Raises
-    InvalidInput, StoreFull, ForkedProcess, and SecretsFound but for what `allow_secrets` names.
+    processes that ended. A process that was forked must open the store itself. Where the store is
+    a bucket it goes there, below `upload` or one of its own, for a session on any machine. Raises
+    InvalidInput, StoreFull, ForkedProcess, SecretsFound but for what `allow_secrets` names; for a
+    bucket RemoteError, and ObjectNotFound if `upload` has ended.
     """
     if isinstance(content, Staged):
         return content
@@ -70,11 +59,19 @@ def stage(
     except BaseException:
         sink.discard()
         raise
-    return Staged(store.database.uuid, session, stored, hint_of(content), head)
+    staged = Staged(store.database.uuid, session, stored, hint_of(content), head)
+    if store.far is None:
+        return staged
+    try:
+        return store.far.send(staged, upload)
+    finally:
+        drop_stages(store, [session])
 
 
-def take(store: Store, name: str, staged: Staged) -> Content:
-    """The content of what a worker staged; raises InvalidInput, ObjectNotFound if it expired."""
+def take(store: Store, name: str, staged: Staged) -> Staged:
+    """What a worker staged, held here; raises InvalidInput, ObjectNotFound if it expired."""
+    if store.far is not None:
+        return store.far.take(name, staged)
     if staged.store != store.database.uuid:
         raise InvalidInput(
             f"{name!r} was staged in another store ({staged.store.hex()})",
@@ -83,7 +80,7 @@ def take(store: Store, name: str, staged: Staged) -> Content:
     id = digest_of(staged.content)
     if not store.database.read(lambda tables: tables.present((id,))):
         raise expired(id, name)
-    return staged.content
+    return staged
 
 
 def digest_of(content: Content) -> Id:

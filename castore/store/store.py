@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
-from castore.content.deltas import StoredObject
+from castore.content.deltas import Load, StoredObject
 from castore.content.reader import ObjectReader
 from castore.database.environment import Database
 from castore.database.tables import Removal
@@ -16,6 +16,7 @@ from castore.model.artifact_set import ArtifactSet
 from castore.model.ids import Id
 from castore.store.config import CONFIG_FILE, Config, read_config
 from castore.store.removals import forgotten_error
+from castore.store.staged import FarStages
 from castore.store.version import Version
 
 PROMISED: Final = "promised"
@@ -29,8 +30,10 @@ class Store:
     `now` gives microseconds UTC, `entropy(n)` n random bytes; both may be replaced for tests.
     `user_config` gives the file that its user configures all stores in, `root` is what recorded
     paths are relative to, if it is not the folder of the store. `bring`, if it is set,
-    fetches files that a remote promised when `reader` meets them; `near_reader` does not. `url` is
+    fetches files that a remote promised when `load` or `reader` meets them; `near_reader` does not.
+    `url` is
     the bucket that this is a cache of, "" for a store of its own, and `at_close` gives it back;
+    `far`, if it is set, stages what workers make in that bucket;
     with `rebase` a version that the bucket refuses is made anew after those of others, and
     `renamed` tells its id.
     """
@@ -52,8 +55,10 @@ class Store:
         self.bring: Bring | None = None
         self.url = ""
         self.at_close: Callable[[], None] | None = None
+        self.far: FarStages | None = None
         self.rebase = False
         self.renamed: dict[Id, Id] = {}
+        self.load: Load = self._load
         self.reader = ObjectReader(self._load, self._load_all, database.read)
         self.near_reader = ObjectReader(database.load, database.load_all, database.read)
 

@@ -79,9 +79,9 @@ class Supply:
     def add(self, name: str, given: Given) -> tuple[Content, bytes]:
         """Store the content of an artifact; its first bytes where they are at hand."""
         if isinstance(given, Staged):
-            content = take(self._store, name, given)
-            self.taken.append(given)
-            return content, given.head
+            taken = take(self._store, name, given)
+            self.taken.append(taken)
+            return taken.content, given.head
         file = partial(self._before.file, name, hint_of(given), partial(size_of, given))
         with self._looking_at(name, given):
             return store_content(self.ingestor, given, self._links, self._before.folder(name), file)

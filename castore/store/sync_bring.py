@@ -9,7 +9,7 @@ from castore.content.reader import ObjectReader
 from castore.database.sink import StageSink
 from castore.model.ids import Id
 from castore.remote.fetching import BlockFetcher, FarObjects
-from castore.remote.index import Catalogue
+from castore.remote.index import Catalogue, Index
 from castore.remote.root import Root
 from castore.remote.transport import Transport
 from castore.store.stages import worker_header
@@ -19,14 +19,22 @@ from castore.store.sync_take import Intake
 from castore.store.sync_walk import LackWalk
 
 
-def bring(store: Store, name: str, transport: Transport, ids: Sequence[Id]) -> list[Id]:
+def bring(
+    store: Store,
+    name: str,
+    transport: Transport,
+    ids: Sequence[Id],
+    staged: Sequence[Index] = (),
+) -> list[Id]:
     """Fetch promised files and store them; those that this remote has not.
 
-    Each is compared with its digest. Raises CorruptObject, RemoteError.
+    What was `staged` counts too. Each is compared with its digest. Raises CorruptObject,
+    RemoteError.
     """
     remote = connect(store, name, transport)
 
-    def fetch(root: Root, catalogue: Catalogue) -> list[Id]:
+    def fetch(root: Root, listed: Catalogue) -> list[Id]:
+        catalogue = Catalogue((*listed.indexes, *staged))
         there = [id for id in ids if catalogue.has(id)]
         fetcher = BlockFetcher(transport)
         far = FarObjects(catalogue, fetcher)

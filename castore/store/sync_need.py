@@ -143,6 +143,15 @@ class _Walk:
         ]
 
 
+def find_content(store: Store, start: Id, there: Catalogue, purged: Container[Id] = ()) -> Need:
+    """What of one content a bucket lacks; raises Moved, CorruptObject for what is missing here."""
+    need = Need(store.database.read(lambda tables: tables.gc_epoch()))
+    walk = _Walk(need, [start], there, (), purged)
+    while not store.database.read(walk.run):
+        pass
+    return need
+
+
 def find_need(
     store: Store,
     starts: Sequence[Id],

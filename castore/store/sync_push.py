@@ -12,16 +12,18 @@ from castore.database.tables import Removal
 from castore.database.writing import Writing
 from castore.errors import RefMoved, RemoteMoved
 from castore.model.ids import Id, Kind, short
-from castore.model.limits import UPLOADS_MAX
 from castore.model.refs import HEADS, TAGS, remote_ref
 from castore.remote.bucket import Bucket, look
 from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import UPLOAD_BYTES
 from castore.remote.root import IndexName, Removed, Root, seal_notes
 from castore.remote.transport import Transport
+from castore.remote.uploads import registered
+from castore.store.staging import expired
 from castore.store.store import Store
 from castore.store.sync_need import Moved, Need, find_need
 from castore.store.sync_plan import Move, chosen_refs, plan_moves
+from castore.store.sync_proof import Part, Parts, check_packs
 from castore.store.sync_remote import Remote, connect
 from castore.store.sync_report import PushReport
 from castore.store.sync_send import PackSender
@@ -85,13 +87,14 @@ def push_moves(
     moves: Sequence[Move],
     *,
     by: str = "",
+    parts: Parts | None = None,
     progress: Callable[[int], None] | None = None,
     sleep: Callable[[float], None] | None = None,
 ) -> PushReport:
     """Send these very moves of branches and tags, backwards ones and deletions too, and notes.
 
-    Raises RefMoved, with nothing moved, for a ref that is not where its move begins; else as
-    `push`.
+    What of `parts` they need is published with them. Raises RefMoved, with nothing moved, for a ref
+    that is not where its move begins, and ObjectNotFound for a part that is gone; else as `push`.
     """
 
     def decide(_: Reading, root: Root) -> _Decision:
@@ -103,7 +106,7 @@ def push_moves(
             move for move in moves if root.refs.get(move.ref, b"") != move.new
         ]
 
-    return _push(store, name, transport, decide, by, progress, sleep, dry_run=False)
+    return _push(store, name, transport, decide, by, progress, sleep, parts, dry_run=False)
 
 
 def _push(
@@ -114,16 +117,18 @@ def _push(
     by: str,
     progress: Callable[[int], None] | None,
     sleep: Callable[[float], None] | None,
+    parts: Parts | None = None,
     *,
     dry_run: bool,
 ) -> PushReport:
+    staged = parts or Parts()
     remote = connect(store, name, transport, create=True, sleep=sleep)
 
     def attempt(root: Root, there: Catalogue) -> PushReport:
-        plan = _planned(store, root, there, decide, name, transport.url)
+        plan = _planned(store, root, staged.over(there), decide, name, transport.url)
         if dry_run:
             return replace(plan.report, dry_run=True)
-        return _Push(remote, root, there, plan, by, progress).run()
+        return _Push(remote, root, there, plan, by, progress, staged).run()
 
     for _ in range(_TRIES):
         try:
@@ -177,7 +182,10 @@ class _Push:
         plan: _Plan,
         by: str,
         progress: Callable[[int], None] | None,
+        staged: Parts,
     ) -> None:
+        self._staged = staged
+        self._parts: list[Part] = []
         self._remote = remote
         self._store = remote.store
         self._bucket: Bucket = remote.bucket
@@ -194,10 +202,12 @@ class _Push:
             self._finish(self._root, moves)
             return replace(report, bytes=0)
         upload = self._register()
-        sender = PackSender(self._remote, upload, self._there, self._progress)
+        sender = PackSender(self._remote, upload, self._staged.over(self._there), self._progress)
         sent = sender.send(need)
+        self._take_parts(need)
         index = self._index(need, sent.indexes)
         root = self._publish(upload, index, need, moves, removals)
+        self._staged.published(self._parts)
         self._finish(root, moves)
         return replace(report, packs=sent.packs, bytes=sent.bytes)
 
@@ -211,23 +221,28 @@ class _Push:
             return before
         upload = self._store.entropy(UPLOAD_BYTES)
 
-        def change(root: Root) -> Root | None:
-            if upload in root.uploads:
-                return None
-            uploads = dict(root.uploads)
-            if len(uploads) >= UPLOADS_MAX:
-                uploads.pop(min(uploads, key=lambda known: uploads[known]))
-            return replace(root, uploads={**uploads, upload: root.gc_round})
-
-        self._bucket.update(change, upload=upload)
+        self._bucket.update(partial(registered, upload=upload), upload=upload)
         self._remote.begin_upload(upload)
         return upload
+
+    def _take_parts(self, need: Need) -> None:
+        """See what was staged that this needs; raises ObjectNotFound for what is gone of it."""
+        self._parts = self._staged.used(need, self._there)
+        for part in self._parts:
+            if part.lacks(self._root, self._there):
+                raise expired(part.id, part.name)
+            need.relied.update(part.relied)
+            for base, depth in part.rests.items():
+                need.rest(base, depth)
+        check_packs(self._remote.transport, self._parts)
 
     def _index(self, need: Need, packs: Sequence[Index]) -> IndexWriter:
         """The index of what was sent; of packs of an earlier push only what is needed now."""
         writer = IndexWriter()
         for index in packs:
             writer.add_index(index, self._store.database.read(partial(_needed, index, need)))
+        for part in self._parts:
+            writer.add_index(part.index, part.alive)
         return writer
 
     def _publish(
@@ -240,6 +255,8 @@ class _Push:
     ) -> Root:
         """Replace the root by one that leads to what was sent; raises _Again."""
         own = None
+        uploads = {part.upload for part in self._parts}
+        ended = {upload, *self._staged.ending(self._parts)}
         if writer.blocks:
             own = self._bucket.put_index(upload, writer, self._remote)
 
@@ -249,13 +266,13 @@ class _Push:
         def change(root: Root) -> Root | None:
             if landed(root):
                 return None
-            if upload not in root.uploads:
+            if not {upload, *uploads} <= root.uploads.keys():
                 raise _Again
             if not all(_open(root, move) for move in moves):
                 raise _Again
             there = self._bucket.catalogue(root, self._remote)
             listed = {index.id for index in root.indexes}
-            if not (self._listed <= listed or need.stands(there)):
+            if not (self._listed <= listed or need.stands(self._with_parts(there))):
                 raise _Again
             return replace(
                 root,
@@ -265,10 +282,13 @@ class _Push:
                 notes=seal_notes(there.ids_of(Kind.NOTE) | need.notes),
                 forgotten={**removals.forgotten, **root.forgotten},
                 purged={**removals.purged, **root.purged},
-                uploads={known: at for known, at in root.uploads.items() if known != upload},
+                uploads={known: at for known, at in root.uploads.items() if known not in ended},
             )
 
         return self._bucket.update(change, landed=landed, upload=upload)
+
+    def _with_parts(self, there: Catalogue) -> Catalogue:
+        return Catalogue((*there.indexes, *(part.index for part in self._parts)))
 
     def _indexes(self, upload: bytes, root: Root, own: IndexName | None) -> tuple[IndexName, ...]:
         """What a new root lists; the smallest are put together where they are many."""

@@ -61,7 +61,7 @@ class PackSender:
     """Sends what is needed under an upload; each pack is noted when it has arrived.
 
     `there` is what the bucket has, by which it is decided what may go as it is. `progress` is told
-    the stored bytes sent.
+    the stored bytes sent. What is not `noted` is not gone on with after an interruption.
     """
 
     def __init__(
@@ -70,7 +70,10 @@ class PackSender:
         upload: bytes,
         there: Catalogue,
         progress: Callable[[int], None] | None = None,
+        *,
+        noted: bool = True,
     ) -> None:
+        self._noted = noted
         self._remote = remote
         self._store = remote.store
         self._upload = upload
@@ -81,7 +84,8 @@ class PackSender:
 
     def send(self, need: Need) -> Sent:
         """Send every object of `need` that was not sent before; raises Moved, CorruptObject."""
-        self.sent.indexes.extend(self._standing(need))
+        if self._noted:
+            self.sent.indexes.extend(self._standing(need))
         before = Catalogue(self.sent.indexes)
         with PackQueue(
             self._remote.transport, self._upload, self._store.entropy, self._arrived
@@ -209,7 +213,8 @@ class PackSender:
     def _arrived(self, pack: Id, writer: IndexWriter, size: int) -> None:
         """Note that a pack is in the bucket."""
         index, data = writer.finish(self._store.entropy(NONCE_BYTES))
-        self._remote.note_sent(pack, index, data)
+        if self._noted:
+            self._remote.note_sent(pack, index, data)
         self.sent.indexes.append(Index(data, index))
         self.sent = self.sent._replace(packs=self.sent.packs + 1, bytes=self.sent.bytes + size)
         if self._progress is not None:

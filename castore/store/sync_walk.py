@@ -86,6 +86,15 @@ class LackWalk:
         for id in ids:
             self._walk(id, None)
 
+    def folders(self, ids: Iterable[Id]) -> None:
+        """Look at folders; raises CorruptObject for what the bucket lacks."""
+        for id in ids:
+            self._walk(id, Kind.TREE)
+
+    def leave(self, ids: Iterable[Id]) -> None:
+        """Leave files where they are; raises CorruptObject for what the bucket lacks."""
+        self._left([(id, None) for id in ids])
+
     def notes(self) -> None:
         """Look at the notes of the bucket about what is here or will be.
 

@@ -1,0 +1,275 @@
+"""Proof: that a bucket can hold what a worker staged there, without a byte of content fetched.
+
+What is believed of nobody: that an index is the one that was named, that folders and lists of
+chunks are what their ids say or lead to known chunks only, that all they need is named by it or by
+the bucket, that nothing rests on what is not there, that packs are there and as long as they must
+be. What the bytes of chunks are is compared when they are read, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from castore.content.layouts import layout_size
+from castore.content.reader import ObjectReader
+from castore.errors import CorruptObject, InvalidInput
+from castore.model.artifact_set import Content, FileContent
+from castore.model.edges import edges
+from castore.model.ids import Id, Kind
+from castore.remote.fetching import BlockFetcher, FarObjects
+from castore.remote.index import Catalogue, Index, IndexWriter, PackName
+from castore.remote.keys import PACKS, pack_key
+from castore.remote.pack import NONCE_BYTES
+from castore.remote.root import Root
+from castore.remote.transport import Transport
+from castore.store.staging import digest_of, expired
+from castore.store.sync_need import Need
+
+_CONTENT: Final = (Kind.CHUNK, Kind.LAYOUT)
+
+
+class Lacking(CorruptObject):
+    """What was staged is not whole any more, or never was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a worker staged, as far as it is proven: `alive` are the members that are needed.
+
+    `relied` is what it needs of the bucket, `rests` what its blocks rest on there, each less deep
+    than the number.
+    """
+
+    name: str
+    id: Id
+    upload: bytes
+    index: Index
+    alive: list[bool]
+    relied: frozenset[Id]
+    rests: Mapping[Id, int]
+
+    def lacks(self, root: Root, there: Catalogue) -> bool:
+        """Whether it cannot be published any more: its upload ended, or what it needs went."""
+        return self.upload not in root.uploads or not (
+            all(there.has(id) for id in self.relied)
+            and all(there.supports(base, depth) for base, depth in self.rests.items())
+        )
+
+    def members(self) -> set[Id]:
+        """The ids of what it is to publish."""
+        return {self.index.member(row).id for row, alive in enumerate(self.alive) if alive}
+
+    def longest(self) -> dict[PackName, int]:
+        """How long each pack must be at least."""
+        found: dict[PackName, int] = {}
+        for row in range(self.index.blocks_count):
+            spot = self.index.block(row)
+            end = spot.offset + spot.stored
+            found[spot.pack] = max(found.get(spot.pack, 0), end)
+        return found
+
+
+def prove(
+    name: str,
+    content: Content,
+    upload: bytes,
+    index: Index,
+    root: Root,
+    there: Catalogue,
+    fetcher: BlockFetcher,
+) -> Part:
+    """That all a content needs is in an index or in the bucket; raises Lacking, Gone."""
+    return _Proof(name, content, upload, index, root, there, fetcher).run()
+
+
+class _Proof:
+    def __init__(
+        self,
+        name: str,
+        content: Content,
+        upload: bytes,
+        index: Index,
+        root: Root,
+        there: Catalogue,
+        fetcher: BlockFetcher,
+    ) -> None:
+        self._name = name
+        self._content = content
+        self._upload = upload
+        self._index = index
+        self._root = root
+        self._there = there
+        far = FarObjects(Catalogue((*there.indexes, index)), fetcher)
+        self._reader = ObjectReader(far.load)
+        self._alive = [False] * index.members_count
+        self._blocks: set[int] = set()
+        self._relied: set[Id] = set()
+        self._rests: dict[Id, int] = {}
+        self._stack: list[tuple[Id, Kind | None]] = []
+
+    def run(self) -> Part:
+        if any(pack.upload != self._upload for pack in self._index.packs()):
+            raise self._lacking(digest_of(self._content), "lies below another upload")
+        start = digest_of(self._content)
+        is_file = isinstance(self._content, FileContent)
+        self._stack.append((start, None if is_file else Kind.TREE))
+        while self._stack:
+            self._look(*self._stack.pop())
+        if is_file:
+            self._compare_size(start)
+        return Part(
+            self._name,
+            start,
+            self._upload,
+            self._index,
+            self._alive,
+            frozenset(self._relied),
+            self._rests,
+        )
+
+    def _look(self, id: Id, expected: Kind | None) -> None:
+        if id in self._root.purged:
+            raise InvalidInput(
+                f"{id.hex()}, which is part of {self._name!r}, was purged from the bucket; it may "
+                "not come back",
+                id=id.hex(),
+            )
+        kind = self._there.kind(id)
+        if kind is not None:
+            self._relied.add(id)
+        else:
+            row = self._index.row_of(id)
+            if row < 0:
+                raise self._lacking(id, "is named by no index")
+            kind = self._index.member(row).kind
+        if kind is not expected and (expected or kind not in _CONTENT):
+            raise self._lacking(id, f"is a {kind.name.lower()} there")
+        if id not in self._relied:
+            self._mark(id, kind)
+
+    def _mark(self, id: Id, kind: Kind) -> None:
+        """Note a member of the index as needed, and look at all below it and what it rests on."""
+        row = self._index.row_of(id)
+        if row < 0 or self._alive[row]:
+            return
+        self._alive[row] = True
+        block = self._index.member(row).block
+        if block not in self._blocks:
+            self._blocks.add(block)
+            self._rest(block)
+        if kind is Kind.CHUNK:
+            return
+        found, payload = self._reader.object(id)
+        if found is not kind:
+            raise self._lacking(id, "is not what its index says")
+        self._stack += [(edge.target, edge.kind) for edge in edges(kind, payload)]
+
+    def _rest(self, block: int) -> None:
+        """What a block rests on must be there, or lie here, less deep."""
+        spot = self._index.block(block)
+        for base in spot.bases:
+            if self._there.supports(base, spot.depth):
+                self._rests[base] = min(spot.depth, self._rests.get(base, spot.depth))
+                continue
+            row = self._index.row_of(base)
+            if row < 0:
+                raise self._lacking(base, "is what a delta rests on, and not there")
+            member = self._index.member(row)
+            if self._index.block(member.block).depth >= spot.depth:
+                raise self._lacking(base, "is too deep for a delta to rest on")
+            self._mark(base, member.kind)
+
+    def _compare_size(self, digest: Id) -> None:
+        """The size of a file that was staged is that of its chunk, or of its list of chunks."""
+        row = self._index.row_of(digest)
+        if row < 0 or not self._alive[row] or not isinstance(self._content, FileContent):
+            return
+        member = self._index.member(row)
+        size = member.size
+        if member.kind is Kind.LAYOUT:
+            size = layout_size(self._reader.object(digest)[1])
+        if size != self._content.size:
+            raise self._lacking(digest, f"has {size} bytes, not {self._content.size}")
+
+    def _lacking(self, id: Id, why: str) -> Lacking:
+        return Lacking(
+            f"{id.hex()}, which what was staged for {self._name!r} needs, {why}",
+            id=id.hex(),
+            where=self._index.where,
+        )
+
+
+class Parts:
+    """What sessions took of what workers staged, until a commit publishes it; for any thread."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Id, Part] = {}
+        self._lock = Lock()
+
+    def add(self, part: Part) -> None:
+        """Keep what was taken; of several with one id the last."""
+        with self._lock:
+            self._parts[part.id] = part
+
+    @property
+    def indexes(self) -> tuple[Index, ...]:
+        """Where all of it lies."""
+        return tuple(part.index for part in self._all())
+
+    def over(self, there: Catalogue) -> Catalogue:
+        """What a bucket has, and what lies there to be published."""
+        parts = self._all()
+        if not parts:
+            return there
+        writer = IndexWriter()
+        for part in parts:
+            writer.add_index(part.index, part.alive)
+        if not writer.blocks:
+            return there
+        id, data = writer.finish(bytes(NONCE_BYTES))
+        return Catalogue((*there.indexes, Index(data, id)))
+
+    def used(self, need: Need, there: Catalogue) -> list[Part]:
+        """What a push relies on that its bucket does not have yet."""
+        parts = self._all()
+        left = {id for id in need.relied | need.rests.keys() if parts and not there.has(id)}
+        named = left & {part.id for part in parts}
+        found = [part for part in parts if part.id in named]
+        for part in found:
+            left -= part.members()
+        others = [part for part in parts if part.id not in named]
+        return found + [part for part in others if left & part.members()]
+
+    def published(self, parts: Sequence[Part]) -> None:
+        """Forget what a root leads to now."""
+        with self._lock:
+            for part in parts:
+                if self._parts.get(part.id) is part:
+                    del self._parts[part.id]
+
+    def ending(self, parts: Sequence[Part]) -> set[bytes]:
+        """The uploads that end with these: nothing else that was taken lies below them."""
+        gone = {part.id for part in parts}
+        kept = {part.upload for part in self._all() if part.id not in gone}
+        return {part.upload for part in parts} - kept
+
+    def _all(self) -> list[Part]:
+        with self._lock:
+            return list(self._parts.values())
+
+
+def check_packs(transport: Transport, parts: Sequence[Part]) -> None:
+    """That the packs of these parts are there as a whole; raises ObjectNotFound."""
+    uploads = {part.upload for part in parts}
+    sizes = {
+        item.key: item.size
+        for upload in sorted(uploads)
+        for item in transport.list(f"{PACKS}{upload.hex()}/")
+    }
+    for part in parts:
+        for pack, end in part.longest().items():
+            if sizes.get(pack_key(*pack), 0) < end:
+                raise expired(part.id, part.name)
