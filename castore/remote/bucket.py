@@ -150,11 +150,7 @@ class Bucket:
         Raises CorruptObject where there is none, it is malformed, of another bucket, or older than
         one that was seen before.
         """
-        try:
-            got = self.transport.get(ROOT, 0, ROOT_BYTES + 1)
-        except KeyAbsent:
-            raise self._damaged("it has no root: it was removed, or never arrived") from None
-        root = _decode(self.transport, got.data)
+        root, etag = self._read()
         if (root.project, root.uuid) != self.identity:
             raise self._damaged("its root is of another bucket")
         if root.serial < self._serial:
@@ -167,7 +163,22 @@ class Bucket:
                 f"it has {root.notes.notes} notes where {self._notes} were seen before"
             )
         self._serial, self._notes = root.serial, root.notes.notes
-        return View(root, got.etag)
+        return View(root, etag)
+
+    def _read(self) -> tuple[Root, str]:
+        """The root, whose pages a collector may have removed since it was read: then another is."""
+        before = ""
+        while True:
+            try:
+                got = self.transport.get(ROOT, 0, ROOT_BYTES + 1)
+            except KeyAbsent:
+                raise self._damaged("it has no root: it was removed, or never arrived") from None
+            try:
+                return _decode(self.transport, got.data), got.etag
+            except Gone:
+                if got.etag == before:
+                    raise
+                before = got.etag
 
     def update(
         self,

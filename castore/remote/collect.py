@@ -9,7 +9,7 @@ knows. A writer that relied on what went finds that out before its own root land
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ from castore.remote.keys import (
 from castore.remote.marks import Held, Marks, pack_size
 from castore.remote.root import IndexName, Root
 from castore.remote.sending import PackQueue
+from castore.remote.transport import Gone
 
 ROUNDS_KEPT: Final = 2
 """An upload that was registered more than so many rounds ago is given up."""
@@ -92,10 +93,22 @@ def collect_bucket(
     write faster than it can be read.
     """
     for _ in range(_TRIES):
+        # Before the root is read: what comes later is not looked at.
+        listed = {
+            item.key: item.size
+            for prefix in (PACKS, INDEXES, LISTS)
+            for item in bucket.transport.list(prefix)
+        }
+        root = bucket.read().root
         try:
-            return _Collection(bucket, cache, entropy, progress).run(dry_run=dry_run)
+            collection = _Collection(bucket, cache, entropy, progress, listed, root)
+            return collection.run(dry_run=dry_run)
         except _Changed:
             continue
+        except Gone:
+            # Another collection may have removed it: then the root leads elsewhere by now.
+            if bucket.read().root.indexes == root.indexes:
+                raise
     raise RemoteMoved(
         f"{bucket.url}: others wrote to it {_TRIES} times while it was read", fix="try again later"
     )
@@ -108,18 +121,15 @@ class _Collection:
         cache: IndexCache,
         entropy: Callable[[int], bytes],
         progress: Callable[[int], None] | None,
+        listed: Mapping[str, int],
+        root: Root,
     ) -> None:
         self._bucket = bucket
         self._cache = cache
         self._entropy = entropy
         self._progress = progress
-        # Before the root is read: what comes later is not looked at.
-        self._listed = {
-            item.key: item.size
-            for prefix in (PACKS, INDEXES, LISTS)
-            for item in bucket.transport.list(prefix)
-        }
-        self._root = bucket.read().root
+        self._listed = listed
+        self._root = root
         self._catalogue = bucket.catalogue(self._root, cache)
         self._fetcher = BlockFetcher(bucket.transport)
         self._far = FarObjects(self._catalogue, self._fetcher)

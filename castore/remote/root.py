@@ -8,12 +8,12 @@ pages of their own, of no more than that, each the canonical `{rows: [...]}` who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from castore.errors import CorruptObject, InvalidName, UnsupportedFormat
+from castore.errors import CorruptObject, InvalidInput, InvalidName, UnsupportedFormat
 from castore.model.encoding import decode, encode, encode_item
 from castore.model.fields import Fields, read_row
 from castore.model.ids import Id, named_id
@@ -25,6 +25,7 @@ from castore.model.limits import (
     ROOT_BYTES,
     ROOT_LIST_BYTES,
     ROOT_LISTS,
+    ROOT_PAGES_BYTES,
     ROOT_ROWS,
     UPLOADS_MAX,
     WRITERS_MAX,
@@ -130,16 +131,28 @@ class Root:
 
 
 def encode_root(root: Root, write_page: WritePage) -> bytes:
-    """The bytes of a root; its long lists are stored in pages first, where they changed."""
+    """The bytes of a root; its long lists are stored in pages first, where they changed.
+
+    Raises InvalidInput for lists that are too long.
+    """
     known = {page.id: page.upload for page in root.pages}
 
+    room = ROOT_PAGES_BYTES
+
     def listed(rows: list[Any]) -> dict[str, Any]:
+        nonlocal room
         parts = _parts(rows)
         if len(parts) < 2:
             return {"lists": [], "rows": rows}
         pages = []
         for part in parts:
             data = encode({"rows": part})
+            room -= len(data)
+            if room < 0:
+                raise InvalidInput(
+                    f"the lists of a root would have more than {ROOT_PAGES_BYTES} bytes",
+                    fix="use several buckets",
+                )
             id = list_id(data)
             upload = known.get(id) or write_page(id, data)
             pages.append([id, upload, len(part)])
@@ -178,9 +191,18 @@ def decode_root(data: bytes, read_page: ReadPage) -> Root:
     fields = Fields(value, "root", _KEYS)
     fields.integer("format", FORMAT, FORMAT)
     pages: list[_Page] = []
+    room = ROOT_PAGES_BYTES
 
-    def listed(key: str) -> list[Any]:
-        return _read_list(fields.raw(key), f"root: {key}", read_page, pages)
+    def bounded(upload: bytes, id: Id) -> bytes:
+        nonlocal room
+        data = read_page(upload, id)
+        room -= len(data)
+        if room < 0:
+            raise CorruptObject(f"root: its lists have more than {ROOT_PAGES_BYTES} bytes")
+        return data
+
+    def listed(key: str) -> Iterator[Any]:
+        return _read_list(fields.raw(key), f"root: {key}", bounded, pages)
 
     notes = Fields(fields.raw("notes"), "root: notes", ("count", "hash"))
     optional, features = _read_features(fields.raw("features"))
@@ -189,7 +211,7 @@ def decode_root(data: bytes, read_page: ReadPage) -> Root:
         uuid=fields.blob("uuid", (_UUID_BYTES,)),
         serial=fields.integer("serial", 1),
         refs=_read_refs(listed("refs")),
-        tombs=frozenset(_read_name(name) for name in listed("tombs")),
+        tombs=_read_tombs(listed("tombs")),
         indexes=fields.items("indexes", _read_index, INDEXES_MAX, sort=False),
         notes=Seal(notes.integer("count", 0), notes.id("hash")),
         forgotten=_read_removed(listed("forgotten"), "root: forgotten"),
@@ -225,9 +247,10 @@ def _removed_rows(removed: Mapping[Id, Removed]) -> list[Any]:
     return [[id, *row] for id, row in sorted(removed.items())]
 
 
-def _read_list(value: Any, what: str, read_page: ReadPage, pages: list[_Page]) -> list[Any]:
+def _read_list(value: Any, what: str, read_page: ReadPage, pages: list[_Page]) -> Iterator[Any]:
+    """The rows of a list, page after page: whoever takes them stops at the first that is wrong."""
     fields = Fields(value, what, ("lists", "rows"))
-    rows: list[Any] = list(fields.items("rows", _anything, ROOT_ROWS, sort=False))
+    yield from fields.items("rows", _anything, ROOT_ROWS, sort=False)
     for id, upload, count in fields.items("lists", _read_page_row, ROOT_LISTS, sort=False):
         data = read_page(upload, id)
         if list_id(data) != id:
@@ -237,8 +260,7 @@ def _read_list(value: Any, what: str, read_page: ReadPage, pages: list[_Page]) -
         if len(found) != count:
             raise CorruptObject(f"{what}: page {id.hex()} has {len(found)} rows, not {count}")
         pages.append(_Page(id, upload, count))
-        rows.extend(found)
-    return rows
+        yield from found
 
 
 def _anything(value: Any, _what: str) -> Any:
@@ -269,7 +291,19 @@ def _read_name(value: Any) -> str:
     raise CorruptObject("root: the name of a ref is malformed")
 
 
-def _read_refs(rows: list[Any]) -> dict[str, Id]:
+def _read_tombs(rows: Iterable[Any]) -> frozenset[str]:
+    tombs: set[str] = set()
+    last = ""
+    for row in rows:
+        name = _read_name(row)
+        if name <= last:
+            raise CorruptObject("root: tombs: not sorted")
+        tombs.add(name)
+        last = name
+    return frozenset(tombs)
+
+
+def _read_refs(rows: Iterable[Any]) -> dict[str, Id]:
     refs: dict[str, Id] = {}
     last = ""
     for row in rows:
@@ -280,7 +314,7 @@ def _read_refs(rows: list[Any]) -> dict[str, Id]:
     return refs
 
 
-def _read_removed(rows: list[Any], what: str) -> dict[Id, Removed]:
+def _read_removed(rows: Iterable[Any], what: str) -> dict[Id, Removed]:
     found: dict[Id, Removed] = {}
     last = b""
     for row in rows:

@@ -166,3 +166,19 @@ def test_a_commit_after_those_of_others(process: Cas, spec: Path) -> None:
     Path("weekly.spec.yaml").unlink()
     process("init")
     assert "bucket" in process("commit", "--rebase", "out", code=2).err
+
+
+def test_a_bucket_that_is_damaged_or_of_another_kind(cas: Cas, shared: Path) -> None:
+    cas("-C", "one", "push")
+    root = (shared / "root").read_bytes()
+    (shared / "root").write_bytes(root[:-1])
+    told = cas("-C", "one", "fetch", "--json", code=7)
+    assert told.error["error"] == "CorruptObject"
+    (shared / "root").write_bytes(root)
+    identity = (shared / "castore.json").read_text()
+    (shared / "castore.json").write_text(identity.replace('"castore": 1', '"castore": 2'))
+    assert cas("-C", "one", "fetch", "--json", code=8).error["error"] == "UnsupportedFormat"
+    (shared / "castore.json").write_text(identity.replace("{", '{"encryption": "\\u001b[2J", '))
+    assert "encrypted" in cas("-C", "one", "fetch", "--json", code=8).error["message"]
+    (shared / "castore.json").write_text(identity)
+    cas("-C", "one", "fetch")

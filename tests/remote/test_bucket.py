@@ -19,10 +19,12 @@ from castore.errors import (
     RemoteUnavailable,
     UnsupportedFormat,
 )
+from castore.model.limits import ROOT_ROWS
 from castore.remote.bucket import ATTEMPTS, Bucket, BucketIdentity, Seen, create_bucket, look
 from castore.remote.keys import IDENTITY, ROOT
 from castore.remote.memory import MemoryTransport
 from castore.remote.root import Root, decode_root, encode_root, seal_notes
+from castore.remote.transport import Got
 
 PROJECT = b"p" * 16
 
@@ -240,3 +242,39 @@ def test_a_malformed_identity_is_refused(data: bytes) -> None:
     transport.put(IDENTITY, data)
     with pytest.raises(CorruptObject):
         look(transport)
+
+
+class Hurried(MemoryTransport):
+    """A bucket where something happens once, just before a key of this prefix is read."""
+
+    prefix = ""
+    happens: Callable[[], object] | None = None
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> Got:
+        happens = self.happens
+        if happens is not None and key.startswith(self.prefix):
+            self.happens = None
+            happens()
+        return super().get(key, start, length)
+
+
+def with_pages(transport: MemoryTransport, bucket: Bucket, upload: bytes) -> None:
+    """A root whose refs stand in pages, in the place of the one before, whose pages go."""
+    before = [item.key for item in transport.list("lists/")]
+    refs = {f"heads/{upload.hex()}-{n:05d}": b"1" * 32 for n in range(ROOT_ROWS + 1)}
+    bucket.update(lambda root: replace(root, refs=refs), upload=upload)
+    transport.delete(before)
+
+
+def test_a_page_that_goes_while_root_is_read_is_no_damage() -> None:
+    transport = Hurried()
+    bucket, other = bucket_of(transport), bucket_of(transport, b"o" * 16)
+    with_pages(transport, other, b"a" * 16)
+    transport.prefix = "lists/"
+    transport.happens = lambda: with_pages(transport, other, b"b" * 16)
+    root = bucket.read().root
+    assert transport.happens is None
+    assert f"heads/{(b'b' * 16).hex()}-00000" in root.refs
+    transport.delete([item.key for item in transport.list("lists/")])
+    with pytest.raises(CorruptObject, match="page"):
+        bucket.read()

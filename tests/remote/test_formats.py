@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from castore.content.blocks import Block, Codec, Member, decode_block, encode_block
-from castore.errors import CorruptObject, UnsupportedFormat
+from castore.errors import CorruptObject, InvalidInput, UnsupportedFormat
 from castore.model.encoding import decode, encode
 from castore.model.ids import Kind, named_id, object_id
 from castore.model.limits import PACK_BYTES, ROOT_BYTES, ROOT_ROWS
+from castore.remote import root as roots
 from castore.remote.index import MEMBER, Catalogue, Index, IndexWriter, PackName, index_id
 from castore.remote.pack import PackType, PackWriter, pack_id, read_pack
 from castore.remote.root import IndexName, Removed, Root, decode_root, encode_root, seal_notes
@@ -293,6 +294,22 @@ def test_a_page_with_other_bytes_or_another_number_of_rows_is_refused() -> None:
         decode_root(encode(value), lambda _, id: pages[id])
 
 
+def test_lists_that_are_too_long_are_neither_written_nor_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refs = {f"heads/b{n:05d}": b"1" * 32 for n in range(3 * ROOT_ROWS)}
+    data, pages = pages_of(replace(ROOT, refs=refs))
+    size = sum(map(len, pages.values()))
+    monkeypatch.setattr(roots, "ROOT_PAGES_BYTES", size)
+    assert pages_of(replace(ROOT, refs=refs))[0] == data
+    assert decode_root(data, lambda _, id: pages[id]).refs == refs
+    monkeypatch.setattr(roots, "ROOT_PAGES_BYTES", size - 1)
+    with pytest.raises(InvalidInput):
+        pages_of(replace(ROOT, refs=refs))
+    with pytest.raises(CorruptObject, match="more than"):
+        decode_root(data, lambda _, id: pages[id])
+
+
 def rows(*found: Any) -> dict[str, Any]:
     return {"lists": [], "rows": list(found)}
 
@@ -318,6 +335,8 @@ MALFORMED: dict[str, tuple[str, Any]] = {
     "a long name": ("refs", rows(["heads/" + "a" * 256, ID])),
     "a number": ("refs", rows(["tags/v3", ID])),
     "no text": ("tombs", rows(b"tags/t")),
+    "tombs not sorted": ("tombs", rows("tags/u", "tags/t")),
+    "a tomb twice": ("tombs", rows("tags/t", "tags/t")),
     "a tomb of nothing": ("tombs", rows("t")),
     "rows and pages": ("tombs", {"lists": [[ID, b"short", 1]], "rows": []}),
     "too many rows": ("tombs", rows(*["tags/t"] * 2001)),

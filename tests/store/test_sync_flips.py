@@ -10,6 +10,7 @@ import pytest
 
 import castore
 from castore.errors import CastoreError
+from castore.remote import root as roots
 from castore.remote.memory import MemoryTransport
 from castore.store.sync_fetch import fetch
 from castore.store.sync_push import push
@@ -19,8 +20,14 @@ FLIPS = 500
 
 
 @pytest.fixture
-def scene(store: castore.Store, tmp_path: Path) -> tuple[MemoryTransport, Path, dict[str, bytes]]:
-    """A bucket, a clone of what it was at first, and where its branches are now."""
+def scene(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[MemoryTransport, Path, dict[str, bytes]]:
+    """A bucket, a clone of what it was at first, and where its branches are now.
+
+    Its root has pages already.
+    """
+    monkeypatch.setattr(roots, "ROOT_ROWS", 1)
     bucket = MemoryTransport()
     dice = Random(3)
     text = b" ".join(bytes(dice.choices(b"abcdefgh", k=9)) for _ in range(400))
@@ -57,6 +64,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_harmless(
 ) -> None:
     bucket, home, wanted = scene
     assert fetched(bucket, home, wanted)
+    assert list(bucket.list("lists/"))
     dice = Random(1)
     whole = {item.key: bucket.get(item.key).data for item in bucket.list("")}
     keys = sorted(key for key in whole if not key.startswith("roots/"))

@@ -11,9 +11,10 @@ from random import Random
 import pytest
 
 import castore
-from castore.errors import Conflict, RemoteUnavailable, TagExists
+from castore.errors import Conflict, CorruptObject, RemoteUnavailable, TagExists
 from castore.remote.collect import collect_bucket
 from castore.remote.memory import MemoryTransport
+from castore.remote.transport import Got
 from castore.store.sync_plan import Move
 from castore.store.sync_push import push, push_moves
 from castore.store.sync_remote import connect
@@ -198,3 +199,44 @@ def test_names_of_one_letter(store: castore.Store, bucket: Watched, tmp_path: Pa
     push(store, NAME, bucket)
     assert not push(store, NAME, bucket).changed
     whole(store, bucket, tmp_path / "copy")
+
+
+class Listed(Watched):
+    """A bucket where something happens once, after its packs were read for the second time."""
+
+    reads = 0
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> Got:
+        happens = self.happens
+        if happens is not None and key.startswith("packs/"):
+            self.reads += 1
+            if self.reads == 2:
+                self.happens = None
+                happens()
+        return super().get(key, start, length)
+
+
+def test_what_another_collection_removed_is_no_damage(store: castore.Store, tmp_path: Path) -> None:
+    bucket = Listed()
+    for at in range(3):
+        commit(store, "base", note=b"something" * at)
+        commit(store, "x", far=edited(at))
+        push(store, NAME, bucket)
+    other = copy_of(bucket, tmp_path / "other")
+    push_moves(store, NAME, bucket, [Move("heads/x", refs(store)["heads/x"], b"")])
+    bucket.prefix, bucket.happens = "never/", lambda: collect(other, bucket)
+    collect(store, bucket)
+    assert bucket.happens is None
+    whole(store, bucket, tmp_path / "copy")
+    other.close()
+
+
+def test_a_collection_tells_of_a_pack_that_nobody_removed(
+    store: castore.Store, tmp_path: Path
+) -> None:
+    bucket = Watched()
+    commit(store, "base", note=b"something")
+    push(store, NAME, bucket)
+    bucket.delete([item.key for item in bucket.list("packs/")])
+    with pytest.raises(CorruptObject, match="is gone"):
+        collect(store, bucket)
