@@ -60,6 +60,13 @@ class Need:
         """Whether an object is to be sent."""
         return bool(self.slots.get(block, 0) >> slot & 1)
 
+    def among(self, tables: Reading, ids: Sequence[Id]) -> list[bool]:
+        """Which of these objects are to be sent; raises Moved."""
+        if tables.gc_epoch() != self.epoch:
+            raise Moved
+        rows = tables.object_numbers(ids)
+        return [row is not None and self.needs(row[0], row[1]) for row in rows]
+
     def rest(self, base: Id, depth: int) -> None:
         """Note that a block of this depth rests on an object of the bucket."""
         self.rests[base] = min(depth, self.rests.get(base, depth))

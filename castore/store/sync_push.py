@@ -240,7 +240,8 @@ class _Push:
         """The index of what was sent; of packs of an earlier push only what is needed now."""
         writer = IndexWriter()
         for index in packs:
-            writer.add_index(index, self._store.database.read(partial(_needed, index, need)))
+            ids = [member.id for member in index.members()]
+            writer.add_index(index, self._store.database.read(partial(need.among, ids=ids)))
         for part in self._parts:
             writer.add_index(part.index, part.alive)
         return writer
@@ -332,14 +333,6 @@ class _Push:
                 tables.append_operation(PUSH, at=at, by=self._by, refs=refs, detail=detail)
 
         self._store.database.write(transact)
-
-
-def _needed(index: Index, need: Need, tables: Reading) -> list[bool]:
-    """Which members of an index are needed; raises Moved."""
-    if tables.gc_epoch() != need.epoch:
-        raise Moved
-    rows = tables.object_numbers([member.id for member in index.members()])
-    return [row is not None and need.needs(row[0], row[1]) for row in rows]
 
 
 def _elsewhere(url: str, move: Move, there: Id) -> RefMoved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
@@ -182,14 +183,22 @@ class PackSender:
         return rests
 
     def _standing(self, need: Need) -> list[Index]:
-        """What an interrupted push has sent, without blocks whose bases are not there any more."""
+        """What an interrupted push has sent that is needed now, and that has its bases.
+
+        A base that was sent and is needed no more is not there: it will be in no index.
+        """
         sent = self._remote.sent()
+        wanted = [
+            self._store.database.read(partial(need.among, ids=[m.id for m in index.members()]))
+            for index in sent
+        ]
         rows = [(at, row) for at, index in enumerate(sent) for row in range(index.blocks_count)]
         rows.sort(key=lambda place: sent[place[0]].block(place[1]).depth)
         members: list[dict[int, list[Id]]] = [{} for _ in sent]
         for at, index in enumerate(sent):
-            for member in index.members():
-                members[at].setdefault(member.block, []).append(member.id)
+            for member, is_wanted in zip(index.members(), wanted[at], strict=True):
+                if is_wanted:
+                    members[at].setdefault(member.block, []).append(member.id)
         depths: dict[Id, int] = {}
         stands: set[tuple[int, int]] = set()
         for at, row in rows:
@@ -205,7 +214,13 @@ class PackSender:
         found = []
         for at, index in enumerate(sent):
             writer = IndexWriter()
-            writer.add_index(index, [(at, member.block) in stands for member in index.members()])
+            writer.add_index(
+                index,
+                [
+                    is_wanted and (at, member.block) in stands
+                    for member, is_wanted in zip(index.members(), wanted[at], strict=True)
+                ],
+            )
             id, data = writer.finish(self._store.entropy(NONCE_BYTES))
             found.append(Index(data, id))
         return found

@@ -240,3 +240,25 @@ def test_a_collection_tells_of_a_pack_that_nobody_removed(
     bucket.delete([item.key for item in bucket.list("packs/")])
     with pytest.raises(CorruptObject, match="is gone"):
         collect(store, bucket)
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_what_a_push_sent_before_is_forgotten_before_it_goes_on(
+    store: castore.Store, bucket: Watched, tmp_path: Path, more: bool
+) -> None:
+    """What rests on it was sent too, or is sent only now."""
+    first = commit(store, "z", big=edited())
+    if not more:
+        commit(store, "z", big=edited(5))
+
+    def stop() -> None:
+        raise RemoteUnavailable("the line is cut")
+
+    bucket.after("index/", stop)
+    with pytest.raises(RemoteUnavailable):
+        push(store, NAME, bucket)
+    if more:
+        commit(store, "z", big=edited(5))
+    store.forget(first.id.hex(), why="not needed")
+    push(store, NAME, bucket)
+    whole(store, bucket, tmp_path / "copy")
