@@ -16,6 +16,7 @@ MODULES = {
     "kill": "tests.harness.kill",
     "matrix": "tests.harness.matrix",
     "powercut": "tests.harness.powercut",
+    "protocol": "tests.harness.protocol",
     "racing": "tests.harness.racing",
     "soak": "tests.harness.soak",
     "syscall": "tests.harness.syscall",
