@@ -117,7 +117,7 @@ def _small(dice: Random) -> None:
 
 def _schedule(world: World, players: dict[str, Player], dice: Random) -> None:
     """Some players at once, each with some things to do; then all that must hold is looked at."""
-    (kind,) = dice.choices((_relying, _returning, _given_up, _resuming, _mixed), (3, 1, 1, 2, 3))
+    (kind,) = dice.choices(list(_SCENES), list(_SCENES.values()))
     acts = kind(world, players, dice)
     ranks = dice.random() < 0.5
     turns = Turns(dice, stays=dice.choice((0.0, 0.5, 0.8)), ranks=ranks)
@@ -150,7 +150,7 @@ def _relying(world: World, players: dict[str, Player], dice: Random) -> Acts:
     first = one.commit("z", big=theme)
     if dice.random() < 0.7:
         one.commit("z", big=world.edited(theme))
-        one.store.forget(first.hex(), why="not needed")
+        one.let_go(first)
     if dice.random() < 0.5:
         one.calm(one.fetch)
     acts: Acts = [
@@ -211,13 +211,37 @@ def _resuming(world: World, players: dict[str, Player], dice: Random) -> Acts:
         versions.append(one.commit("z", big=world.edited(theme)))
     for id in versions[:-1]:
         if dice.random() < 0.6:
-            one.store.forget(id.hex(), why="not needed")
+            one.let_go(id)
     acts: Acts = [
         (one, [lambda: one.push("z")]),
         (players["c0"], [players["c0"].collect] * dice.randint(0, 3)),
     ]
     if other.has("x"):
         acts.append((other, [lambda: other.delete("x")]))
+    return acts
+
+
+def _reading(world: World, players: dict[str, Player], dice: Random) -> Acts:
+    """Packs that are half dead are written anew while they are read."""
+    one = players[dice.choice(_WRITERS)]
+    one.commit("x", big=world.text(), more=world.text())
+    one.commit("z", big=world.text())
+    one.calm(lambda: one.push("x", "z"))
+    one.calm(lambda: one.delete("x"))
+    return [
+        (players["r0"], [players["r0"].fetch] * 2),
+        (players["c0"], [players["c0"].collect]),
+        (players["c1"], [players["c1"].collect]),
+    ]
+
+
+def _saying(world: World, players: dict[str, Player], dice: Random) -> Acts:
+    """Notes by several at once."""
+    acts: Acts = []
+    for name in dice.sample(_WRITERS, 2):
+        player = players[name]
+        player.calm(player.catch_up)
+        acts.append((player, [player.judge_it] * dice.randint(1, 2)))
     return acts
 
 
@@ -235,6 +259,18 @@ def _mixed(world: World, players: dict[str, Player], dice: Random) -> Acts:
     if dice.random() < 0.5:
         acts.append((players["r0"], [players["r0"].fetch] * dice.randint(1, 2)))
     return acts
+
+
+_SCENES: Final = {
+    _relying: 6,
+    _returning: 2,
+    _given_up: 2,
+    _resuming: 4,
+    _reading: 2,
+    _saying: 2,
+    _mixed: 8,
+}
+"""What is played, and how often."""
 
 
 def _rest(world: World, players: dict[str, Player]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -184,6 +185,11 @@ class Player:
         finally:
             self._wire = wire
 
+    def let_go(self, id: Id) -> None:
+        """Forget a version, if no ref names it."""
+        with suppress(Conflict):
+            self.store.forget(id.hex(), why="not needed")
+
     def things(self) -> list[Callable[[], None]]:
         """What a writer may do; `weights` tells how often."""
         return [
@@ -211,9 +217,9 @@ class Player:
         self._world.contents[made.id] = artifacts
         return made.id
 
-    def push(self, branch: str) -> None:
-        """Push a branch of its own."""
-        self._push(f"{self.name}{branch}")
+    def push(self, *branches: str) -> None:
+        """Push branches of its own."""
+        self._push(*[f"{self.name}{branch}" for branch in branches])
 
     def _push(self, *names: str) -> dict[str, Id]:
         local = self._refs()
@@ -250,13 +256,18 @@ class Player:
         self.commit("x", big=world.edited(base), own=self.name.encode())
         self.push("x")
 
+    def catch_up(self) -> None:
+        """Fetch the shared branch, and have one's own versions after those of others."""
+        contents = self._world.contents
+        done = pull(self.store, NAME, self._wire(), ["main"], rebase=True)
+        for made in done.rebased:
+            contents[made.new] = contents.get(made.old, {})
+
     def on_main(self) -> None:
         """A version on the branch that all share."""
         world = self._world
         for turn in range(3):
-            done = pull(self.store, NAME, self._wire(), ["main"], rebase=True)
-            for made in done.rebased:
-                world.contents[made.new] = world.contents.get(made.old, {})
+            self.catch_up()
             if not turn:
                 self._commit("main", big=world.text()[:500], same=b"as in all")
             try:
