@@ -29,7 +29,7 @@ LINES = [
     {"content"},
     {"spec", "database", "remote"},
     {"store"},
-    {"aio", "portal", "agents", "filesystem", ""},
+    {"aio", "dask", "portal", "agents", "filesystem", ""},
     {"cli"},
 ]
 LEVEL = {room: level for level, line in enumerate(LINES) for room in line}
@@ -39,6 +39,8 @@ LIBRARIES = {
     "PIL": {"spec"},
     "blake3": {"model", "content"},
     "click": {"cli"},
+    "dask": {"dask"},
+    "distributed": {"dask"},
     "duckdb": {"store.sql"},
     "fsspec": {"filesystem"},
     "hyperscan": {"content"},
@@ -60,8 +62,9 @@ LIBRARIES = {
 }
 # `import castore` and the rooms that read versions must stay quick to import.
 HEAVY = {
-    "PIL", "asyncio", "click", "duckdb", "hyperscan", "ijson", "jsonschema_rs", "msgspec", "numpy",
-    "obstore", "pathspec", "pyarrow", "pyfastcdc", "tomlkit", "yaml", "zstandard",
+    "PIL", "asyncio", "click", "dask", "distributed", "duckdb", "hyperscan", "ijson",
+    "jsonschema_rs", "msgspec", "numpy", "obstore", "pathspec", "pyarrow", "pyfastcdc",
+    "tomlkit", "yaml", "zstandard",
 }  # fmt: skip
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "common", "core", "misc", "tools", "base"}
 # What makes a module impure: I/O, the clock, randomness, other processes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Collection, Iterable
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from castore.content.earlier import EarlierFolder
 from castore.content.ingest import Ingestor
@@ -22,6 +22,8 @@ from castore.store.store import Store
 __all__ = ["Given", "Staged", "stage"]
 
 _HEAD_BYTES = 512
+EXPIRED: Final = "expired"
+"""The `state` of what was staged and is not any more, in an ObjectNotFound."""
 
 Given: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes] | Staged
 
@@ -98,6 +100,7 @@ def expired(id: Id, name: str = "", run: str = "") -> ObjectNotFound:
         f"{left} {what} has expired and was collected: nothing was committed",
         fix="make the set anew, without --resume" if run else "stage it again",
         id=id.hex(),
+        state=EXPIRED,
     )
 
 

@@ -31,7 +31,7 @@ from castore.remote.transport import Gone, KeyAbsent, Transport
 from castore.remote.uploads import registered, renewed
 from castore.store.staged import Staged
 from castore.store.stages import worker_header
-from castore.store.staging import digest_of, expired
+from castore.store.staging import EXPIRED, digest_of, expired
 from castore.store.store import Store
 from castore.store.sync_need import Moved, find_content
 from castore.store.sync_proof import Lacking, Part, Parts, prove
@@ -207,4 +207,5 @@ def ended(upload: bytes) -> ObjectNotFound:
         f"upload {upload.hex()} has ended: nothing more can be staged below it",
         fix="begin another, and stage everything again",
         id=upload.hex(),
+        state=EXPIRED,
     )
