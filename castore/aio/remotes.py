@@ -11,6 +11,8 @@ from castore.remote.collect import BucketReport
 from castore.store.bundle_take import ImportReport
 from castore.store.bundle_write import BundleReport
 from castore.store.config import KnownRemote
+from castore.store.externals_verify import Verdict
+from castore.store.internalize import Brought
 from castore.store.library import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
@@ -153,6 +155,37 @@ class AsyncRemotes(AsyncReviewing):
             by=by,
             dry_run=dry_run,
             progress=progress,
+        )
+
+    async def verify_external(
+        self,
+        selector: str,
+        *artifacts: str,
+        quick: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Verdict]:
+        """Compare external artifacts of a version with what is at their addresses now."""
+        return await self.run(
+            Store.verify_external,
+            selector,
+            *artifacts,
+            quick=quick,
+            proxies=proxies,
+            progress=progress,
+        )
+
+    async def internalize(
+        self,
+        selector: str,
+        *artifacts: str,
+        by: str = "",
+        proxies: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Brought:
+        """Store the bytes of external artifacts of a version whose digests it says."""
+        return await self.run(
+            Store.internalize, selector, *artifacts, by=by, proxies=proxies, progress=progress
         )
 
     async def gc_remote(

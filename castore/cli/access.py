@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
@@ -23,6 +23,7 @@ _RELATIVE: Final = "@~:"
 _LISTED: Final = 10
 _SYNC: Final = "castore.store.sync"
 _SHARED: Final = "castore.store.shared"
+_EXTERNALS: Final = "castore.store.externals_verify"
 
 
 @contextmanager
@@ -67,6 +68,14 @@ def user_caches() -> Path:
 def _bring(store: Store, ids: Sequence[Id]) -> None:
     """Fetch promised files; what talks to buckets is loaded when there are some."""
     importlib.import_module(_SYNC).bring(store, ids)
+
+
+def ask_elsewhere(uri: str, *, pin: bool) -> Any:
+    """What is found out of bytes at a URI; what talks to servers is loaded when there are some."""
+    from urllib.request import getproxies
+
+    asking = importlib.import_module(_EXTERNALS)
+    return asking.ask_elsewhere(uri, proxies=getproxies(), pin=pin)
 
 
 def user_config() -> Path:

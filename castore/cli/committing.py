@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from castore.cli.access import ask_elsewhere
 from castore.cli.identity import author as author_of
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
@@ -19,6 +20,7 @@ from castore.model.fields import MetaValue
 from castore.model.manifest import Source
 from castore.model.names import check_segment
 from castore.store.context import Context, parse_agent
+from castore.store.externals import Ask
 from castore.store.pinning import Pin, pin_https
 from castore.store.records import version_record
 from castore.store.report import CommitReport
@@ -39,7 +41,7 @@ _MAKING: Final = (
     click.option(
         "--source", multiple=True, metavar="[A=]REF", help="an input: a version, artifact or URI"
     ),
-    click.option("--pin", is_flag=True, help="read https: sources once, for size and digest"),
+    click.option("--pin", is_flag=True, help="read what is elsewhere once, for its digest"),
     click.option(
         "--allow-secret",
         multiple=True,
@@ -83,6 +85,11 @@ def _pin(wanted: bool) -> Pin | None:
     from urllib.request import getproxies
 
     return partial(pin_https, proxies=getproxies())
+
+
+def ask_of(given: dict[str, Any]) -> Ask:
+    """What is asked of external artifacts: size and tag, with --pin their digest."""
+    return partial(ask_elsewhere, pin=given["pin"])
 
 
 def meta_of(pairs: Sequence[str], labels: Sequence[str]) -> dict[str, MetaValue]:

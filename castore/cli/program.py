@@ -69,6 +69,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "pull": Entry("share", "castore.cli.commands.pull", ""),
     "fetch": Entry("share", "castore.cli.commands.fetch", ""),
     "bundle": Entry("share", "castore.cli.commands.bundle", ""),
+    "verify-external": Entry("share", "castore.cli.commands.verify_external", ""),
+    "internalize": Entry("share", "castore.cli.commands.internalize", ""),
     "pin": Entry("operate", "castore.cli.commands.pin", "what is kept, and why"),
     "unpin": Entry("operate", "castore.cli.commands.unpin", ""),
     "why": Entry("operate", "castore.cli.commands.why", ""),
@@ -90,7 +92,8 @@ SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
     "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
-    "verify-signatures", "partial", "fetch", "bundle", "repack", "reindex", "completion",
+    "verify-signatures", "partial", "fetch", "bundle",
+    "verify-external", "internalize", "repack", "reindex", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
 HABITS: Final = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from castore.model.artifact_set import FileContent, TreeContent, decode_set
+from castore.model.artifact_set import ExternalContent, FileContent, TreeContent, decode_set
 from castore.model.ids import Id, Kind
 from castore.model.manifest import decode_manifest
 from castore.model.note import decode_note
@@ -55,6 +55,18 @@ def edges(kind: Kind, payload: bytes) -> Iterator[Edge]:
         yield from _manifest_edges(payload)
     elif kind is Kind.NOTE:
         yield from _note_edges(payload)
+
+
+def held_digests(payload: bytes) -> list[Id]:
+    """The digests of the external artifacts of a set, where they are known.
+
+    No edges: what lies elsewhere need not be here. If it is, the set keeps it.
+    """
+    return [
+        artifact.content.digest
+        for artifact in decode_set(payload).artifacts
+        if isinstance(artifact.content, ExternalContent) and artifact.content.digest
+    ]
 
 
 def _entry_kind(entry: Entry) -> Kind | None:

@@ -107,6 +107,36 @@ class ObjectTransport:
             return Got(b"", self._head(key))
         raise self._failed(fault, f"reading {key!r}", key)
 
+    def about(self, path: str) -> tuple[int, str]:
+        """The size and the tag of an object of any name, such as castore does not write.
+
+        Raises KeyAbsent.
+        """
+        store = self._store(_QUICK)
+        try:
+            found = self._ask(lambda: self._obstore.head(store, path))
+        except BaseException as error:
+            fault = self._fault(error)
+        else:
+            return found["size"], self._tag(found)
+        raise self._failed(fault, f"reading {path!r}", path)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The bytes of an object of any name, some at a time; raises KeyAbsent."""
+        store = self._store(_READING)
+        try:
+            found = self._ask(lambda: self._obstore.get(store, path))
+            stream = iter(found.stream(min_chunk_size=_SMALL))
+            while (piece := self._ask(lambda: next(stream, None))) is not None:
+                yield bytes(piece)
+        except BaseException as error:
+            if isinstance(error, GeneratorExit):
+                raise
+            fault = self._fault(error)
+        else:
+            return
+        raise self._failed(fault, f"reading {path!r}", path)
+
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> str:
         """See `Transport.put`."""
         check_key(key)

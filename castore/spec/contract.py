@@ -40,7 +40,10 @@ def _artifact(artifact: Declared, files: Mapping[str, Id]) -> dict[str, Any]:
             f"artifact {artifact.name!r}: the schema file {checks.schema!r} was not given",
             fix=f"put {checks.schema} beside the spec, or remove `schema:`",
         )
+    # Absent where it says nothing, so that contracts stay what they were.
+    pinned = {"digest": artifact.digest} if artifact.digest else {}
     return {
+        **pinned,
         "checks": {
             "encoding": checks.encoding,
             "max_size": checks.max_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from castore.model.ids import Id
 from castore.model.values import frozen, made
 
 FORMATS: Final = (
@@ -39,7 +40,10 @@ class Checks:
 
 @frozen
 class Declared:
-    """One artifact as the spec declares it; `path` is as written, and the name where left out."""
+    """One artifact as the spec declares it; `path` is as written, and the name where left out.
+
+    `digest` is that of the bytes of an external one, where it is pinned.
+    """
 
     name: str
     type: str
@@ -49,6 +53,7 @@ class Declared:
     required: bool = True
     storage: str = "stored"
     uri: str = ""
+    digest: Id = b""
     checks: Checks = made(default_factory=Checks)
     line: int = 0
     column: int = 0

@@ -9,6 +9,7 @@ from typing import Final
 from castore.model.limits import NAME_BYTES, PATH_BYTES, SET_ARTIFACTS
 from castore.model.names import check_artifact_name, check_branch, check_path
 from castore.spec import values
+from castore.spec.addresses import read_digest, read_uri
 from castore.spec.declaration import (
     ENCODINGS,
     FORMATS,
@@ -25,7 +26,7 @@ from castore.spec.shapes import list_form, text_form
 
 SPEC_KEYS: Final = ("spec", "version", "description", "store", "base", "artifacts", "review")
 ARTIFACT_KEYS: Final = (
-    "name", "type", "format", "path", "title", "required", "storage", "uri", "checks",
+    "name", "type", "format", "path", "title", "required", "storage", "uri", "digest", "checks",
 )  # fmt: skip
 CHECK_KEYS: Final = ("schema", "max_size", "min_size", "non_empty", "encoding")
 REVIEW_KEYS: Final = (
@@ -70,7 +71,6 @@ _SYNONYMS: Final = {
 
 VERSION: Final = re.compile(r"[^\s@~:/\\]+\Z")
 TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+\Z")
 _DOTTED: Final = re.compile(r"(?:\./)+([^./].*)")
 TITLE_BYTES: Final = 1000
 
@@ -265,7 +265,7 @@ def _artifact(name: str, node: Node, index: int, faults: Faults) -> Declared | N
     path = _path(fields.get("path"), name, faults)
     format, type = _format_and_type(fields, path or name, faults)
     storage = fields.get("storage")
-    uri = _uri(fields.get("uri"), faults)
+    uri = read_uri(fields.get("uri"), faults)
     stored = values.choice(storage, "storage", faults, STORAGES) if storage else "stored"
     if uri and stored == "stored" and (given := fields.get("uri")):
         message = f"{what} has a `uri:` and is not external"
@@ -280,6 +280,7 @@ def _artifact(name: str, node: Node, index: int, faults: Faults) -> Declared | N
         required=values.flag(required, "required", faults) is not False if required else True,
         storage=stored or "stored",
         uri=uri,
+        digest=read_digest(fields.get("digest"), stored or "", faults),
         checks=_checks(checks, what, faults) if checks is not None else Checks(),
         line=node.line,
         column=node.column,
@@ -312,16 +313,6 @@ def _path(node: Node | None, name: str, faults: Faults) -> str:
 
     path = values.checked(node, "path", faults, check, fix)
     return path.rstrip("/") if path else ""
-
-
-def _uri(node: Node | None, faults: Faults) -> str:
-    if node is None:
-        return ""
-    value = values.line_of_text(node, "uri", faults, PATH_BYTES)
-    if value is not None and not URI.match(value):
-        message = f"uri {shown(value)} has no scheme, or holds blanks"
-        faults.add(node.line, node.column, message, "write it as s3://bucket/key or https://…")
-    return value or ""
 
 
 def _checks(node: Node, owner: str, faults: Faults) -> Checks:

@@ -76,6 +76,7 @@ def _artifact() -> dict[str, Any]:
                 "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s]+$",
                 "maxLength": PATH_BYTES,
             },
+            "digest": _text("The BLAKE3 of an external artifact.", "^[0-9a-f]{64}$", 64),
             "checks": _checks(),
         },
         "if": {"required": ["uri"]},

@@ -22,11 +22,11 @@ from castore.store.version import Version
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a session has made: artifacts, their titles, URIs of external ones, sources."""
+    """What a session has made: artifacts, their titles, URIs and tags of external ones, sources."""
 
     artifacts: Mapping[str, Artifact]
     titles: Mapping[str, str]
-    locations: Mapping[str, str]
+    locations: Mapping[str, tuple[str, str]]
     sources: Sequence[Source]
 
 
@@ -130,7 +130,7 @@ def draft_manifest(
         missing=assembly.conformance.missing,
         failed=assembly.conformance.failed,
         titles={name: title for name, title in titles.items() if name in names},
-        locations=tuple((n, uri, "") for n, uri in locations.items() if n in names),
+        locations=tuple((n, *place) for n, place in locations.items() if n in names),
         meta=meta,
     )
 

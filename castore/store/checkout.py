@@ -19,6 +19,7 @@ from castore.model.ids import Id
 from castore.model.limits import FOLDER_DEPTH
 from castore.model.names import check_stored_path
 from castore.model.pages import FILE, TREE, Entry
+from castore.store.held import as_held
 from castore.store.materialise import (
     FolderWriter,
     Placement,
@@ -126,7 +127,7 @@ def checkout(
     Raises WouldOverwrite, RefNotFound for an unknown artifact, InvalidName for names that this file
     system cannot tell apart, CorruptObject, ObjectNotFound, StoreFull, InvalidInput.
     """
-    chosen = _chosen(store, version, artifacts)
+    chosen = [as_held(store, one) for one in _chosen(store, version, artifacts)]
     target = Path(os.path.abspath(destination or default_destination(version)))
     _check_places(store, chosen, target)
     stored = [artifact for artifact in chosen if not isinstance(artifact.content, ExternalContent)]
@@ -141,12 +142,8 @@ def checkout(
             ]
         finally:
             writer.close()
-    return Checkout(
-        version=version,
-        destination=target,
-        written=tuple(written),
-        external=tuple(_elsewhere(version, chosen)),
-    )
+    elsewhere = tuple(_elsewhere(version, chosen))
+    return Checkout(version, target, tuple(written), external=elsewhere)
 
 
 def default_destination(version: Version) -> Path:

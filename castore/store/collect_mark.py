@@ -10,7 +10,7 @@ from castore.content.deltas import StoredObject
 from castore.content.reader import ObjectReader
 from castore.database.reading import Index, Reading
 from castore.errors import CorruptObject
-from castore.model.edges import Strength, edges
+from castore.model.edges import Strength, edges, held_digests
 from castore.model.ids import Id, Kind
 from castore.model.pages import layout_ids, tree_ids
 from castore.store.collect_map import LiveMap
@@ -115,6 +115,9 @@ class Marker:
         if id not in self._forgotten and tables.forgotten(id) is None:
             hard += (t for t, below in history.items() if below is Kind.SET)
         self._mark(tables, hard, id)
+        if kind is Kind.SET:
+            # Bytes of external artifacts are kept where they are here, and need not be.
+            self._mark(tables, held_digests(payload))
         notes: list[Id] = []
         if kind in _NOTED:
             notes += (note for _, note in tables.lookup(Index.TARGET, id))

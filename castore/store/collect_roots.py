@@ -25,6 +25,8 @@ _OUT_OF_ORDER: Final = 1000
 
 
 _SLICE_ROWS: Final = 1000
+INTERNALIZE: Final = "internalize"
+"""The operation that brings external artifacts in; its detail lists their digests as `held`."""
 FORGET: Final = "forget"
 """The operation that cuts versions from their sets; its detail lists their ids as `versions`."""
 
@@ -70,6 +72,8 @@ class Roots:
         else:
             for operation in tables.operations_from(self._sequence + 1):
                 yield from _named(operation)
+                if operation.op == INTERNALIZE:
+                    yield from operation.detail.get("held", ())
                 if operation.detail.get("op") == FORGET:
                     # A forget was taken back: its versions were marked without their sets.
                     yield partial(sets_of, ids=list(operation.detail.get("versions", ())))

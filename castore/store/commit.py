@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from castore.errors import InvalidInput
-from castore.model.artifact_set import ExternalContent
 from castore.model.fields import MetaValue
 from castore.model.manifest import Source
 from castore.store.assembly import check_only
 from castore.store.context import Context
+from castore.store.externals import Ask, record_external
 from castore.store.gather import (
     Gathered,
     Given,
@@ -24,7 +24,6 @@ from castore.store.gather import (
 )
 from castore.store.intent import AnyTip, Intent, Resumed
 from castore.store.partials import find_partials, resume
-from castore.store.pinning import digest_file, uri_path
 from castore.store.preview import Preview, preview_inputs
 from castore.store.publish import replayed
 from castore.store.refusals import would_be_moved
@@ -46,7 +45,8 @@ class CommitRequest:
     selector that the tip must equal. `resume` is the run to go on with. `links` says what to do
     with symbolic links: refuse, skip or follow (inside the folder only). A `passing` folder will
     go away: it is not recorded, and its files win over what `resume` kept. `allow_secrets` are
-    rules by which secrets may be found, and are let through.
+    rules by which secrets may be found, and are let through. `ask` is asked of external artifacts
+    that are no files here.
     """
 
     cwd: Path
@@ -66,6 +66,7 @@ class CommitRequest:
     stdin: BinaryIO | None = None
     passing: bool = False
     allow_secrets: tuple[str, ...] = ()
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +232,13 @@ def _add(session: Session, found: Input, request: CommitRequest) -> None:
     if found.stdin and request.stdin is not None:
         session.add(found.name, request.stdin)
     elif found.uri:
-        session.add_external(found.name, found.uri, _pinned(found.uri))
+        declared = session.intent.spec.spec.get(found.name) if session.intent.spec else None
+        expected = declared.digest if declared is not None else b""
+        seen = record_external(found.name, found.uri, expected, request.cwd, request.ask)
+        for warning in seen.warnings:
+            session.warn(warning)
+        session.add_external(found.name, seen.uri, seen.content, seen.etag)
     elif found.glob:
         session.add_matching(found.name, found.path, found.glob)
     else:
         session.add(found.name, found.path)
-
-
-def _pinned(uri: str) -> ExternalContent:
-    """What is known of bytes that live elsewhere: a local file is read once."""
-    path = uri_path(uri)
-    if path is None:
-        return ExternalContent()
-    digest, size = digest_file(path)
-    return ExternalContent(digest, size)

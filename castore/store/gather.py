@@ -185,8 +185,12 @@ def check_declared(spec: Spec, names: Collection[str], what: str) -> None:
 def _named(name: str, path: str, cwd: Path, declared: Declared | None) -> Input:
     if path == STDIN:
         return Input(name, stdin=True)
-    if _URI.match(path) or (declared is not None and declared.storage == "external"):
+    if _URI.match(path):
         return Input(name, uri=path)
+    if declared is not None and declared.storage == "external":
+        place = Path(os.path.abspath(cwd / path))
+        _must_exist(place, path)
+        return Input(name, uri=place.as_uri())
     place = Path(os.path.abspath(cwd / path))
     _must_exist(place, path)
     return Input(name, place)

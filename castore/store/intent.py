@@ -32,14 +32,14 @@ class Resumed:
     """What an earlier attempt of a run left: good artifacts, and what success has to take away.
 
     `ref` is the partial ref and its value, None when only stages of killed commits were found;
-    `sessions` are those stages; `locations` are the URIs of external artifacts; `said` is the
-    newest attempt's own words (a sealed manifest, or those of a stage), whose agent, trace,
+    `sessions` are those stages; `locations` are the URIs and tags of external artifacts; `said` are
+    the newest attempt's own words (a sealed manifest, or those of a stage), whose agent, trace,
     workspace, message and meta hold unless given anew; `parents` are those of the sealed one.
     """
 
     artifacts: Mapping[str, Artifact]
     titles: Mapping[str, str]
-    locations: Mapping[str, str]
+    locations: Mapping[str, tuple[str, str]]
     sources: tuple[Source, ...]
     ref: tuple[str, Id] | None
     sessions: tuple[bytes, ...]

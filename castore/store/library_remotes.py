@@ -12,6 +12,9 @@ from castore.store import remotes, sync
 from castore.store.bundle_take import ImportReport, import_bundle
 from castore.store.bundle_write import BundleReport, create_bundle
 from castore.store.config import KnownRemote
+from castore.store.externals_verify import Verdict, verify_external
+from castore.store.internalize import Brought, internalize
+from castore.store.selectors import resolve
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
@@ -162,6 +165,40 @@ class RemotesStore(Store):
         return import_bundle(
             self, Path(path), refs, rebase=rebase, by=by, dry_run=dry_run, progress=progress
         )
+
+    def verify_external(
+        self,
+        selector: str,
+        *artifacts: str,
+        quick: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Verdict]:
+        """Compare external artifacts of a version with what is at their addresses now.
+
+        See `castore.store.externals_verify.verify_external`; `proxies` are by scheme.
+        """
+        version = resolve(self, selector).version
+        return list(
+            verify_external(
+                self, version, artifacts, quick=quick, proxies=proxies, progress=progress
+            )
+        )
+
+    def internalize(
+        self,
+        selector: str,
+        *artifacts: str,
+        by: str = "",
+        proxies: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Brought:
+        """Store the bytes of external artifacts of a version whose digests it says; no id changes.
+
+        See `castore.store.internalize`. Raises CorruptObject for other bytes, RemoteError.
+        """
+        version = resolve(self, selector).version
+        return internalize(self, version, artifacts, by=by, proxies=proxies, progress=progress)
 
     def gc_remote(
         self,

@@ -13,6 +13,7 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id
 from castore.model.names import near_names, quoted
 from castore.model.pages import TREE, Entry
+from castore.store.held import as_held
 from castore.store.records import held_id, location, maker
 from castore.store.removals import purged_ids
 from castore.store.selectors import Resolved
@@ -119,9 +120,13 @@ def named_file(store: Store, found: Resolved) -> FileContent:
             f"{text!r} is a version; name one of its artifacts: {shown}",
             fix=f"cas cat {quoted(f'{text}:{names[0]}')}" if names else f"cas ls {quoted(text)}",
         )
+    artifact = as_held(store, artifact)
     if isinstance(artifact.content, ExternalContent):
         uri = location(found.version.manifest, artifact.name) or "an unknown place"
-        raise TypeMismatch(f"{text!r} is external: its bytes are not here but at {uri}")
+        raise TypeMismatch(
+            f"{text!r} is external: its bytes are not here but at {uri}",
+            fix=f"cas internalize {quoted(found.version.label)} {quoted(artifact.name)}",
+        )
     above = text.removesuffix(f"/{found.path}")
     try:
         entry = named_entry(store, artifact, found.path)
@@ -164,8 +169,8 @@ def _of_artifact(
 
 
 def named_entry(store: Store, artifact: Artifact, path: str) -> Entry | None:
-    """The file or folder at a path in an artifact; None for an external artifact."""
-    content = artifact.content
+    """The file or folder at a path in an artifact; None for an external one that is not here."""
+    content = as_held(store, artifact).content
     path = path.strip("/")
     if isinstance(content, TreeContent):
         if not path:

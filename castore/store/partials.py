@@ -151,7 +151,7 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
     unseen = find_partials(store, run, branch)[0].kind == UNSEEN
     artifacts: dict[str, Artifact] = {}
     titles: dict[str, str] = {}
-    locations: dict[str, str] = {}
+    locations: dict[str, tuple[str, str]] = {}
     said: list[Manifest] = []
     parents: tuple[Id, ...] | None = None
     ref = partial_ref(run, branch)
@@ -165,7 +165,7 @@ def resume(store: Store, run: str, branch: str) -> Resumed:
         left_out = carried | set(version.manifest.failed)
         artifacts = {a.name: a for a in members.artifacts if a.name not in left_out}
         titles = dict(version.manifest.titles)
-        locations = {name: uri for name, uri, _ in version.manifest.locations}
+        locations = {name: (uri, tag) for name, uri, tag in version.manifest.locations}
     stages = _stages(store, run, branch, unseen=unseen)
     if sealed is None and not stages:
         raise _none(run, branch, ())

@@ -19,6 +19,7 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id, Kind
 from castore.model.pages import TREE, Branching, decode_tree, layout_ids
 from castore.model.refs import PARTIALS
+from castore.store.held import as_held
 from castore.store.removals import climb
 from castore.store.selectors import Resolved
 from castore.store.store import Store
@@ -73,6 +74,7 @@ def files_of(store: Store, found: Resolved) -> dict[Id, int]:
             f"{text!r} is a version: name the artifact that must go", fix=f"cas ls {text}"
         )
     files: Iterable[tuple[Id, int]]
+    artifact = as_held(store, artifact)
     if isinstance(artifact.content, ExternalContent):
         raise InvalidInput(f"{text!r} is external: its bytes are not in this store")
     if isinstance(artifact.content, FileContent):

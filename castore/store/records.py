@@ -15,6 +15,7 @@ from castore.model.artifact_set import (
 from castore.model.ids import Id
 from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
+from castore.store.held import as_held
 from castore.store.moments import format_moment
 from castore.store.notes import known_as, notes_about
 from castore.store.removals import purged_ids, removal_record
@@ -23,7 +24,7 @@ from castore.store.store import Store
 from castore.store.version import Version
 
 # A spec says what is kept; the record says where: here, as stores elsewhere are not written to.
-_STORAGE_MODES: Final = {"stored": "local"}
+_STORAGE_MODES: Final = {"stored": "local", "held": "external"}
 
 
 def version_record(
@@ -102,7 +103,7 @@ def artifact_record(
         "size": content.size if content.size >= 0 else None,
         "digest": digest.hex() or None,
         "content": id.hex() or None,
-        "storage": _storage(content, gone),
+        "storage": _storage(as_held(store, artifact).content, gone, content),
         "purged": id in gone,
         "uri": location(version.manifest, artifact.name),
         "executable": isinstance(content, FileContent) and content.mode == 1,
@@ -115,10 +116,12 @@ def held_id(content: Content) -> Id:
     return content.id if isinstance(content, TreeContent) else content.digest
 
 
-def _storage(content: Content, gone: Set[Id]) -> str:
-    """stored, external, or purged; of a folder only the files in it can be purged."""
+def _storage(content: Content, gone: Set[Id], recorded: Content) -> str:
+    """stored, external, held (external, and here too), or purged, as only files can be."""
     if isinstance(content, ExternalContent):
         return "external"
+    if isinstance(recorded, ExternalContent):
+        return "held"
     return "purged" if isinstance(content, FileContent) and content.digest in gone else "stored"
 
 

@@ -80,7 +80,7 @@ class Session:
         self._lock = threading.RLock()
         self._made: dict[str, Artifact] = {}
         self._titles: dict[str, str] = {}
-        self._locations: dict[str, str] = {}
+        self._locations: dict[str, tuple[str, str]] = {}
         self._sources = list(parse_sources(store, intent.sources))
         self._warnings: list[str] = []
         self._stored = Tally()
@@ -181,10 +181,12 @@ class Session:
                 return None
             return self.stage(name, content)
 
-    def add_external(self, name: str, uri: str, content: ExternalContent) -> Artifact:
-        """Record an artifact whose bytes live at `uri`."""
+    def add_external(
+        self, name: str, uri: str, content: ExternalContent, etag: str = ""
+    ) -> Artifact:
+        """Record an artifact whose bytes live at `uri`, and the tag that the server gave them."""
         with self._lock:
-            self._locations[name] = uri
+            self._locations[name] = uri, etag
             return self.stage(name, content)
 
     def stage(

@@ -168,7 +168,7 @@ NEEDS_STORE = [
     ("sign", "x"), ("verify-signatures",),
     ("audit",), ("sql", "x"), ("export", "catalogue"), ("reindex",),
     ("salvage", "copy"), ("remote", "list"), ("remote", "add", "x", "s3://bucket"),
-    ("bundle", "create", "x.bundle"),
+    ("bundle", "create", "x.bundle"), ("verify-external",), ("internalize", "x"),
     ("remote", "show", "x"), ("remote", "remove", "x"), ("push",), ("fetch",), ("pull",),
 ]  # fmt: skip
 

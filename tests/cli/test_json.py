@@ -29,7 +29,7 @@ def test_storage_says_what_a_spec_says(cas: Cas) -> None:
         "s.spec.yaml",
         "spec: s\nversion: '1'\nartifacts:\n"
         "  - {name: here, type: document, format: text, path: here.txt}\n"
-        "  - {name: far, type: dataset, format: csv, storage: external, uri: 'https://x.org/f.csv'}\n",
+        "  - {name: far, type: dataset, format: csv, storage: external, uri: 'https://x.invalid/f.csv'}\n",
     )
     write("here.txt", "here\n")
     cas("commit", "-q", "--spec", "s.spec.yaml")

@@ -377,6 +377,15 @@ def test_a_uri_has_a_scheme(uri: str) -> None:
     assert len(messages(f"storage: external, uri: {uri}")) == 1
 
 
+def test_a_digest_pins_an_external_artifact() -> None:
+    digest = "ab" * 32
+    assert artifact(f"storage: external, digest: '{digest}'").digest == bytes.fromhex(digest)
+    (message,) = messages(f"digest: '{digest}'")
+    assert "external" in message
+    for wrong in ("ab", digest.upper(), digest + "0", "xy" * 32):
+        assert len(messages(f"storage: external, digest: '{wrong}'")) == 1
+
+
 def test_an_external_artifact_may_get_its_uri_at_commit() -> None:
     assert artifact("storage: external").uri == ""
 

@@ -12,6 +12,7 @@ import click
 
 from castore.cli.access import opened
 from castore.cli.committing import (
+    ask_of,
     context_of,
     making_options,
     meta_of,
@@ -117,6 +118,7 @@ def _request(
         links=given["links"],
         allow_secrets=given["allow_secret"],
         stdin=_stdin(paths),
+        ask=ask_of(given),
     )
 
 

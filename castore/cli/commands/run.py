@@ -12,6 +12,7 @@ import click
 
 from castore.cli.access import opened
 from castore.cli.committing import (
+    ask_of,
     context_of,
     making_options,
     meta_of,
@@ -116,6 +117,7 @@ def _request(
         if_changed=given["if_changed"],
         links=given["links"],
         allow_secrets=given["allow_secret"],
+        ask=ask_of(given),
     )
     return RunRequest(
         command=arguments,
