@@ -15,12 +15,13 @@ from castore.database.operations import Operation
 from castore.database.reading import Index, Reading
 from castore.database.tables import State
 from castore.errors import Ambiguous, InvalidInput, ObjectNotFound, RefNotFound
-from castore.model.artifact_set import ExternalContent, FileContent, decode_set
+from castore.model.artifact_set import ExternalContent, TreeContent, decode_set
 from castore.model.ids import Id, Kind, parse_id
 from castore.model.limits import PREFIX_MIN
 from castore.model.note import decode_note
 from castore.model.pages import Entry, decode_layout, decode_tree
 from castore.store.collect_roots import content_ids, grace_of
+from castore.store.held import as_held
 from castore.store.selectors import resolve
 from castore.store.stages import staged_sessions
 from castore.store.store import Store
@@ -100,9 +101,10 @@ def meant(store: Store, text: str) -> Id:
         raise RefNotFound(error.message, fix=error.fix) from None
     if resolved.artifact is None:
         return resolved.version.id
-    if isinstance(resolved.artifact.content, ExternalContent):
+    artifact = as_held(store, resolved.artifact)
+    if isinstance(artifact.content, ExternalContent):
         raise InvalidInput(f"{text!r} is external: its bytes are not in this store")
-    content = next(content_ids(resolved.artifact))
+    content = next(content_ids(artifact))
     return _inside(store, content, resolved.path, text) if resolved.path else content
 
 
@@ -286,8 +288,7 @@ def _name_in(store: Store, holder: Id, kind: Kind, id: Id) -> str:
 def _artifacts(payload: bytes) -> Iterator[tuple[Id, str]]:
     for artifact in decode_set(payload).artifacts:
         content = artifact.content
-        if not isinstance(content, ExternalContent):
-            yield content.digest if isinstance(content, FileContent) else content.id, artifact.name
+        yield content.id if isinstance(content, TreeContent) else content.digest, artifact.name
 
 
 def _names(payload: bytes) -> Iterator[tuple[Id, str]]:

@@ -44,7 +44,10 @@ def test_a_file_is_verified_and_brought_in(cas: Cas, model: Path) -> None:
     cas("checkout", "out", "-o", "two")
     assert (Path("two") / "model").read_bytes() == b"weights" * 999
     assert cas("show", "out:model", "--json").json["storage"] == "held"
+    assert "out@v1" in cas("why", "out:model").out
+    cas("gc", "--grace", "0")
     cas("fsck", "--full")
+    assert cas("cat", "out:model").out == "weights" * 999
 
 
 def test_exit_codes(cas: Cas, model: Path) -> None:
