@@ -25,7 +25,7 @@ from castore.remote.keys import PACKS, pack_key
 from castore.remote.pack import NONCE_BYTES
 from castore.remote.root import Root
 from castore.remote.transport import Transport
-from castore.store.staging import digest_of, expired
+from castore.store.staging import digest_of
 from castore.store.sync_need import Need
 
 _CONTENT: Final = (Kind.CHUNK, Kind.LAYOUT)
@@ -50,6 +50,11 @@ class Part:
     alive: list[bool]
     relied: frozenset[Id]
     rests: Mapping[Id, int]
+
+    @property
+    def leans(self) -> bool:
+        """Whether it needs anything of the bucket that it did not bring."""
+        return bool(self.relied or self.rests)
 
     def lacks(self, root: Root, there: Catalogue) -> bool:
         """Whether it cannot be published any more: its upload ended, or what it needs went."""
@@ -243,8 +248,8 @@ class Parts:
         others = [part for part in parts if part.id not in named]
         return found + [part for part in others if left & part.members()]
 
-    def published(self, parts: Sequence[Part]) -> None:
-        """Forget what a root leads to now."""
+    def drop(self, parts: Sequence[Part]) -> None:
+        """Forget what a root leads to now, or what is gone."""
         with self._lock:
             for part in parts:
                 if self._parts.get(part.id) is part:
@@ -261,15 +266,16 @@ class Parts:
             return list(self._parts.values())
 
 
-def check_packs(transport: Transport, parts: Sequence[Part]) -> None:
-    """That the packs of these parts are there as a whole; raises ObjectNotFound."""
+def find_short(transport: Transport, parts: Sequence[Part]) -> list[Part]:
+    """Those of these parts whose packs are not there as a whole."""
     uploads = {part.upload for part in parts}
     sizes = {
         item.key: item.size
         for upload in sorted(uploads)
         for item in transport.list(f"{PACKS}{upload.hex()}/")
     }
-    for part in parts:
-        for pack, end in part.longest().items():
-            if sizes.get(pack_key(*pack), 0) < end:
-                raise expired(part.id, part.name)
+    return [
+        part
+        for part in parts
+        if any(sizes.get(pack_key(*pack), 0) < end for pack, end in part.longest().items())
+    ]

@@ -23,7 +23,7 @@ from castore.store.staging import expired
 from castore.store.store import Store
 from castore.store.sync_need import Moved, Need, find_need
 from castore.store.sync_plan import Move, chosen_refs, plan_moves
-from castore.store.sync_proof import Part, Parts, check_packs
+from castore.store.sync_proof import Part, Parts, find_short
 from castore.store.sync_remote import Remote, connect
 from castore.store.sync_report import PushReport
 from castore.store.sync_send import PackSender
@@ -207,7 +207,7 @@ class _Push:
         self._take_parts(need)
         index = self._index(need, sent.indexes)
         root = self._publish(upload, index, need, moves, removals)
-        self._staged.published(self._parts)
+        self._staged.drop(self._parts)
         self._finish(root, moves)
         return replace(report, packs=sent.packs, bytes=sent.bytes)
 
@@ -228,13 +228,15 @@ class _Push:
     def _take_parts(self, need: Need) -> None:
         """See what was staged that this needs; raises ObjectNotFound for what is gone of it."""
         self._parts = self._staged.used(need, self._there)
+        gone = [part for part in self._parts if part.lacks(self._root, self._there)]
+        gone = gone or find_short(self._remote.transport, self._parts)
+        if gone:
+            self._staged.drop(gone)
+            raise expired(gone[0].id, gone[0].name)
         for part in self._parts:
-            if part.lacks(self._root, self._there):
-                raise expired(part.id, part.name)
             need.relied.update(part.relied)
             for base, depth in part.rests.items():
                 need.rest(base, depth)
-        check_packs(self._remote.transport, self._parts)
 
     def _index(self, need: Need, packs: Sequence[Index]) -> IndexWriter:
         """The index of what was sent; of packs of an earlier push only what is needed now."""

@@ -90,7 +90,7 @@ class BucketStages:
             index = self._index(staged)
             for fresh in (False, True):
                 with suppress(Lacking, Gone):
-                    return self._taken(name, staged, index, *self._there(fresh=fresh))
+                    return self._taken(name, staged, index, fresh=fresh)
         raise expired(id, name)
 
     def _begin(self, remote: Remote) -> bytes:
@@ -156,15 +156,19 @@ class BucketStages:
                 return None
         return Index(data, staged.index)
 
-    def _taken(
-        self, name: str, staged: Staged, index: Index | None, root: Root, there: Catalogue
-    ) -> Staged:
-        """What is staged, looked at and held; raises what lacks."""
+    def _taken(self, name: str, staged: Staged, index: Index | None, *, fresh: bool) -> Staged:
+        """What is staged, looked at and held; raises Lacking, Gone.
+
+        What leans on the bucket must do so as it is now.
+        """
         id = digest_of(staged.content)
+        root, there = self._there(fresh=fresh)
         part: Part | None = None
         if index is not None:
             part = prove(name, staged.content, staged.upload, index, root, there, self._fetcher)
-        elif not there.has(id):
+        if not fresh and (part is None or part.leans):
+            raise Lacking(f"{id.hex()} may need what is there no more", id=id.hex())
+        if part is None and not there.has(id):
             raise Lacking(f"{id.hex()}, staged for {name!r}, is not there", id=id.hex())
         both = there if part is None else Catalogue((*there.indexes, part.index))
         session = self._hold(staged, root, both)

@@ -22,6 +22,7 @@ from castore.remote.index import Index, IndexWriter
 from castore.remote.root import Root
 from castore.remote.transport import Transport
 from castore.remote.urls import open_transport
+from castore.store.branches import delete_branch
 from castore.store.stages import staged_sessions
 from castore.store.sync_remote import connect
 from castore.store.sync_verify import verify_bucket
@@ -242,6 +243,57 @@ def test_what_is_staged_twice_or_was_there_is_taken(machine: Machine) -> None:
             session.commit()
     assert machine("look").read_bytes("third:a") == BIG
     whole(boss)
+
+
+def test_what_went_since_the_bucket_was_looked_at_is_not_relied_on(machine: Machine) -> None:
+    worker = machine("worker")
+    commit(worker, "old", a=BIG)
+    boss = machine("boss")
+    with boss.session("set") as session:
+        session.add("a", worker.stage(b"has the bucket looked at"))
+        session.commit()
+    gone = worker.stage(BIG)
+    delete_branch(worker, "old", by="ann@example.org")
+    collect(worker)
+    for staged in (worker.stage(BIG), gone):
+        with boss.session("set") as session:
+            session.add("a", staged)
+            session.commit()
+    assert machine("look").read_bytes("set:a") == BIG
+    whole(worker)
+
+
+def test_what_was_relied_on_goes_before_the_commit(machine: Machine) -> None:
+    worker = machine("worker")
+    commit(worker, "old", a=BIG)
+    boss = machine("boss")
+    staged = worker.stage(BIG)
+    with boss.session("set") as session:
+        session.add("a", staged)
+        delete_branch(worker, "old", by="ann@example.org")
+        collect(worker)
+        with pytest.raises(ObjectNotFound, match="expired"):
+            session.commit()
+    assert root(boss).refs == {}
+    with boss.session("set") as session:
+        session.add("a", worker.stage(BIG))
+        session.commit()
+    assert machine("look").read_bytes("set:a") == BIG
+    whole(worker)
+    sound(boss)
+
+
+def test_the_collector_of_the_cache_keeps_what_was_taken(machine: Machine, out: Path) -> None:
+    worker, boss = machine("worker"), machine("boss")
+    with boss.session("set") as session:
+        session.add("big", worker.stage(BIG))
+        session.add("folder", worker.stage(out))
+        boss.gc(grace=0)
+        session.commit()
+    boss.gc(grace=0)
+    assert boss.read_bytes("set:big") == BIG
+    assert boss.read_bytes("set:folder/report.md") == (out / "report.md").read_bytes()
+    sound(boss)
 
 
 def test_two_sessions_take_from_one_upload(machine: Machine) -> None:
