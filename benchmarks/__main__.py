@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import audits, big_files, checks, sizes, small_files, versions
+from benchmarks import audits, big_files, checks, sharing, sizes, small_files, versions
 from benchmarks.peer_table import machine, today
 from benchmarks.report import Row, costs, json_line, read_row, table
 from benchmarks.stage import Case, Stage
@@ -34,6 +34,8 @@ CASES: Final[dict[str, Case]] = {
     "audit": audits.audits,
     "walks": versions.walks,
     "check": checks.full_checks,
+    "share-big": sharing.share_big,
+    "share-small": sharing.share_small,
     "history": versions.history_cost,
     "file-sizes": sizes.file_sizes,
     "folder-sizes": sizes.folder_sizes,

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from types import MappingProxyType, TracebackType
+from typing import Final, NamedTuple, Self
 
 from castore.content.blocks import Block, Codec, Member, decode_block
 from castore.content.delta_encoder import encode_plain
@@ -50,6 +50,34 @@ class _Ready(NamedTuple):
     fetched: int
 
 
+class _InTurn:
+    """Work for a thread of its own, one piece after the other; at most one waits."""
+
+    def __init__(self, work: Callable[[Sequence[Passing]], None]) -> None:
+        self._work = work
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="castore-files")
+        self._last: Future[None] | None = None
+
+    def __call__(self, piece: Sequence[Passing]) -> None:
+        """Have a piece done beside what follows; raises what the piece before it raised."""
+        if self._last is not None:
+            self._last.result()
+        self._last = self._pool.submit(self._work, piece)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown()
+        if error is None and self._last is not None:
+            self._last.result()
+
+
 class Intake:
     """Stores what was lacking; `progress` is told bytes."""
 
@@ -80,32 +108,21 @@ class Intake:
         depths: dict[int, list[Spot]] = {}
         for spot in sorted(self._lack.content.values(), key=lambda spot: self._packs[spot.pack]):
             depths.setdefault(spot.depth, []).append(spot)
-        with ThreadPoolExecutor(1, thread_name_prefix="castore-files") as pool:
-            seen: Future[None] | None = None
-            for batch in self._batches(depths):
-                self._write(batch.blocks)
-                if seen is not None:
-                    seen.result()
-                seen = pool.submit(self._files.see, batch.passing)
-            if seen is not None:
-                seen.result()
+        with _InTurn(self._files.see) as see:
+            for _, spots in sorted(depths.items()):
+                batch: list[EncodedBlock] = []
+                size = 0
+                for ready in self._fetcher.each(spots, self._checked):
+                    see(ready.passing)
+                    batch += ready.blocks
+                    size += sum(block.size for block in ready.blocks)
+                    if size >= BATCH_BYTES:
+                        self._write(batch)
+                        batch, size = [], 0
+                    if self._progress is not None:
+                        self._progress(ready.fetched)
+                self._write(batch)
         self._require(self._lack.chunks)
-
-    def _batches(self, depths: Mapping[int, Sequence[Spot]]) -> Iterator[_Ready]:
-        """What was fetched and compared, as much at once as a transaction takes."""
-        for _, spots in sorted(depths.items()):
-            batch = _Ready([], [], 0)
-            size = 0
-            for ready in self._fetcher.each(spots, self._checked):
-                batch.blocks.extend(ready.blocks)
-                batch.passing.extend(ready.passing)
-                size += sum(block.size for block in ready.blocks)
-                if size >= BATCH_BYTES:
-                    yield batch
-                    batch, size = _Ready([], [], 0), 0
-                if self._progress is not None:
-                    self._progress(ready.fetched)
-            yield batch
 
     def promises(self) -> None:
         """Note of files that they are there and not here, before anything names them."""
