@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from castore.aio.review import AsyncReviewing
 from castore.remote.census import BucketStats
@@ -12,10 +13,12 @@ from castore.store.bundle_take import ImportReport
 from castore.store.bundle_write import BundleReport
 from castore.store.config import KnownRemote
 from castore.store.externals_verify import Verdict
+from castore.store.heal_report import HealReport
 from castore.store.internalize import Brought
 from castore.store.library import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
+from castore.store.sync_repair import RemoteRepair
 from castore.store.sync_report import PushReport
 from castore.store.verify_report import FsckReport
 
@@ -78,6 +81,7 @@ class AsyncRemotes(AsyncReviewing):
         remote: str = "",
         *refs: str,
         by: str = "",
+        depth: int | None = None,
         dry_run: bool = False,
         options: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
@@ -88,6 +92,7 @@ class AsyncRemotes(AsyncReviewing):
             remote,
             *refs,
             by=by,
+            depth=depth,
             dry_run=dry_run,
             options=options,
             progress=progress,
@@ -99,6 +104,7 @@ class AsyncRemotes(AsyncReviewing):
         *refs: str,
         by: str = "",
         rebase: bool = False,
+        depth: int | None = None,
         dry_run: bool = False,
         options: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
@@ -110,6 +116,7 @@ class AsyncRemotes(AsyncReviewing):
             *refs,
             by=by,
             rebase=rebase,
+            depth=depth,
             dry_run=dry_run,
             options=options,
             progress=progress,
@@ -204,6 +211,41 @@ class AsyncRemotes(AsyncReviewing):
             options=options,
             progress=progress,
         )
+
+    async def heal(
+        self,
+        remote: str = "",
+        *,
+        by: str = "",
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> HealReport:
+        """Put in what is damaged or missing here, as a remote has it."""
+        how: dict[str, Any] = {"dry_run": dry_run, "options": options, "progress": progress}
+        return await self.run(Store.heal, remote, by=by, **how)
+
+    async def heal_remote(
+        self,
+        remote: str = "",
+        *,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> HealReport:
+        """Send what is damaged or missing in a remote."""
+        how: dict[str, Any] = {"dry_run": dry_run, "options": options, "progress": progress}
+        return await self.run(Store.heal_remote, remote, **how)
+
+    async def repair_remote(
+        self,
+        remote: str = "",
+        *,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+    ) -> RemoteRepair:
+        """Give a remote without a readable root a copy of it."""
+        return await self.run(Store.repair_remote, remote, dry_run=dry_run, options=options)
 
     async def fsck_remote(
         self,

@@ -11,10 +11,12 @@ from typing import Any, Final
 from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
 from castore.cli.invocation import Invocation
+from castore.cli.screen import clean
 from castore.errors import InvalidInput, NotFound, RefNotFound, StoreNotFound
 from castore.model.ids import Id
 from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
+from castore.store.moments import format_minute
 from castore.store.opening import FOLDER, is_store, open_store
 from castore.store.selectors import Resolved, branch_names, resolve
 from castore.store.store import Store
@@ -35,7 +37,7 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
     url = shared_url(call, spec)
     store = (
         importlib.import_module(_SHARED).open_shared(
-            url, user_caches(), user_config=user_config, root=Path.cwd()
+            url, user_caches(), user_config=user_config, root=Path.cwd(), offline=call.offline
         )
         if url
         else open_store(store_place(call, spec), user_config=user_config)
@@ -44,9 +46,29 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
         call.output.detail(f"store: {store.folder}")
         store.own_config()
         store.bring = store.bring or _bring
+        store.offline = call.offline
+        if store.url:
+            _say_shared(call, store)
         yield store
+        if store.waits:
+            call.output.say(
+                "it waits in the bucket's inbox, and counts when somebody who may write there "
+                "pushes"
+            )
     finally:
         store.close()
+
+
+def _say_shared(call: Invocation, store: Store) -> None:
+    """Tell what a cache of a bucket does not know, or has alone."""
+    if store.offline:
+        seen = f"as of {format_minute(store.seen_at)}" if store.seen_at else "of unknown age"
+        call.output.say(f"offline: {clean(store.url)} {seen}")
+    if store.owing:
+        call.output.say(
+            "something that was said here is not in the bucket yet: it goes with the next write, "
+            "or by cas push"
+        )
 
 
 def shared_url(call: Invocation, spec: str = "") -> str:

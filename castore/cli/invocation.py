@@ -17,6 +17,7 @@ class Invocation:
         self.output = Output(environ)
         self.store_option = ""
         self.yes = False
+        self.offline = False
 
     def confirm(self, question: str) -> None:
         """Go on only after a yes: --yes, or an answer at a terminal; raises InvalidInput."""

@@ -18,9 +18,9 @@ GLOBAL_OPTIONS: Final = (
     ("--json", "JSON, one a line"),
     ("-q, --quiet", "no talk on stderr"),
     ("-v, --verbose", "more talk on stderr"),
+    ("--offline", "ask no bucket"),
     ("-y, --yes", "answer yes"),
     ("--no-color", "no colour"),
-    ("--version", "print the version"),
 )
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
@@ -45,6 +45,7 @@ def global_options() -> list[click.Parameter]:
         click.Option(
             ["-v", "--verbose"], count=True, hidden=True, expose_value=False, callback=_set,
         ),
+        _flag(["--offline"]),
         _flag(["-y", "--yes"]),
         _flag(["--no-color"]),
     ]  # fmt: skip
@@ -90,6 +91,8 @@ def _set(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
             call.store_option = value
         case "yes":
             call.yes = True
+        case "offline":
+            call.offline = True
         case "verbose":
             call.output.verbose += value
         case "json" | "quiet" | "no_color":

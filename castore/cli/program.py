@@ -84,7 +84,9 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "fsck": Entry("operate", "castore.cli.commands.fsck", "check and copy"),
     "salvage": Entry("operate", "castore.cli.commands.salvage", ""),
     "backup": Entry("operate", "castore.cli.commands.backup", ""),
+    "heal": Entry("operate", "castore.cli.commands.heal", "damage, from a remote"),
     "reindex": Entry("operate", "castore.cli.commands.reindex", ""),
+    "cache": Entry("operate", "castore.cli.commands.cache", "caches of buckets"),
     "op": Entry("operate", "castore.cli.commands.op", "who moved what, and why"),
     "completion": Entry("operate", "castore.cli.commands.completion", "for your shell"),
 }
@@ -92,7 +94,7 @@ SECTIONS: Final = ("start", "commit", "inspect", "review", "share", "operate")
 # Listed on the screen of `cas --help` by name only.
 ALSO: Final = (
     "request-review", "reject", "revoke", "dismiss", "comment", "mark", "deploy", "sign",
-    "verify-signatures", "partial", "fetch", "bundle",
+    "verify-signatures", "partial", "fetch", "bundle", "cache", "heal",
     "verify-external", "internalize", "repack", "reindex", "completion",
 )  # fmt: skip
 # What fingers type that is called something else here.
@@ -101,7 +103,7 @@ HABITS: Final = {
     "check": "fsck", "list": "ls", "restore": "checkout", "get": "checkout",
     "grep": "find", "search": "find", "reflog": "op log", "branches": "branch", "tags": "tag",
     "st": "status", "ci": "commit", "co": "checkout", "head": "log", "validate": "spec check",
-    "recover": "salvage", "repair": "salvage",
+    "recover": "salvage", "repair": "heal",
 }  # fmt: skip
 
 

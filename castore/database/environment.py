@@ -53,7 +53,8 @@ class Database:
 
     `folder` is the store's own folder; `uuid` is its own, `project` is shared by its clones.
     `acknowledge`, if it is set, is told of what was noted in the operation log when that is durable
-    here, before `write` returns; what it raises `write` raises.
+    here, before `write` returns; what it raises `write` raises. With `sealed`, which makes an
+    error, no content and no operation is written: that error is raised.
     """
 
     def __init__(self, folder: Path, engine: Engine, identity: Identity) -> None:
@@ -62,6 +63,7 @@ class Database:
         self.project = identity.project
         self._engine = engine
         self.acknowledge: Callable[[Operation], None] | None = None
+        self.sealed: Callable[[], CastoreError] | None = None
         self._closed = False
         self._unknown_features: tuple[str, ...] = ()
 
@@ -168,6 +170,7 @@ class Database:
         def run(transaction: lmdb.Transaction[bytes], handles: Tables) -> Result:
             nonlocal appended
             writing = Writing(transaction, handles)
+            writing.sealed = self.sealed
             try:
                 update_lookup(writing)
                 result = fn(writing)

@@ -31,6 +31,9 @@ _WHY_ABSENT: Final = {
 }
 
 
+_CUT: Final = ("is a version before those that were fetched", "cas fetch --unshallow", "cut")
+
+
 class Reading(LookupView):
     """One consistent view of the tables; it ends with the function it was given to.
 
@@ -85,13 +88,14 @@ class Reading(LookupView):
             raise ObjectNotFound(f"no object {id.hex()} in this store", id=id.hex())
         if row.state is not State.STORED:
             why, fix = _WHY_ABSENT[row.state]
+            state = row.state.name.lower()
+            if row.kind is Kind.MANIFEST and row.state is State.PROMISED:
+                why, fix, state = _CUT
             removal = self.purged(id) if row.state is State.PURGED else None
             if removal is not None:
                 why += f" by {removal.by or 'unknown'} (operation {removal.op}): {removal.why}"
                 fix = "cas op log"
-            raise ObjectNotFound(
-                f"object {id.hex()} {why}", fix=fix, id=id.hex(), state=row.state.name.lower()
-            )
+            raise ObjectNotFound(f"object {id.hex()} {why}", fix=fix, id=id.hex(), state=state)
         block = self.block(row.block)
         if block is None:
             raise CorruptObject(
@@ -298,6 +302,12 @@ class Reading(LookupView):
         """How many objects were ever purged from this store."""
         self._check()
         return int(self._txn.stat(self._tables.purged)["entries"])
+
+    def blocks_bytes(self) -> int:
+        """About how many bytes of the data file blocks take."""
+        self._check()
+        found = self._txn.stat(self._tables.blocks)
+        return int((found["leaf_pages"] + found["overflow_pages"]) * found["psize"])
 
     def scrub_due(self) -> bool:
         """Whether something was erased since the data file was last cleared to its end."""

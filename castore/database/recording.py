@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import islice
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import lmdb
 from castore.database import tables
 from castore.database.reading import Reading
 from castore.database.tables import Removal, Tables
-from castore.errors import InvalidInput
+from castore.errors import CastoreError, InvalidInput
 from castore.model.ids import Id
 from castore.model.limits import MIB
 
@@ -27,17 +27,23 @@ _ANEW_BYTES: Final = 16 * MIB
 class RecordWriting(Reading):
     """A view that may change records; it belongs to the thread it was given to."""
 
-    __slots__ = ("_thread",)
+    __slots__ = ("_thread", "sealed")
 
     def __init__(self, transaction: lmdb.Transaction[bytes], handles: Tables) -> None:
         super().__init__(transaction, handles)
         self._thread = threading.get_ident()
+        self.sealed: Callable[[], CastoreError] | None = None
 
     def _check(self) -> None:
         super()._check()
         # LMDB: a write transaction ended by another thread leaves the store locked for ever.
         if threading.get_ident() != self._thread:
             raise RuntimeError("a write transaction may be used only by the thread that began it")
+
+    def _admit(self) -> None:
+        """Raise what says why nothing is written to this store but its caches of files."""
+        if self.sealed is not None:
+            raise self.sealed()
 
     def _put(self, table: Any, key: bytes, value: bytes) -> None:
         self._check()
@@ -67,6 +73,7 @@ class RecordWriting(Reading):
 
     def put_stage(self, session: bytes, header: bytes) -> None:
         """Begin a session (16 bytes), or replace its header."""
+        self._admit()
         self._put(self._tables.stage, tables.stage_key(tables.STAGE_HEADER, session), header)
 
     def add_stage_batch(self, session: bytes, ids: Iterable[Id]) -> None:
@@ -257,9 +264,3 @@ class RecordWriting(Reading):
         found = self._txn.stat(self._tables.files)
         pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
         return int(pages * found["psize"])
-
-    def blocks_bytes(self) -> int:
-        """About how many bytes of the data file blocks take."""
-        self._check()
-        found = self._txn.stat(self._tables.blocks)
-        return int((found["leaf_pages"] + found["overflow_pages"]) * found["psize"])

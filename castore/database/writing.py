@@ -62,6 +62,7 @@ class Writing(RecordWriting):
         Raises InvalidInput for an id that was purged, ObjectNotFound for a base that is absent.
         """
         self._check()
+        self._admit()
         rows: dict[Id, bytes] = {}
         number = first = self.integer(tables.NEXT_BLOCK_KEY.decode())
         payloads = {id: payload for _, id, payload in indexed}
@@ -313,6 +314,7 @@ class Writing(RecordWriting):
         detail: Mapping[str, Any] | None = None,
     ) -> Operation:
         """Append to the operation log, chained to the entry before; returns the new entry."""
+        self._admit()
         last = self.appended or self.last_operation()
         sequence = last.sequence + 1 if last else 1
         payload = encode_operation(

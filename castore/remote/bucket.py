@@ -74,17 +74,31 @@ def look(transport: Transport) -> BucketIdentity | None:
     Ends the making of one that was interrupted. Raises CorruptObject for one that lost its root.
     """
     try:
-        data = transport.get(IDENTITY, 0, _IDENTITY_BYTES).data
+        return read_identity(transport)
     except KeyAbsent:
         try:
-            root = _decode(transport, transport.get(ROOT, 0, ROOT_BYTES + 1).data)
+            root = decode_root_of(transport, transport.get(ROOT, 0, ROOT_BYTES + 1).data)
         except KeyAbsent:
             return None
         identity = BucketIdentity(root.project, root.uuid)
-        with suppress(RemoteMoved):
-            transport.put(IDENTITY, _identity_text(identity), if_absent=True)
+        put_identity(transport, identity)
         return identity
-    return _read_identity(data, transport.url)
+
+
+def read_identity(transport: Transport) -> BucketIdentity:
+    """What `castore.json` says; raises KeyAbsent, CorruptObject, UnsupportedFormat."""
+    return _read_identity(transport.get(IDENTITY, 0, _IDENTITY_BYTES).data, transport.url)
+
+
+def put_identity(transport: Transport, identity: BucketIdentity) -> None:
+    """Write `castore.json`, unless somebody else did."""
+    with suppress(RemoteMoved):
+        transport.put(IDENTITY, _identity_text(identity), if_absent=True)
+
+
+def encode_same_root(root: Root) -> bytes:
+    """The bytes of a root whose long lists are as they were read."""
+    return encode_root(root, _no_page)
 
 
 def create_bucket(
@@ -174,7 +188,7 @@ class Bucket:
             except KeyAbsent:
                 raise self._damaged("it has no root: it was removed, or never arrived") from None
             try:
-                return _decode(self.transport, got.data), got.etag
+                return decode_root_of(self.transport, got.data), got.etag
             except Gone:
                 if got.etag == before:
                     raise
@@ -295,7 +309,9 @@ class Bucket:
         return CorruptObject(f"{self.url} is damaged: {what}", where=ROOT)
 
 
-def _decode(transport: Transport, data: bytes) -> Root:
+def decode_root_of(transport: Transport, data: bytes) -> Root:
+    """The root with these bytes, its pages fetched; raises CorruptObject, UnsupportedFormat."""
+
     def read_page(upload: bytes, id: Id) -> bytes:
         try:
             return transport.get(list_key(upload, id), 0, _LIST_BYTES + 1).data

@@ -12,6 +12,7 @@ ROOTS: Final = "roots/"
 PACKS: Final = "packs/"
 INDEXES: Final = "index/"
 LISTS: Final = "lists/"
+INBOX: Final = "notes/inbox/"
 
 UPLOAD_BYTES: Final = 16
 """The name of an upload: the folder of what one writer sends."""
@@ -35,6 +36,11 @@ def index_key(upload: bytes, id: Id) -> str:
 def list_key(upload: bytes, id: Id) -> str:
     """Where a page of a long list of root lies."""
     return f"{LISTS}{upload.hex()}/{id.hex()}"
+
+
+def inbox_key(id: Id) -> str:
+    """Where a note waits for somebody who may write."""
+    return f"{INBOX}{id.hex()}"
 
 
 def upload_of(key: str) -> bytes | None:

@@ -8,16 +8,10 @@ from typing import Final
 
 from castore.errors import InvalidName
 from castore.model.limits import TEXT_BYTES
+from castore.model.sizes import parse_size
 from castore.spec.faults import Faults, near, shown
 from castore.spec.loader import ListNode, MapNode, Node, ScalarNode
 
-SIZE: Final = re.compile(r"(\d{1,15})(?:\.(\d{1,3}))? ?([KMGT]i?B|B)?\Z", re.IGNORECASE)
-"""How sizes are written: 5MB, 1.5 GiB, 512."""
-_UNITS: Final = {"": 1, "b": 1} | {
-    f"{letter}{suffix}": base ** (index + 1)
-    for index, letter in enumerate("kmgt")
-    for suffix, base in (("b", 1000), ("ib", 1024))
-}
 _INTEGER: Final = re.compile(r"(0|[1-9]\d{0,8})\Z")
 _TRUE: Final = ("true", "True", "TRUE")
 _FALSE: Final = ("false", "False", "FALSE")
@@ -124,9 +118,8 @@ def size(node: Node, what: str, faults: Faults) -> int | None:
     if isinstance(node, ScalarNode) and node.faulty:
         return None
     if isinstance(node, ScalarNode):
-        match = SIZE.match(node.text)
-        value = _bytes(match) if match else None
-        if value is not None and value < 1 << 62:
+        value = parse_size(node.text)
+        if value is not None:
             return value
     given = f" {shown(node.text)}" if isinstance(node, ScalarNode) else ""
     message = f"{what}{given} is not a size in bytes"
@@ -160,11 +153,3 @@ def mapping(node: Node, what: str, faults: Faults, form: str) -> MapNode | None:
         kind = "a list" if isinstance(node, ListNode) else "text"
         faults.add(node.line, node.column, f"{what} is {kind}, not a mapping of keys", form)
     return None
-
-
-def _bytes(match: re.Match[str]) -> int | None:
-    whole, fraction, unit = match[1], match[2] or "", (match[3] or "").casefold()
-    factor: int = _UNITS[unit]
-    if fraction and factor == 1:
-        return None
-    return int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)

@@ -128,7 +128,7 @@ class _Check(BucketCheck):
         )
 
     def _signed(self) -> Iterator[tuple[Id, Note]]:
-        for id in sorted(self._catalogue.ids_of(Kind.NOTE)):
+        for id in sorted(self.catalogue.ids_of(Kind.NOTE)):
             try:
                 note = self._reader.note(id)
             except CastoreError as error:
@@ -142,7 +142,7 @@ class _Check(BucketCheck):
 
     def _packs(self) -> Iterator[Any]:
         # A pack is told of by one index: so no more is held at once than of one.
-        for index in self._catalogue.indexes:
+        for index in self.catalogue.indexes:
             yield from sorted(self._by_pack([index]).items())
 
     def _lacks(self, id: Id, ref: str) -> None:
@@ -164,7 +164,7 @@ class _Check(BucketCheck):
             manifest = decode_manifest(payload)
             self._found.count("versions")
             for parent in manifest.parents[:1]:
-                if self._catalogue.has(parent):
+                if self.catalogue.has(parent):
                     above = self._reader.manifest(parent).number
                     if above + 1 != manifest.number:
                         detail = f"number {manifest.number}, though its first parent has {above}"
@@ -178,14 +178,14 @@ class _Check(BucketCheck):
 
     def _size(self, content: FileContent, name: str) -> None:
         """Compare what a set says of a file's size with the file."""
-        found = self._catalogue.find(content.digest)
+        found = self.catalogue.find(content.digest)
         if found is None:
             return
         size = -1
         if found[2] is Kind.CHUNK:
-            place = self._catalogue.locate(content.digest)
+            place = self.catalogue.locate(content.digest)
             assert place is not None
-            size = self._catalogue.indexes[place[0]].member(place[1]).size
+            size = self.catalogue.indexes[place[0]].member(place[1]).size
         elif found[2] is Kind.LAYOUT:
             size = layout_size(self._reader.object(content.digest)[1])
         if size != content.size:
@@ -193,7 +193,7 @@ class _Check(BucketCheck):
             self._found.add(content.digest, "set", name, detail)
 
     def _complete(self, id: Id, ref: str) -> list[Id]:
-        if self._bundle.head.needs and not self._catalogue.has(id):
+        if self._bundle.head.needs and not self.catalogue.has(id):
             return []
         return super()._complete(id, ref)
 

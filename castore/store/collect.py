@@ -23,7 +23,7 @@ from castore.store.collect_cache import CACHE_FILES, trim_files
 from castore.store.collect_census import Census
 from castore.store.collect_expire import Expired, expire, expired_partials
 from castore.store.collect_map import LiveMap, Places
-from castore.store.collect_mark import Marker
+from castore.store.collect_mark import Left, Marker
 from castore.store.collect_pace import Pace
 from castore.store.collect_report import (
     EXPIRED,
@@ -53,7 +53,8 @@ class CollectRequest:
     sake. Incomplete sets
     that are older than `expire_partials` and that nobody works on are given up first; None: none.
     The cache of files keeps about `cache_files` files, the newest. `by` is for the operation log.
-    A dry run takes the versions in `forgotten` for forgotten.
+    A dry run takes the versions in `forgotten` for forgotten. With `left` files that it tells of go
+    too, and are promised by a remote from then on, unless one of `whole`, ids of sets, holds them.
     """
 
     grace: int | None = None
@@ -62,6 +63,8 @@ class CollectRequest:
     cache_files: int = CACHE_FILES
     by: str = ""
     forgotten: frozenset[Id] = frozenset()
+    left: Left | None = None
+    whole: tuple[Id, ...] = ()
 
 
 def collect(
@@ -89,7 +92,7 @@ def collect(
     tally = Tally()
     for attempt in range(_ATTEMPTS):
         if attempt:
-            _await_quiet(store, _QUIET * 2 ** (attempt - 1), sleep)
+            await_quiet(store, _QUIET * 2 ** (attempt - 1), sleep)
         if request.dry_run:
             # What an attempt only counted is counted again.
             tally = Tally()
@@ -102,7 +105,7 @@ def collect(
     )
 
 
-def _await_quiet(store: Store, quiet: float, sleep: Callable[[float], None]) -> None:
+def await_quiet(store: Store, quiet: float, sleep: Callable[[float], None]) -> None:
     """Wait until no block went or moved for `quiet` seconds, ten times as long at the most."""
     epoch = -1
     for _ in range(_TURNS):
@@ -185,8 +188,23 @@ class _Collection:
         since = self._store.now() - self._grace if self._grace else None
         without = self._given_up.names(refs=not self._grace) if request.dry_run else ()
         marker = Marker(live, Roots(since, without), request.forgotten)
+        if request.left is not None:
+            self._walk_whole(marker, request.whole)
+            marker.left = request.left
         self._walk(marker)
         return marker, list(self._reasons(live))
+
+    def _walk_whole(self, marker: Marker, ids: Sequence[Id]) -> None:
+        """Mark these first, with all they hold."""
+        for id in ids:
+            marker.give(id)
+
+        def step(tables: Reading) -> bool:
+            check_epoch(tables, self._epoch)
+            return marker.run(tables, READ_BUDGET)
+
+        while not self._database.read(step):
+            pass
 
     def _reasons(self, live: LiveMap) -> Iterator[tuple[str, LiveMap]]:
         """The dead that something given up holds, then those that forgotten versions hold."""

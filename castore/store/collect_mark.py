@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence, Set
-from typing import Final
+from collections.abc import Callable, Sequence, Set
+from typing import Final, TypeAlias
 
 from castore.content.deltas import StoredObject
 from castore.content.reader import ObjectReader
@@ -20,6 +20,10 @@ from castore.store.collect_roots import Roots, Walk
 _PAGES: Final = {Kind.TREE: tree_ids, Kind.LAYOUT: layout_ids}
 _CHUNK: Final = int(Kind.CHUNK)
 _NOTED: Final = (Kind.MANIFEST, Kind.NOTE)
+_FILES: Final = frozenset((int(Kind.CHUNK), int(Kind.LAYOUT)))
+
+Left: TypeAlias = Callable[[Id, int], bool]
+"""Whether a file, by its id and the number of its block, may go although sets hold it."""
 
 
 class Marker:
@@ -32,8 +36,12 @@ class Marker:
     def __init__(
         self, live: LiveMap, roots: Roots | None = None, forgotten: Set[Id] = frozenset()
     ) -> None:
-        """`forgotten` are versions that count as forgotten besides those that are."""
+        """`forgotten` are versions that count as forgotten besides those that are.
+
+        `left` tells of a file, by its id and block, that sets and folders do not hold.
+        """
         self.live = live
+        self.left: Left | None = None
         self._roots = roots
         self._forgotten = forgotten
         self._generation = -1
@@ -85,6 +93,16 @@ class Marker:
         self._mark(tables, ids)
         return 1 + len(ids)
 
+    def _held(self, tables: Reading, ids: Sequence[Id]) -> Sequence[Id]:
+        """What a set or a folder holds, without the files that are left to a remote."""
+        left = self.left
+        if left is None:
+            return ids
+        rows = zip(ids, tables.object_numbers(ids), strict=True)
+        return [
+            id for id, row in rows if row is None or row[2] not in _FILES or not left(id, row[0])
+        ]
+
     def _mark(self, tables: Reading, ids: Sequence[Id], holder: Id = b"") -> None:
         """Mark objects; one that is missing under `holder`, without a state, is damage."""
         rows = tables.object_numbers(ids)
@@ -105,7 +123,7 @@ class Marker:
             except CorruptObject as error:
                 # The root of a layout is not known by its id.
                 raise CorruptObject(f"{id.hex()}: {error.message}", id=id.hex()) from None
-            self._mark(tables, ids, id)
+            self._mark(tables, self._held(tables, ids) if kind is Kind.TREE else ids, id)
             return DECODED + len(ids)
         found = list(edges(kind, payload))
         history = {e.target: e.kind for e in found if e.strength is Strength.HISTORY}
@@ -114,7 +132,7 @@ class Marker:
         hard = [edge.target for edge in found if edge.strength is Strength.HARD]
         if id not in self._forgotten and tables.forgotten(id) is None:
             hard += (t for t, below in history.items() if below is Kind.SET)
-        self._mark(tables, hard, id)
+        self._mark(tables, self._held(tables, hard) if kind is Kind.SET else hard, id)
         if kind is Kind.SET:
             # Bytes of external artifacts are kept where they are here, and need not be.
             self._mark(tables, held_digests(payload))

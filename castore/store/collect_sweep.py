@@ -17,10 +17,10 @@ from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.database.reading import Reading
 from castore.database.rebuild import base_blocks
-from castore.database.tables import NEXT_BLOCK_KEY
+from castore.database.tables import NEXT_BLOCK_KEY, ObjectRow, State
 from castore.database.writing import Writing
 from castore.errors import CastoreError
-from castore.model.ids import Id
+from castore.model.ids import Id, Kind
 from castore.store.collect_blocks import BlockSet
 from castore.store.collect_census import Census
 from castore.store.collect_judge import Judgement, judge, needed_by
@@ -81,6 +81,7 @@ class Sweep:
         self._database = store.database
         self._marker = marker
         self._live: LiveMap = marker.live
+        self._left = marker.left
         self._census = census
         self._tally = tally
         self._epoch = epoch
@@ -249,6 +250,7 @@ class Sweep:
         }
         first = tables.integer(NEXT_BLOCK_KEY.decode())
         tables.replace_block(found.number, found.blocks, found.dropped)
+        self._promise(tables, found)
         for number in range(first, first + len(found.blocks) if found.based else first):
             info = tables.block_info(number)
             for base in info.bases if info is not None else ():
@@ -267,6 +269,13 @@ class Sweep:
                 block = decode_block(tables.block(number) or b"", block_place(number))
                 bases = base_blocks(tables, block)
                 tables.put_block_info(number, info._replace(bases=bases))
+
+    def _promise(self, tables: Writing, found: Judgement) -> None:
+        """Note of files that were left to a remote that it has them."""
+        for kind, id, _ in found.dropped if self._left is not None else ():
+            held = kind in (Kind.CHUNK, Kind.LAYOUT) and any(True for _ in tables.containers(id))
+            if held:
+                tables.put_object_row(id, ObjectRow(0, 0, kind, State.PROMISED))
 
     def _above(self, number: int, done: _Slice) -> list[int]:
         """The blocks with bases in one, those of this transaction with them."""

@@ -1,5 +1,8 @@
 """Configuration: `config.toml` of a store, and for what that leaves open the one of its user.
 
+    [cache]
+    size = "5GB"                          # of contents in the cache of a bucket
+
     [gc]
     grace = "30d"                         # an age: 30d, 12h, 2w; or 0
 
@@ -33,13 +36,14 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from castore.errors import InvalidInput
 from castore.model.limits import KIB
 from castore.model.names import check_secret_rules, check_segment, near_names, quoted
+from castore.model.sizes import parse_size
 from castore.remote.address import check_endpoint, check_region, parse_url
 from castore.store.moments import parse_age
 
 CONFIG_FILE: Final = "config.toml"
 ON_DEMAND: Final = "on-demand"
 _BYTES_MAX: Final = 256 * KIB
-_TABLES: Final = ("gc", "identity", "remote", "secrets", "signing")
+_TABLES: Final = ("cache", "gc", "identity", "remote", "secrets", "signing")
 _CREDENTIAL: Final = r"(?i).*(key|secret|token|password|credential|sas|account|profile).*"
 _KINDS: Final = ("person", "agent")
 _NO_CREDENTIALS: Final = (
@@ -88,7 +92,7 @@ class KnownRemote(NamedTuple):
 
 
 class Config(NamedTuple):
-    """What is configured; `grace` is microseconds, None where nothing is said.
+    """What is configured; `grace` is microseconds, `cache` bytes, None where nothing is said.
 
     `identities` are by name, in lower case; `signing_key` is the file of a key, `secrets`
     are rules whose findings are let through; `remotes` are by name.
@@ -99,6 +103,7 @@ class Config(NamedTuple):
     signing_key: Path | None = None
     secrets: tuple[str, ...] = ()
     remotes: Mapping[str, KnownRemote] = MappingProxyType({})
+    cache: int | None = None
 
     def over(self, other: Config) -> Config:
         """This, and what only the other says; an identity or remote is taken as a whole."""
@@ -108,6 +113,7 @@ class Config(NamedTuple):
             self.signing_key or other.signing_key,
             tuple(dict.fromkeys((*self.secrets, *other.secrets))),
             {**other.remotes, **self.remotes},
+            other.cache if self.cache is None else self.cache,
         )
 
 
@@ -207,7 +213,9 @@ class _Reader:
         found = {
             key: self._mapping((key,), value) for key, value in self._known((), table, _TABLES)
         }
-        grace = None
+        cache = grace = None
+        for key, value in self._known(("cache",), found.get("cache", {}), ("size",)):
+            cache = self._size(("cache", key), value)
         for key, value in self._known(("gc",), found.get("gc", {}), ("grace",)):
             grace = self._age(("gc", key), value)
         signing: Path | None = None
@@ -218,7 +226,7 @@ class _Reader:
             allowed = self._rules(("secrets", name), value)
         identities = dict(self._identities(found.get("identity", {})))
         remotes = dict(self._remotes(found.get("remote", {})))
-        return Config(grace, identities, signing, allowed, remotes)
+        return Config(grace, identities, signing, allowed, remotes, cache)
 
     def _identities(self, table: dict[str, Any]) -> Iterator[tuple[str, KnownIdentity]]:
         seen: set[str] = set()
@@ -329,6 +337,14 @@ class _Reader:
         name = ".".join(path)
         message = f"{name} is an age such as 30d, 12h or 0, not {_shown(value)}"
         self._fault(path, message, f'{path[-1]} = "30d"')
+        return None
+
+    def _size(self, path: _Path, value: object) -> int | None:
+        size = parse_size(value) if isinstance(value, str) else value
+        if type(size) is int and 0 <= size < 1 << 62:
+            return size
+        message = f"{'.'.join(path)} is a size such as 5GB or 500MiB, not {_shown(value)}"
+        self._fault(path, message, f'{path[-1]} = "5GB"')
         return None
 
     def _fault(self, path: _Path, message: str, fix: str) -> None:

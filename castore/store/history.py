@@ -100,8 +100,9 @@ def walk(store: Store, starts: list[Version]) -> Iterator[Version]:
         *_, at, version = heapq.heappop(heap)
         yield version
         for parent in version.manifest.parents:
-            if parent not in seen:
-                push(store.version(parent, version.branch), at)
+            earlier = store.version_here(parent, version.branch) if parent not in seen else None
+            if earlier is not None:
+                push(earlier, at)
 
 
 def _in_state(store: Store, starts: Sequence[Version], only: Filter) -> Iterator[Version] | None:

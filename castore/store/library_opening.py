@@ -20,6 +20,8 @@ def open(
     where: str | os.PathLike[str] = ".",
     *,
     caches: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
+    offline: bool = False,
     options: Mapping[str, str] | None = None,
     now: Callable[[], int] = clock,
     entropy: Callable[[int], bytes] = os.urandom,
@@ -27,8 +29,8 @@ def open(
     """Open the store at `where`: a `.cas` folder, a folder to walk up from, or a bucket's URL.
 
     A bucket is used by way of a cache below the folder `caches`, and `options` are obstore's own:
-    see `castore.store.shared`. Raises StoreNotFound, CorruptObject, UnsupportedFormat,
-    InvalidInput for a URL without `caches`, RemoteError.
+    see `castore.store.shared`, also for `cache_bytes` and `offline`. Raises StoreNotFound,
+    CorruptObject, UnsupportedFormat, InvalidInput for a URL without `caches`, RemoteError.
     """
     if "://" in os.fspath(where):
         if caches is None:
@@ -38,6 +40,8 @@ def open(
         opened = open_shared(
             os.fspath(where),
             Path(caches),
+            cache_bytes=cache_bytes,
+            offline=offline,
             options=options,
             now=now,
             entropy=entropy,
@@ -70,6 +74,7 @@ def clone(
     endpoint: str = "",
     region: str = "",
     metadata_only: bool = False,
+    depth: int | None = None,
     by: str = "",
     options: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -78,14 +83,21 @@ def clone(
 ) -> Store:
     """Make the store `folder/.cas` with all that the bucket at a URL, or in a folder, has.
 
-    The bucket is its remote `origin`. With `metadata_only` files come when they are read. `options`
-    are obstore's own and may hold credentials; they are not kept. Raises WouldOverwrite,
-    InvalidInput where there is no bucket, RemoteError.
+    The bucket is its remote `origin`. With `metadata_only` files come when they are read, with
+    `depth` so many versions of each line. `options` are obstore's own and may hold credentials;
+    they are not kept. Raises WouldOverwrite, InvalidInput where there is no bucket, RemoteError.
     """
     contents = ON_DEMAND if metadata_only else ""
     found = KnownRemote(place_url(os.fspath(place)), endpoint.rstrip("/"), region, contents)
     made, _ = sync.clone(
-        found, Path(folder), by=by, options=options, progress=progress, now=now, entropy=entropy
+        found,
+        Path(folder),
+        by=by,
+        depth=depth,
+        options=options,
+        progress=progress,
+        now=now,
+        entropy=entropy,
     )
     store = Store(made.database, now=now, entropy=entropy)
     store.bring = sync.bring

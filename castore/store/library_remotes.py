@@ -13,11 +13,13 @@ from castore.store.bundle_take import ImportReport, import_bundle
 from castore.store.bundle_write import BundleReport, create_bundle
 from castore.store.config import KnownRemote
 from castore.store.externals_verify import Verdict, verify_external
+from castore.store.heal_report import HealReport
 from castore.store.internalize import Brought, internalize
 from castore.store.selectors import resolve
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
+from castore.store.sync_repair import RemoteRepair
 from castore.store.sync_report import PushReport
 from castore.store.verify_report import FsckReport
 
@@ -85,16 +87,25 @@ class RemotesStore(Store):
         remote: str = "",
         *refs: str,
         by: str = "",
+        depth: int | None = None,
         dry_run: bool = False,
         options: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> FetchReport:
         """Bring branches and tags, or all, from a remote; branches here stay where they are.
 
+        With `depth` so many versions of each line come, 0 for all.
         See `castore.store.sync_fetch.fetch`. Raises RefNotFound, CorruptObject, RemoteError.
         """
         return sync.fetch(
-            self, remote, refs, by=by, dry_run=dry_run, options=options, progress=progress
+            self,
+            remote,
+            refs,
+            by=by,
+            depth=depth,
+            dry_run=dry_run,
+            options=options,
+            progress=progress,
         )
 
     def pull(
@@ -103,12 +114,14 @@ class RemotesStore(Store):
         *refs: str,
         by: str = "",
         rebase: bool = False,
+        depth: int | None = None,
         dry_run: bool = False,
         options: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> PullReport:
         """Fetch, and move branches here forward; with `rebase` put those of here after theirs.
 
+        With `depth` so many versions of each line come, 0 for all.
         See `castore.store.sync_pull.pull`. Raises RefMoved where branches diverged, and as `fetch`.
         """
         return sync.pull(
@@ -117,6 +130,7 @@ class RemotesStore(Store):
             refs,
             by=by,
             rebase=rebase,
+            depth=depth,
             dry_run=dry_run,
             options=options,
             progress=progress,
@@ -212,6 +226,39 @@ class RemotesStore(Store):
         return sync.collect_remote(
             self, remote, dry_run=dry_run, options=options, progress=progress
         )
+
+    def heal(
+        self,
+        remote: str = "",
+        *,
+        by: str = "",
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> HealReport:
+        """Put in what is damaged or missing here, as a remote has it; see `castore.store.heal`."""
+        return sync.heal(self, remote, by=by, dry_run=dry_run, options=options, progress=progress)
+
+    def heal_remote(
+        self,
+        remote: str = "",
+        *,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> HealReport:
+        """Send what is damaged or missing in a remote; see `castore.store.heal_bucket`."""
+        return sync.heal_remote(self, remote, dry_run=dry_run, options=options, progress=progress)
+
+    def repair_remote(
+        self,
+        remote: str = "",
+        *,
+        dry_run: bool = False,
+        options: Mapping[str, str] | None = None,
+    ) -> RemoteRepair:
+        """Give a remote without a readable root a copy of it; see `castore.remote.repair`."""
+        return sync.repair_remote(self, remote, dry_run=dry_run, options=options)
 
     def fsck_remote(
         self,

@@ -21,6 +21,9 @@ FOLDER: Final = ".cas"
 _CONFIG: Final = """\
 # castore's configuration of this store; what it does not say, ~/.config/castore/config.toml does.
 #
+# [cache]
+# size = "5GB"
+#
 # [gc]
 # grace = "30d"
 #

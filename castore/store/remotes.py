@@ -13,7 +13,7 @@ from typing import Any, Final
 from castore.database.failures import using_files
 from castore.database.operations import RefMove
 from castore.database.writing import Writing
-from castore.errors import Conflict, InvalidInput, RefNotFound
+from castore.errors import Conflict, InvalidInput, RefNotFound, RemoteError
 from castore.model.names import check_segment, near_names, quoted
 from castore.model.refs import REMOTES
 from castore.remote.address import parse_url
@@ -43,6 +43,12 @@ def remote(store: Store, name: str) -> KnownRemote:
     return found
 
 
+def refuse_offline(store: Store, place: str) -> None:
+    """Raise RemoteError where no bucket may be asked."""
+    if store.offline:
+        raise RemoteError(f"{place} is not asked: offline", fix="the same without --offline")
+
+
 def open_remote(found: KnownRemote, *, options: Mapping[str, str] | None = None) -> Transport:
     """A transport to a remote; `options` are obstore's own. Raises InvalidInput, RemoteError."""
     return open_transport(found.url, endpoint=found.endpoint, region=found.region, options=options)
@@ -66,6 +72,7 @@ def add_remote(
     found = KnownRemote(_url(store, place), endpoint.rstrip("/"), region)
     found.check()
     _refuse_taken(store, name)
+    refuse_offline(store, found.url)
     transport = open_remote(found, options=options)
     try:
         probe(transport)

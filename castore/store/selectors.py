@@ -142,7 +142,10 @@ def first_parents(store: Store, version: Version) -> Iterator[Version]:
     """`version` and its ancestors along first parents, newest first, as far as they are present."""
     yield version
     while version.manifest.parents:
-        version = store.version(version.manifest.parents[0], version.branch)
+        earlier = store.version_here(version.manifest.parents[0], version.branch)
+        if earlier is None:
+            return
+        version = earlier
         yield version
 
 
@@ -160,6 +163,11 @@ def numbered(store: Store, version: Version, number: int) -> Version:
     found = None
     if 1 <= number <= version.number:
         found = store.database.read(lambda tables: tables.ancestor(version.id, number))
+    if found is None and 1 <= number < version.number:
+        raise RefNotFound(
+            f"{version.branch}@v{number} was not fetched: history here begins later",
+            fix="cas fetch --unshallow",
+        )
     if found is None:
         raise RefNotFound(
             f"{version.branch} has no v{number}: its newest here is v{version.number}",

@@ -7,11 +7,10 @@ Files come when they are read.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,11 +20,28 @@ from castore.database.failures import using_files
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.writing import Writing
-from castore.errors import InvalidInput, ObjectNotFound, RefMoved, TagExists
+from castore.errors import (
+    CastoreError,
+    InvalidInput,
+    ObjectNotFound,
+    RefMoved,
+    RemoteError,
+    StoreNotFound,
+    TagExists,
+)
 from castore.model.ids import Id, content_id
 from castore.model.refs import HEADS, LOST, TAGS, lost_ref
-from castore.remote.bucket import look
+from castore.remote.bucket import BucketIdentity, look
 from castore.remote.transport import Transport
+from castore.store.caches import (
+    CACHE_BYTES,
+    CacheUse,
+    cache_folder,
+    making,
+    may_be_over,
+    shrink,
+    trim,
+)
 from castore.store.collect_roots import FORGET
 from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import FOLDER, clock, complete, is_store
@@ -40,6 +56,7 @@ from castore.store.sync_fetch import fetch
 from castore.store.sync_plan import Move
 from castore.store.sync_pull import rebase_onto
 from castore.store.sync_push import push_moves
+from castore.store.sync_remote import connect
 from castore.store.sync_stage import BucketStages
 from castore.store.undo import UNDO
 
@@ -47,12 +64,6 @@ REFRESH: Final = "refresh"
 _TRIES: Final = 20
 _SHARED: Final = (HEADS, TAGS)
 _REMOVING: Final = frozenset({FORGET, PURGE, UNDO})
-
-
-def cache_folder(caches: Path, found: KnownRemote) -> Path:
-    """Where the cache of a bucket is, below the folder of all caches."""
-    key = "\n".join((found.url, found.endpoint))
-    return caches / content_id(key.encode()).hex()[:32]
 
 
 def open_shared(
@@ -67,48 +78,103 @@ def open_shared(
     user_config: Callable[[], Path] | None = None,
     root: Path | None = None,
     make: Callable[[Database], Store] | None = None,
+    cache_bytes: int | None = None,
+    offline: bool = False,
 ) -> Store:
     """The bucket at a URL as a store; its cache is below the folder `caches`, made if need be.
 
     An empty place becomes a bucket with the first version. Recorded paths are relative to `root`.
-    `make` makes the store of a database.
-    Raises RemoteError where the bucket is not reached, InvalidInput, CorruptObject.
+    `make` makes the store of a database. Contents in the cache take `cache_bytes`, else as
+    configured, when the store is closed. With `offline` the bucket is not asked: what the cache has
+    is read, and nothing written. Raises RemoteError where the bucket is not reached, InvalidInput,
+    CorruptObject, StoreNotFound where offline there is no cache.
     """
     found = KnownRemote(place_url(place), endpoint.rstrip("/"), region, ON_DEMAND)
     found.check()
+    home = cache_folder(caches, found)
+
+    def made(database: Database) -> Store:
+        if make is not None:
+            return make(database)
+        return Store(database, now=now, entropy=entropy, user_config=user_config, root=root)
+
+    if offline:
+        return _offline(home, found, made)
     transport = open_remote(found, options=options)
     try:
-        database = _cache(cache_folder(caches, found), found, transport, now, entropy)
+        identity = look(transport)
+        use = CacheUse(home)
+        try:
+            database = _cache(home, found, identity, now, entropy)
+        except BaseException:
+            use.close()
+            raise
     except BaseException:
         transport.close()
         raise
-    if make is not None:
-        store = make(database)
-    else:
-        store = Store(database, now=now, entropy=entropy, user_config=user_config, root=root)
+    store = made(database)
+    shared = _Shared(store, transport, use, cache_bytes)
+    store.at_close = shared.close
     try:
-        shared = _Shared(store, transport)
         shared.refresh()
     except BaseException:
         store.close()
-        transport.close()
         raise
     store.url = found.url
-    store.at_close = transport.close
     store.bring = shared.bring
     store.far = shared.stages
     database.acknowledge = shared.acknowledge
     return store
 
 
+def _offline(home: Path, found: KnownRemote, made: Callable[[Database], Store]) -> Store:
+    """What a cache knows of a bucket, without asking it."""
+    if not is_store(home / FOLDER):
+        raise StoreNotFound(
+            f"{found.url} was never read on this machine: there is no cache of it",
+            fix="the same without --offline",
+        )
+    use = CacheUse(home)
+    try:
+        store = made(Database.open(home / FOLDER))
+    except BaseException:
+        use.close()
+        raise
+    store.url, store.offline, store.seen_at = found.url, True, use.seen_at
+    store.owing = use.owing
+    store.at_close = use.close
+    store.database.sealed = partial(_sealed, found.url)
+    store.bring = _not_brought
+    return store
+
+
+def _sealed(url: str) -> RemoteError:
+    return RemoteError(
+        f"{url} is read offline: what is written counts when it is there",
+        fix="the same without --offline",
+    )
+
+
+def _not_brought(store: Store, ids: Sequence[Id]) -> None:
+    raise RemoteError(
+        f"a file of {store.url} is not in the cache: {ids[0].hex()}",
+        fix="the same without --offline",
+    )
+
+
 class _Shared:
     """What joins a cache to its bucket."""
 
-    def __init__(self, store: Store, transport: Transport) -> None:
+    def __init__(
+        self, store: Store, transport: Transport, use: CacheUse, cache_bytes: int | None
+    ) -> None:
         self._store = store
         self._transport = transport
+        self._use = use
+        self._cache_bytes = cache_bytes
         self._tries = 0
         self.stages = BucketStages(store, ORIGIN, transport)
+        self._closed = False
 
     def bring(self, store: Store, ids: Sequence[Id]) -> None:
         """Fetch files that are read."""
@@ -121,6 +187,33 @@ class _Shared:
             there = fetch(self._store, ORIGIN, self._transport, contents=False).there
         if self._store.database.read(partial(_news, there=there)):
             self._store.database.write(partial(_follow, there=there, at=self._store.now()))
+        self._use.note_seen(self._store.now())
+        self._store.seen_at, self._store.owing = self._use.seen_at, self._use.owing
+
+    def close(self) -> None:
+        """Let what is too much go, if nobody else uses the cache, and give the bucket back."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            # That nothing can be let go just now is not worth failing for.
+            with suppress(CastoreError):
+                self._trim()
+        finally:
+            self._store.database.close()
+            self._transport.close()
+            self._use.close()
+
+    def _trim(self) -> None:
+        store = self._store
+        most = self._cache_bytes
+        if most is None:
+            most = store.config().cache
+        most = CACHE_BYTES if most is None else most
+        if may_be_over(store.database, most) and self._use.alone():
+            known = connect(store, ORIGIN, self._transport)
+            known.at_rest(lambda _, there: trim(store, there, most))
+            shrink(self._use.home, store.database)
 
     def _anew(self, operation: Operation, move: Move) -> None:
         """Make a version that was refused anew after those of others, and send that."""
@@ -155,6 +248,12 @@ class _Shared:
         # Refused again on the way, it has another name by now.
         self._store.renamed[move.new] = self._store.renamed.pop(made, made)
 
+    def _owe(self, *, owing: bool) -> None:
+        """Remember whether something was said that the bucket has not."""
+        if owing is not self._store.owing:
+            self._use.note_owing(owing=owing)
+            self._store.owing = owing
+
     def acknowledge(self, operation: Operation) -> None:
         """Take to the bucket what was written here; raises RefMoved where another was faster."""
         moves = [Move(*move) for move in operation.refs if move[0].startswith(_SHARED)]
@@ -164,7 +263,11 @@ class _Shared:
             return
         try:
             parts = self.stages.parts
-            push_moves(self._store, ORIGIN, self._transport, moves, by=operation.by, parts=parts)
+            done = push_moves(
+                self._store, ORIGIN, self._transport, moves, by=operation.by, parts=parts
+            )
+            self._store.waits = self._store.waits or done.waits
+            self._owe(owing=False)
         except ObjectNotFound as error:
             self.refresh()
             if error.attributes.get("state") != PROMISED:
@@ -183,6 +286,12 @@ class _Shared:
                 fix="the same again with --rebase, after those of others",
                 **error.attributes,
             ) from None
+        except CastoreError as error:
+            if not moves:
+                self._owe(owing=True)
+                error.message += "; what was said is kept here, and goes with the next write"
+                error.fix = error.fix or "cas push"
+            raise
 
 
 def _news(tables: Reading, there: Mapping[str, Id]) -> list[Move]:
@@ -221,34 +330,31 @@ def _known(tables: Reading, old: Id, new: Id) -> bool:
 def _cache(
     home: Path,
     found: KnownRemote,
-    transport: Transport,
+    identity: BucketIdentity | None,
     now: Callable[[], int],
     entropy: Callable[[int], bytes],
 ) -> Database:
     """The database of a cache, made if it is not there; of another project it is made anew."""
-    identity = look(transport)
     folder = home / FOLDER
-    with using_files(home):
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(home):
-            if is_store(folder):
-                database = Database.open(folder)
-                if identity is None or identity.project == database.project:
-                    return database
-                _refuse_unsent(database, found)
-                database.close()
-                shutil.rmtree(folder)
-            # Two machines that begin at once must begin the same.
-            project = identity.project if identity else content_id(found.url.encode())[:16]
-            database = Database.create(folder, now=now, entropy=entropy, project=project)
-            try:
-                complete(folder)
-                write_remote(Store(database, now=now, entropy=entropy), ORIGIN, found)
-            except BaseException:
-                database.close()
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            return database
+    with using_files(home), making(home):
+        if is_store(folder):
+            database = Database.open(folder)
+            if identity is None or identity.project == database.project:
+                return database
+            _refuse_unsent(database, found)
+            database.close()
+            shutil.rmtree(folder)
+        # Two machines that begin at once must begin the same.
+        project = identity.project if identity else content_id(found.url.encode())[:16]
+        database = Database.create(folder, now=now, entropy=entropy, project=project)
+        try:
+            complete(folder)
+            write_remote(Store(database, now=now, entropy=entropy), ORIGIN, found)
+        except BaseException:
+            database.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return database
 
 
 def _refuse_unsent(database: Database, found: KnownRemote) -> None:
@@ -260,13 +366,3 @@ def _refuse_unsent(database: Database, found: KnownRemote) -> None:
             f"{found.url} holds another project than before; {str(folder)!r} still has the old one",
             fix=f"mv {folder.parent} elsewhere",
         )
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -165,8 +165,8 @@ def version_stats(store: Store, version: Version, *, alone: bool = True) -> Vers
     held = _Contents(store)
     held.add_set(version.set_id)
     others = _Contents(store)
-    for parent in map(store.version, version.manifest.parents[:1]):
-        if store.forgotten(parent) is None:
+    for parent in map(store.version_here, version.manifest.parents[:1]):
+        if parent is not None and store.forgotten(parent) is None:
             others.add_set(parent.set_id)
     beyond = {id: size for id, size in held.chunks.items() if id not in others.chunks}
     left: dict[Id, int] | None = None

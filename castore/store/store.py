@@ -20,6 +20,7 @@ from castore.store.staged import FarStages
 from castore.store.version import Version
 
 PROMISED: Final = "promised"
+CUT: Final = "cut"
 Bring: TypeAlias = Callable[["Store", Sequence[Id]], None]
 """Fetches files that remotes promised."""
 
@@ -34,6 +35,9 @@ class Store:
     `url` is
     the bucket that this is a cache of, "" for a store of its own, and `at_close` gives it back;
     `far`, if it is set, stages what workers make in that bucket;
+    `seen_at` tells when that was read last, in microseconds, and `owing` that something that was
+    said is not there yet, `waits` that it waits there for somebody who may write; `offline` that no
+    bucket may be asked;
     with `rebase` a version that the bucket refuses is made anew after those of others, and
     `renamed` tells its id.
     """
@@ -56,6 +60,10 @@ class Store:
         self.url = ""
         self.at_close: Callable[[], None] | None = None
         self.far: FarStages | None = None
+        self.offline = False
+        self.seen_at: int | None = None
+        self.owing = False
+        self.waits = False
         self.rebase = False
         self.renamed: dict[Id, Id] = {}
         self.load: Load = self._load
@@ -108,6 +116,15 @@ class Store:
         manifest = self.reader.manifest(id)
         return Version(id, manifest, branch or manifest.branch)
 
+    def version_here(self, id: Id, branch: str = "") -> Version | None:
+        """As `version`; None for one before those that were fetched, where history was cut."""
+        try:
+            return self.version(id, branch)
+        except ObjectNotFound as error:
+            if error.attributes.get("state") != CUT:
+                raise
+            return None
+
     def set_of(self, version: Version) -> ArtifactSet:
         """The set of a version; raises ObjectNotFound when its version was forgotten.
 
@@ -124,9 +141,11 @@ class Store:
 
     def close(self) -> None:
         """Release the database, and the bucket behind it; further use raises."""
-        self.database.close()
-        if self.at_close is not None:
-            self.at_close()
+        try:
+            if self.at_close is not None:
+                self.at_close()
+        finally:
+            self.database.close()
 
     def __enter__(self) -> Self:
         return self

@@ -13,14 +13,18 @@ from castore.model.ids import Id
 from castore.remote.census import BucketStats, take_census
 from castore.remote.collect import BucketReport, collect_bucket
 from castore.remote.transport import Transport
-from castore.store import sync_bring, sync_clone, sync_fetch, sync_pull, sync_push
+from castore.store import sync_bring, sync_clone, sync_fetch, sync_pull, sync_push, sync_repair
 from castore.store.config import ON_DEMAND, KnownRemote
+from castore.store.heal import heal as heal_store
+from castore.store.heal_bucket import heal_bucket
+from castore.store.heal_report import HealReport
 from castore.store.opening import clock
-from castore.store.remotes import open_remote, remote, remotes, write_remote
+from castore.store.remotes import open_remote, refuse_offline, remote, remotes, write_remote
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
 from castore.store.sync_remote import connect
+from castore.store.sync_repair import RemoteRepair
 from castore.store.sync_report import PushReport
 from castore.store.sync_verify import verify_bucket
 from castore.store.verify_report import FsckReport
@@ -54,6 +58,7 @@ def remote_meant(store: Store, name: str = "") -> str:
 def reached(store: Store, name: str, options: Options = None) -> Iterator[tuple[str, Transport]]:
     """The name of the remote that is meant and a transport to it, closed at the end."""
     meant = remote_meant(store, name)
+    refuse_offline(store, f"remote {meant}")
     transport = open_remote(remote(store, meant), options=options)
     try:
         yield meant, transport
@@ -84,6 +89,7 @@ def fetch(
     refs: Sequence[str] = (),
     *,
     by: str = "",
+    depth: int | None = None,
     dry_run: bool = False,
     options: Options = None,
     progress: Callable[[int], None] | None = None,
@@ -97,6 +103,8 @@ def fetch(
             refs,
             by=by,
             contents=_contents(remote(store, meant)),
+            depth=depth,
+            inbox=True,
             dry_run=dry_run,
             progress=progress,
         )
@@ -109,6 +117,7 @@ def pull(
     *,
     by: str = "",
     rebase: bool = False,
+    depth: int | None = None,
     dry_run: bool = False,
     options: Options = None,
     progress: Callable[[int], None] | None = None,
@@ -123,6 +132,7 @@ def pull(
             by=by,
             rebase=rebase,
             contents=_contents(remote(store, meant)),
+            depth=depth,
             dry_run=dry_run,
             progress=progress,
         )
@@ -134,6 +144,7 @@ def clone(
     *,
     name: str = ORIGIN,
     by: str = "",
+    depth: int | None = None,
     options: Options = None,
     progress: Callable[[int], None] | None = None,
     now: Callable[[], int] = clock,
@@ -153,6 +164,7 @@ def clone(
             by=by,
             name=name,
             contents=_contents(found),
+            depth=depth,
             progress=progress,
         )
     finally:
@@ -176,6 +188,41 @@ def collect_remote(
         if not dry_run:
             store.database.write(known.note_seen)
         return report
+
+
+def heal(
+    store: Store,
+    name: str = "",
+    *,
+    by: str = "",
+    dry_run: bool = False,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> HealReport:
+    """See `castore.store.heal.heal`."""
+    with reached(store, name, options) as (meant, transport):
+        return heal_store(store, meant, transport, by=by, dry_run=dry_run, progress=progress)
+
+
+def heal_remote(
+    store: Store,
+    name: str = "",
+    *,
+    dry_run: bool = False,
+    options: Options = None,
+    progress: Callable[[int], None] | None = None,
+) -> HealReport:
+    """See `castore.store.heal_bucket.heal_bucket`."""
+    with reached(store, name, options) as (meant, transport):
+        return heal_bucket(store, meant, transport, dry_run=dry_run, progress=progress)
+
+
+def repair_remote(
+    store: Store, name: str = "", *, dry_run: bool = False, options: Options = None
+) -> RemoteRepair:
+    """See `castore.store.sync_repair.repair`."""
+    with reached(store, name, options) as (meant, transport):
+        return sync_repair.repair(store, meant, transport, dry_run=dry_run)
 
 
 def verify_remote(

@@ -30,11 +30,13 @@ def clone(
     by: str = "",
     name: str = ORIGIN,
     contents: bool = True,
+    depth: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Store, PullReport]:
     """A new store in `folder/.cas` with all that a bucket has; its branches are the bucket's.
 
     `folder` is made if it is not there, and must be empty. `configure` writes the remote down.
+    With `depth` only so many versions of each line come.
     What fails on the way leaves a store that `cas pull` goes on with. Raises InvalidInput where
     there is no bucket, WouldOverwrite, and as `pull`.
     """
@@ -60,7 +62,9 @@ def clone(
         shutil.rmtree(home.parent if made else home, ignore_errors=True)
         raise
     try:
-        report = pull(store, name, transport, by=by, contents=contents, progress=progress)
+        report = pull(
+            store, name, transport, by=by, contents=contents, depth=depth, progress=progress
+        )
         return store, report
     except BaseException:
         store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from castore.content.reader import ObjectReader
@@ -24,6 +24,8 @@ from castore.store.collect_roots import FORGET
 from castore.store.removals import PURGE
 from castore.store.stages import worker_header
 from castore.store.store import Store
+from castore.store.sync_depth import cut_history
+from castore.store.sync_inbox import Waiting, look_into_inbox
 from castore.store.sync_plan import Move
 from castore.store.sync_remote import Remote, connect
 from castore.store.sync_take import Intake
@@ -39,7 +41,8 @@ class FetchReport:
 
     `moves` are refs `remotes/NAME/*` and tags here. `conflicts` are tags that name another version
     here than there, and stay. `purged` were purged there and still lie here. `bytes` came in
-    `requests`; a dry run tells what the blocks take there. `there` are all refs of the bucket.
+    `requests`; a dry run tells what the blocks take there. `there` are all refs of the bucket,
+    `waiting` notes in its inbox, which nobody who may write has taken along yet.
     """
 
     remote: str
@@ -53,6 +56,7 @@ class FetchReport:
     requests: int
     dry_run: bool = False
     there: Mapping[str, Id] = field(default_factory=dict)
+    waiting: tuple[Waiting, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -75,6 +79,7 @@ class FetchReport:
             "bytes": self.bytes,
             "requests": self.requests,
             "dry_run": self.dry_run,
+            "waiting": [note.as_json() for note in self.waiting],
         }
 
 
@@ -86,6 +91,8 @@ def fetch(
     *,
     by: str = "",
     contents: bool = True,
+    depth: int | None = None,
+    inbox: bool = False,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> FetchReport:
@@ -93,15 +100,22 @@ def fetch(
 
     Everything is compared with its id before it is stored, and nothing names a version that is not
     here as a whole. Branches here do not move: `remotes/NAME/*` do. What was forgotten there is so
-    here, unless its set lies here. Without `contents` files stay there until they are read. Raises
-    RefNotFound, CorruptObject for what a bucket should not hold, RemoteError.
+    here, unless its set lies here. Without `contents` files stay there until they are read; with
+    `depth` no more than so many versions of each line come, 0 for all, also where history was cut
+    before. With `inbox` it is told which notes wait there. Raises RefNotFound, CorruptObject for
+    what a bucket should not hold, RemoteError.
     """
     remote = connect(store, name, transport)
 
     def bring(root: Root, catalogue: Catalogue) -> FetchReport:
         wanted = _wanted(root, refs, name)
-        found = _Fetch(remote, root, catalogue, wanted, by, progress, contents=contents)
-        return found.run(dry_run=dry_run)
+        found = _Fetch(
+            remote, root, catalogue, wanted, by, progress, contents=contents, depth=depth
+        )
+        report = found.run(dry_run=dry_run)
+        if not inbox:
+            return report
+        return replace(report, waiting=look_into_inbox(store, transport, catalogue))
 
     return remote.at_rest(bring)
 
@@ -117,7 +131,9 @@ class _Fetch:
         progress: Callable[[int], None] | None,
         *,
         contents: bool,
+        depth: int | None,
     ) -> None:
+        self._depth = depth
         self._remote = remote
         self._store = remote.store
         self._root = root
@@ -130,6 +146,10 @@ class _Fetch:
         self._walk = LackWalk(self._store, catalogue, self._reader, root, contents=contents)
 
     def run(self, *, dry_run: bool) -> FetchReport:
+        if self._depth is not None:
+            cut = cut_history(self._store, self._reader, self._wanted.values(), self._depth)
+            self._walk.cut(cut.beyond)
+            self._walk.versions(cut.wanted)
         self._walk.versions(self._wanted.values())
         self._walk.notes()
         self._walk.bases()

@@ -11,7 +11,7 @@ from typing import Final
 from castore.content.reader import ObjectReader
 from castore.database.indexes import Index
 from castore.database.reading import Reading, State
-from castore.errors import CorruptObject, ObjectNotFound
+from castore.errors import Conflict, CorruptObject, ObjectNotFound
 from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind
 from castore.model.pages import layout_ids, tree_ids
@@ -22,6 +22,7 @@ _SLICE: Final = 2000
 _PAGES: Final = {Kind.TREE: tree_ids, Kind.LAYOUT: layout_ids}
 _STORED: Final = int(State.STORED)
 _PURGED: Final = int(State.PURGED)
+_PROMISED: Final = int(State.PROMISED)
 
 
 class Moved(Exception):
@@ -129,6 +130,13 @@ class _Walk:
             if state == _PURGED:
                 self._need.purged.add(id)
                 continue
+            if state == _PROMISED and kind == Kind.MANIFEST:
+                raise Conflict(
+                    f"history here was cut after version {id.hex()}, and the remote has not what "
+                    "was before: nothing was sent",
+                    fix="cas fetch --unshallow, from the remote that has it",
+                    id=id.hex(),
+                )
             if state != _STORED:
                 tables.load(id)
             if self._need.mark(block, slot) and kind != Kind.CHUNK:

@@ -82,6 +82,7 @@ def pull(
     by: str = "",
     rebase: bool = False,
     contents: bool = True,
+    depth: int | None = None,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> PullReport:
@@ -98,6 +99,8 @@ def pull(
         refs,
         by=by,
         contents=contents,
+        depth=depth,
+        inbox=True,
         dry_run=dry_run,
         progress=progress,
     )

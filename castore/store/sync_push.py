@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from castore.database.reading import Reading
-from castore.database.tables import Removal
 from castore.database.writing import Writing
-from castore.errors import RefMoved, RemoteMoved
+from castore.errors import Locked, PermissionDenied, RefMoved, RemoteMoved
 from castore.model.ids import Id, Kind, short
 from castore.model.refs import HEADS, TAGS, remote_ref
 from castore.remote.bucket import Bucket, look
 from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import UPLOAD_BYTES
-from castore.remote.root import IndexName, Removed, Root, seal_notes
+from castore.remote.root import IndexName, Root, seal_notes
 from castore.remote.transport import Transport
 from castore.remote.uploads import registered
+from castore.store.collect import await_quiet
 from castore.store.staging import expired
 from castore.store.store import Store
+from castore.store.sync_inbox import empty_inbox, leave_in_inbox, take_from_inbox
 from castore.store.sync_need import Moved, Need, find_need
 from castore.store.sync_plan import Move, chosen_refs, plan_moves
 from castore.store.sync_proof import Part, Parts, find_short
 from castore.store.sync_remote import Remote, connect
+from castore.store.sync_removals import Removals, lacks, removals_of
 from castore.store.sync_report import PushReport
 from castore.store.sync_send import PackSender
 
 PUSH: Final = "push"
 _TRIES: Final = 20
-# Above so many indexes the smallest are put together.
-_INDEXES: Final = 32
+_MOVES: Final = 50
+_QUIET: Final = 0.05
+_INDEXES: Final = 32  # Above so many the smallest are put together.
 _INDEXES_KEPT: Final = 16
 _MERGED_BYTES: Final = 64 << 20
 
@@ -43,12 +47,6 @@ _Decide: TypeAlias = Callable[[Reading, Root], _Decision]
 
 class _Again(Exception):
     """The bucket changed so that the plan does not hold any more: make another."""
-
-
-class _Removals(NamedTuple):
-    forgotten: dict[Id, Removed]
-    purged: dict[Id, Removed]
-    tombs: frozenset[str]
 
 
 def push(
@@ -125,16 +123,28 @@ def _push(
     remote = connect(store, name, transport, create=True, sleep=sleep)
 
     def attempt(root: Root, there: Catalogue) -> PushReport:
+        waiting = [] if dry_run else take_from_inbox(store, name, remote.transport, there, by=by)
         plan = _planned(store, root, staged.over(there), decide, name, transport.url)
         if dry_run:
             return replace(plan.report, dry_run=True)
-        return _Push(remote, root, there, plan, by, progress, staged).run()
+        done = _Push(remote, root, there, plan, by, progress, staged).run()
+        if waiting and not done.waits:
+            sent = remote.bucket.read().root
+            empty_inbox(remote.transport, waiting, remote.bucket.catalogue(sent, remote))
+        return done
 
-    for _ in range(_TRIES):
+    changed = moved = 0
+    while changed < _TRIES and moved < _MOVES:
         try:
             return remote.at_rest(attempt)
-        except (Moved, _Again):
-            continue
+        except _Again:
+            changed += 1
+        except Moved:
+            # A collection here: what it moved is looked for again when it is done.
+            await_quiet(store, _QUIET * 2 ** min(moved, 6), sleep or time.sleep)
+            moved += 1
+    if changed < _TRIES:
+        raise Locked(f"{store.folder}: collections are under way", fix="wait for them")
     raise RemoteMoved(
         f"{transport.url}: it changed {_TRIES} times while this was sent", fix=f"cas push {name}"
     )
@@ -144,7 +154,7 @@ class _Plan(NamedTuple):
     """What a push is to do; `report` says so, its bytes those that the blocks take here."""
 
     moves: list[Move]
-    removals: _Removals
+    removals: Removals
     need: Need
     report: PushReport
 
@@ -154,8 +164,8 @@ def _planned(
 ) -> _Plan:
     """The plan for a root and what it leads to; raises Moved, RefMoved, TagExists, Conflict."""
 
-    def plan(tables: Reading) -> tuple[_Decision, _Removals]:
-        return decide(tables, root), _removals(tables)
+    def plan(tables: Reading) -> tuple[_Decision, Removals]:
+        return decide(tables, root), removals_of(tables)
 
     (starts, moves), removals = store.database.read(plan)
     need = find_need(store, starts, there, root.forgotten, root.purged)
@@ -198,10 +208,16 @@ class _Push:
 
     def run(self) -> PushReport:
         moves, removals, need, report = self._plan
-        if not (moves or need.objects or _lacks(self._root, removals)):
+        if not (moves or need.objects or lacks(self._root, removals)):
             self._finish(self._root, moves)
             return replace(report, bytes=0)
-        upload = self._register()
+        try:
+            upload = self._register()
+        except PermissionDenied:
+            if moves or need.objects > len(need.notes) or not need.notes:
+                raise
+            new = leave_in_inbox(self._store, self._remote.transport, need.notes)
+            return replace(report, bytes=0, inbox=new, waits=True)
         sender = PackSender(self._remote, upload, self._staged.over(self._there), self._progress)
         sent = sender.send(need)
         self._take_parts(need)
@@ -254,7 +270,7 @@ class _Push:
         writer: IndexWriter,
         need: Need,
         moves: Sequence[Move],
-        removals: _Removals,
+        removals: Removals,
     ) -> Root:
         """Replace the root by one that leads to what was sent; raises _Again."""
         own = None
@@ -360,27 +376,6 @@ def _open(root: Root, move: Move) -> bool:
         return there == old
     other = (TAGS if ref.startswith(HEADS) else HEADS) + move.name
     return not old and not {ref, other} & (root.refs.keys() | root.tombs)
-
-
-def _removals(tables: Reading) -> _Removals:
-    return _Removals(
-        {id: _removed(removal) for id, removal in tables.removals("forgotten")},
-        {id: _removed(removal) for id, removal in tables.removals("purged")},
-        frozenset(tables.tombstones(TAGS)),
-    )
-
-
-def _removed(removal: Removal) -> Removed:
-    return Removed(removal.at, removal.by, "", removal.why)
-
-
-def _lacks(root: Root, removals: _Removals) -> bool:
-    """Whether a root does not know yet of all that was removed here."""
-    return not (
-        removals.forgotten.keys() <= root.forgotten.keys()
-        and removals.purged.keys() <= root.purged.keys()
-        and removals.tombs <= root.tombs
-    )
 
 
 def _moved(refs: Any, moves: Sequence[Move], tombs: frozenset[str]) -> dict[str, Id]:

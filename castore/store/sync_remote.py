@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
-from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import CorruptObject, InvalidInput, RemoteMoved, StoreFull
 from castore.model.encoding import decode, encode
@@ -151,7 +150,7 @@ def connect(
 
     Raises InvalidInput where there is none, or it is of another project; CorruptObject.
     """
-    state = store.database.read(lambda tables: _state(tables, name))
+    state = noted(store, name)
     identity = look(transport)
     if identity is None and state.seen is not None:
         raise CorruptObject(
@@ -179,8 +178,9 @@ def connect(
     return Remote(store, name, bucket, state)
 
 
-def _state(tables: Reading, name: str) -> RemoteState:
-    row = tables.upload(name)
+def noted(store: Store, name: str) -> RemoteState:
+    """What is noted of the remote of this name."""
+    row = store.database.read(lambda tables: tables.upload(name))
     return RemoteState() if row is None else decode_state(row)
 
 

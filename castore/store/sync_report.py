@@ -13,7 +13,8 @@ class PushReport:
     """What a push did, or with `dry_run` would do.
 
     `moves` are the refs of the bucket that moved; `objects` went in `packs` of together `bytes`,
-    `notes` of them notes. A dry run tells as `bytes` what the blocks take here.
+    `notes` of them notes. A dry run tells as `bytes` what the blocks take here. `waits` tells that
+    these credentials may not write and the notes wait in the inbox, where `inbox` of them are new.
     """
 
     remote: str
@@ -24,11 +25,13 @@ class PushReport:
     packs: int
     bytes: int
     dry_run: bool = False
+    inbox: int = 0
+    waits: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether the bucket lacked anything."""
-        return bool(self.moves or self.objects)
+        return bool(self.moves or self.objects) and not self.waits
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -43,4 +46,6 @@ class PushReport:
             "packs": self.packs,
             "bytes": self.bytes,
             "dry_run": self.dry_run,
+            "inbox": self.inbox,
+            "waits": self.waits,
         }

@@ -61,8 +61,9 @@ class _Stored(NamedTuple):
 class PackSender:
     """Sends what is needed under an upload; each pack is noted when it has arrived.
 
-    `there` is what the bucket has, by which it is decided what may go as it is. `progress` is told
-    the stored bytes sent. What is not `noted` is not gone on with after an interruption.
+    `there` is what the bucket has, by which it is decided what may go as it is; with `plain`
+    nothing does. `progress` is told the stored bytes sent. What is not `noted` is not gone on with
+    after an interruption.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class PackSender:
         progress: Callable[[int], None] | None = None,
         *,
         noted: bool = True,
+        plain: bool = False,
     ) -> None:
         self._noted = noted
+        self._plain = plain
         self._remote = remote
         self._store = remote.store
         self._upload = upload
@@ -147,6 +150,8 @@ class PackSender:
 
         What is there is relied on from then on.
         """
+        if self._plain:
+            return False
         relied = []
         for slot, member in enumerate(block.members):
             if not need.needs(number, slot):

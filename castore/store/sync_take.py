@@ -242,10 +242,10 @@ class Intake:
                 blocks.append(found)
                 depths.update((member.id, spot.depth) for member in found.members)
         loose = [(kind, id, data) for id, (kind, data) in payloads.items() if id not in depths]
-        if self._sink.write(Batch([*blocks, *_encoded(loose)], indexed=indexed)):
+        if self._sink.write(Batch([*blocks, *encode_objects(loose)], indexed=indexed)):
             # A base was moved meanwhile: nothing is a delta then.
             every = [(kind, id, data) for id, (kind, data) in payloads.items()]
-            self._sink.write(Batch(_encoded(every), indexed=indexed))
+            self._sink.write(Batch(encode_objects(every), indexed=indexed))
 
     def _as_it_is(
         self, spot: Spot, payloads: Mapping[Id, tuple[Kind, bytes]], depths: Mapping[Id, int]
@@ -335,7 +335,8 @@ def _together(objects: Sequence[tuple[Kind, Id, bytes]]) -> Iterator[list[tuple[
             yield group
 
 
-def _encoded(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBlock]:
+def encode_objects(objects: Sequence[tuple[Kind, Id, bytes]]) -> list[EncodedBlock]:
+    """Plain blocks of objects that are no content, those that are read together in one."""
     return [block for part in _together(objects) for block in encode_metadata(part)]
 
 

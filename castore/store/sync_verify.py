@@ -48,25 +48,54 @@ class _Named(NamedTuple):
     members: list[Indexed]
 
 
+class Damage(NamedTuple):
+    """What a check found, and where: the objects that are broken, and the indexes that are lost.
+
+    `there` are all indexes, of lost ones those that are still cached.
+    """
+
+    report: FsckReport
+    broken: set[Id]
+    lost: set[Id]
+    there: Catalogue
+
+
 def verify_bucket(
-    bucket: Checked, _cache: IndexCache, progress: Callable[[int], None] | None = None
+    bucket: Checked, cache: IndexCache, progress: Callable[[int], None] | None = None
 ) -> FsckReport:
     """What is wrong with a bucket: root, indexes, packs, every object, what refs need, notes.
 
     Everything is fetched. `progress` is told bytes. Raises RemoteError where it is not reached.
     """
-    return BucketCheck(bucket, progress).run()
+    return check_bucket(bucket, cache, progress).report
+
+
+def check_bucket(
+    bucket: Checked, cache: IndexCache, progress: Callable[[int], None] | None = None
+) -> Damage:
+    """As `verify_bucket`, and what is to be put in again."""
+    check = BucketCheck(bucket, progress, cache)
+    return Damage(check.run(), check.broken, check.lost, check.catalogue)
 
 
 class BucketCheck:
     """One verification; `found` are its findings so far."""
 
-    def __init__(self, bucket: Checked, progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        bucket: Checked,
+        progress: Callable[[int], None] | None,
+        cache: IndexCache | None = None,
+    ) -> None:
         self._bucket = bucket
+        self._cache = cache
         self._progress = progress
         self._found = Findings()
+        self.catalogue = Catalogue(())
         self._files: list[Id] = []
         self._fetcher = BlockFetcher(bucket.transport)
+        self.broken: set[Id] = set()
+        self.lost: set[Id] = set()
 
     def run(self) -> FsckReport:
         """Look at everything."""
@@ -75,8 +104,8 @@ class BucketCheck:
         except CorruptObject as error:
             self._found.add(b"", "store", "root", error.message)
             return self._report()
-        self._catalogue = Catalogue(self._indexes(root))
-        self._far = FarObjects(self._catalogue, self._fetcher)
+        self.catalogue = Catalogue(self._indexes(root))
+        self._far = FarObjects(self.catalogue, self._fetcher)
         self._reader = ObjectReader(self._far.load)
         there = {item.key: item.size for item in self._bucket.transport.list(PACKS)}
         for pack, spots in self._packs():
@@ -84,10 +113,11 @@ class BucketCheck:
                 self._pack(pack, spots)
             else:
                 self._found.add(pack.id, "pack", "", "an index names it, and it is gone")
+                self._break(*spots)
         for digest in self._files:
             self._try(digest, Kind.LAYOUT, partial(self._file, digest))
         self._closure(root)
-        notes = self._catalogue.ids_of(Kind.NOTE)
+        notes = self.catalogue.ids_of(Kind.NOTE)
         if seal_notes(notes) != root.notes:
             detail = f"indexes lead to {len(notes)} notes, root tells of {root.notes.notes}"
             self._found.add(b"", "table", "root", f"{detail}, or of others")
@@ -100,10 +130,14 @@ class BucketCheck:
                 self._found.count("indexes")
             except CorruptObject as error:
                 self._found.add(name.id, "table", "index", error.message)
+                self.lost.add(name.id)
+                kept = self._cache.index(name.id) if self._cache is not None else None
+                if kept is not None:
+                    yield Index(kept, name.id)
 
     def _packs(self) -> Iterator[tuple[PackName, list[_Named]]]:
         """Every pack, and what is told of the blocks in it."""
-        yield from sorted(self._by_pack(self._catalogue.indexes).items())
+        yield from sorted(self._by_pack(self.catalogue.indexes).items())
 
     def _by_pack(self, indexes: Iterable[Index]) -> dict[PackName, list[_Named]]:
         found: dict[PackName, list[_Named]] = {}
@@ -124,6 +158,7 @@ class BucketCheck:
             blocks = {placed.offset: placed.block for placed in read_pack(data, pack.id)[1]}
         except (CorruptObject, KeyAbsent) as error:
             self._found.add(pack.id, "pack", "", error.message)
+            self._break(*spots)
             return
         self._found.count("packs")
         if self._progress is not None:
@@ -133,6 +168,7 @@ class BucketCheck:
             if len(data) != named.spot.stored:
                 place = spot_place(named.spot)
                 self._found.add(b"", "block", place, "an index names it, and it is not there")
+                self._break(named)
                 continue
             self._block(data, named)
 
@@ -144,6 +180,7 @@ class BucketCheck:
             raw = raw_bytes(block, self._far.load, where)
         except CastoreError as error:
             self._found.add(b"", "block", where, error.message)
+            self._break(named)
             return
         self._found.count("blocks")
         told = (spot.raw, spot.codec, spot.depth, spot.bases, spot.members)
@@ -151,6 +188,7 @@ class BucketCheck:
         rows = {slot: tuple(member) for slot, member in enumerate(block.members)}
         if told != is_so or any(rows.get(m.slot) != (m.id, m.kind, m.size) for m in named.members):
             self._found.add(b"", "table", named.where, f"tells wrongly of {where}")
+            self._break(named)
         self._members(block, raw, where)
 
     def _members(self, block: Block, raw: bytes, where: str) -> None:
@@ -161,10 +199,15 @@ class BucketCheck:
             self._found.count("objects")
             if object_id(kind, payload) == id:
                 continue
-            if kind is Kind.LAYOUT and self._catalogue.kind(id) is Kind.LAYOUT:
+            if kind is Kind.LAYOUT and self.catalogue.kind(id) is Kind.LAYOUT:
                 self._files.append(id)
-            elif self._catalogue.has(id):
+            elif self.catalogue.has(id):
                 self._found.add(id, _WORDS[kind], where, "its bytes are wrong")
+                self.broken.add(id)
+
+    def _break(self, *named: _Named) -> None:
+        """Note all that indexes tell of these blocks as broken."""
+        self.broken.update(member.id for item in named for member in item.members)
 
     def _file(self, digest: Id) -> None:
         """Compare the bytes of a file with its digest."""
@@ -182,7 +225,7 @@ class BucketCheck:
             if id in seen or id in root.purged:
                 continue
             seen.add(id)
-            kind = self._catalogue.kind(id)
+            kind = self.catalogue.kind(id)
             if kind is None:
                 self._lacks(id, ref)
             elif kind is not Kind.CHUNK:
@@ -216,6 +259,8 @@ class BucketCheck:
             return look()
         except CastoreError as error:
             self._found.add(id, _WORDS[kind], "", error.message)
+            if self.catalogue.has(id):
+                self.broken.add(id)
             return None
 
     def _report(self) -> FsckReport:

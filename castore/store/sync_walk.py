@@ -74,12 +74,21 @@ class LackWalk:
         self._contents = contents
         self._present = _HERE if contents else _HERE | {State.PROMISED}
         self._seen: set[Id] = set()
+        self._cut: set[Id] = set()
         self.lack = Lack()
 
     def versions(self, ids: Iterable[Id]) -> None:
         """Look at versions and all they need; raises CorruptObject for what the bucket lacks."""
         for id in ids:
             self._walk(id, Kind.MANIFEST)
+
+    def cut(self, ids: Collection[Id]) -> None:
+        """Let these versions, and all before them, stay there: they are promised."""
+        self._cut.update(ids)
+        for id in ids:
+            if self._catalogue.kind(id) is not Kind.MANIFEST:
+                raise _absent(id)
+            self.lack.promised[id] = Kind.MANIFEST
 
     def files(self, ids: Iterable[Id]) -> None:
         """Look at files that were left there; raises CorruptObject for what the bucket lacks."""
@@ -115,7 +124,8 @@ class LackWalk:
                 raise _other(id, kind, Kind.NOTE)
             waiting.setdefault(decode_note(payload).target, []).append(id)
         ready = [target for target in waiting if target in self._seen]
-        ready += self._here([target for target in waiting if target not in self._seen])
+        others = [target for target in waiting if target not in self._seen]
+        ready += self._here(others, asked=True)
         while ready:
             for id in waiting.pop(ready.pop(), []):
                 self._walk(id, Kind.NOTE)
@@ -148,7 +158,7 @@ class LackWalk:
             if id in self._seen or id in self._root.purged:
                 continue
             self._seen.add(id)
-            if self._here((id,)):
+            if self._here((id,), asked=id == start):
                 continue
             found = self._catalogue.find(id)
             if found is None:
@@ -179,7 +189,7 @@ class LackWalk:
         below = _needs(id, kind, payload, self._root.forgotten)
         if not self._contents and kind in (Kind.SET, Kind.TREE):
             below = self._left(below)
-        known = self._here([target for target, _ in below])
+        known = self._here([target for target, _ in below]) | self._cut
         items = [item for item in below if item[0] not in known]
         # Files and their chunks in order, as they lie in packs.
         stack.extend(reversed(items) if kind in (Kind.LAYOUT, Kind.TREE) else items)
@@ -201,14 +211,22 @@ class LackWalk:
         self.lack.content[place] = spot
         return True
 
-    def _here(self, ids: Collection[Id]) -> set[Id]:
-        """Those of these objects that the store has, or that were purged from it."""
+    def _here(self, ids: Collection[Id], *, asked: bool = False) -> set[Id]:
+        """Those of these objects that the store has, or that were purged from it.
+
+        Also versions at which history was cut here, unless one is `asked` for.
+        """
 
         def look(tables: Reading) -> set[Id]:
             rows = zip(ids, tables.object_numbers(ids), strict=True)
-            return {id for id, row in rows if row is not None and row[3] in self._present}
+            return {id for id, row in rows if row is not None and self._is_here(row, asked=asked)}
 
         return self._store.database.read(look)
+
+    def _is_here(self, row: tuple[int, int, int, int], *, asked: bool) -> bool:
+        if row[2] == Kind.MANIFEST and row[3] == State.PROMISED:
+            return not asked
+        return row[3] in self._present
 
 
 def _needs(

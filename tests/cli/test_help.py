@@ -169,12 +169,13 @@ NEEDS_STORE = [
     ("audit",), ("sql", "x"), ("export", "catalogue"), ("reindex",),
     ("salvage", "copy"), ("remote", "list"), ("remote", "add", "x", "s3://bucket"),
     ("bundle", "create", "x.bundle"), ("verify-external",), ("internalize", "x"),
-    ("remote", "show", "x"), ("remote", "remove", "x"), ("push",), ("fetch",), ("pull",),
+    ("remote", "show", "x"), ("remote", "remove", "x"), ("remote", "repair", "x"),
+    ("heal",), ("push",), ("fetch",), ("pull",),
 ]  # fmt: skip
 
 
 def test_every_command_but_a_few_is_asked_for_a_store() -> None:
-    without = {"init", "clone", "spec", "completion", "run"}  # run: tests/cli/test_run.py
+    without = {"init", "clone", "cache", "spec", "completion", "run"}  # run: tests/cli/test_run.py
     assert {words[0] for words in NEEDS_STORE} | without == set(COMMANDS)
 
 

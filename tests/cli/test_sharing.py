@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import castore
+from castore.errors import RefMoved
+from castore.model.ids import Kind
+from castore.store.notes import notes_about
 from tests.cli.conftest import Cas
 
 
@@ -182,3 +186,177 @@ def test_a_bucket_that_is_damaged_or_of_another_kind(cas: Cas, shared: Path) -> 
     assert "encrypted" in cas("-C", "one", "fetch", "--json", code=8).error["message"]
     (shared / "castore.json").write_text(identity)
     cas("-C", "one", "fetch")
+
+
+def test_caches_are_seen_and_pruned(cas: Cas, spec: Path) -> None:
+    url = (spec / "bucket").as_uri()
+    assert "no caches" in cas("cache", "list").err
+    Path("out/summary.md").write_bytes(b"# " + b"text " * 50_000)
+    cas("commit", "-m", "one")
+    listed = cas("cache", "list", "--json").rows
+    assert [row["url"] for row in listed] == [url]
+    assert url in cas("cache", "list").out
+    shown = cas("cache", "show", "--json").json
+    assert (shown["limit"], shown["unsent"]) == (5_000_000_000, 0)
+    assert "5.0 GB" in cas("cache", "show", url).out
+    assert cas("cache", "show", "file:///nowhere", code=3)
+    assert cas("cache", "prune", "--max-size", "many", code=2)
+    assert cas("cache", "prune", "--remove", code=2)
+    cas("cache", "prune", "--max-size", "0", "-n")
+    assert cas("cache", "list", "--json").rows[0]["contents"] == listed[0]["contents"] > 0
+    assert cas("cache", "prune", "--max-size", "0", "--json").rows[0]["removed"] is False
+    assert cas("cache", "list", "--json").rows[0]["contents"] < 1_000
+    assert len(cas("cat", "weekly:summary").out) > 250_000
+    (spec / "bucket").rename(spec / "away")
+    assert cas("cache", "prune", code=7)
+    assert cas("cache", "prune", "--remove", url, code=7)
+    (spec / "away").rename(spec / "bucket")
+    assert "removed" in cas("cache", "prune", "--remove", url).out
+    assert "no caches" in cas("cache", "list").err
+    assert cas("log", "--json").rows[0]["branch"] == "weekly"
+
+
+def test_a_cache_with_something_of_its_own_is_not_removed(cas: Cas, spec: Path) -> None:
+    url = (spec / "bucket").as_uri()
+    cas("commit", "-m", "one")
+    other = castore.open(url, caches=spec / "other")
+    with castore.open(url, caches=spec / "caches/castore/shared") as mine, other:
+        with other.session(name="weekly") as session:
+            session.add("summary", b"theirs")
+            session.commit()
+        with pytest.raises(RefMoved):
+            mine.commit("out", name="weekly")
+        refused = cas("cache", "prune", "--remove", url, "--json", code=4)
+        assert "in use" in refused.error["message"]
+    refused = cas("cache", "prune", "--remove", url, "--json", code=4)
+    assert "lost/weekly" in refused.error["message"]
+    assert "1 version" in cas("cache", "show", url).err
+
+
+def test_a_bucket_is_read_offline(cas: Cas, spec: Path) -> None:
+    assert "never read" in cas("--offline", "log", code=3).err
+    cas("commit", "-m", "one")
+    (spec / "bucket").rename(spec / "away")
+    told = cas("--offline", "log")
+    assert "offline: file://" in told.err
+    assert " as of 20" in told.err
+    assert cas("cat", "weekly:summary", "--offline").out == "# one\n"
+    Path("out/summary.md").write_text("# two\n")
+    assert "modified" in cas("--offline", "status").out
+    refused = cas("--offline", "commit", "--json", code=9).error
+    assert refused["fix"] == "the same without --offline"
+    assert cas("--offline", "approve", "weekly", code=9)
+    assert cas("--offline", "push", code=9)
+    assert cas("--offline", "clone", "away", "two", code=2)
+    assert cas("--offline", "cache", "prune", code=2)
+
+
+def test_what_was_said_and_did_not_arrive_goes_with_the_next(cas: Cas, spec: Path) -> None:
+    cas("commit", "-m", "one")
+    bucket = spec / "bucket"
+    version = cas("log", "--json").rows[0]["id"]
+    url = bucket.as_uri()
+    with castore.open(url, caches=spec / "caches/castore/shared") as store:
+        bucket.rename(spec / "away")
+        bucket.mkdir(mode=0o500)
+        with pytest.raises(castore.CastoreError):
+            store.approve(version, by="bob@example.org")
+        bucket.rmdir()
+        (spec / "away").rename(bucket)
+    told = cas("log")
+    assert "not in the bucket yet" in told.err
+    assert cas("gate", "weekly", "--require", "approved").code == 0
+    Path("out/summary.md").write_text("# two\n")
+    cas("commit", "-m", "two")
+    assert "not in the bucket yet" not in cas("log").err
+    with castore.open(url, caches=spec / "other") as other:
+        assert other.gate("weekly@v1", require=["approved"]).passed
+
+
+def test_damage_is_healed_both_ways(cas: Cas, shared: Path) -> None:
+    cas("-C", "one", "push")
+    assert "nothing is wrong" in cas("-C", "one", "heal").out
+    cas("clone", "bucket", "two")
+    for pack in (shared / "packs").rglob("*"):
+        if pack.is_file() and "+" not in pack.name:
+            pack.chmod(0o644)
+            pack.write_bytes(pack.read_bytes()[:-20])
+    assert "would put in" in cas("-C", "one", "heal", "-n", "--remote", "origin", code=7).out
+    healed = cas("-C", "two", "heal", "--remote", "origin", "--json").json
+    assert healed["objects"] > 0
+    assert healed["whole"]
+    assert cas("-C", "one", "fsck", "--remote", "origin").code == 0
+    assert cas("-C", "one", "heal", "origin", "--remote", "origin", code=2)
+
+
+def test_a_root_is_repaired(cas: Cas, shared: Path) -> None:
+    cas("-C", "one", "push")
+    assert cas("-C", "one", "remote", "repair", "origin", code=4)
+    (shared / "root").unlink()
+    assert "damaged" in cas("-C", "one", "fetch", code=7).err
+    foreseen = cas("-C", "one", "remote", "repair", "origin", "-n")
+    assert "would become root" in foreseen.out
+    assert foreseen.err.endswith("next: cas remote repair origin\n")
+    done = cas("-C", "one", "remote", "repair", "origin", "--json").json
+    assert (done["behind"], done["moved"], done["missing"]) == (0, {}, [])
+    assert "everything already" in cas("-C", "one", "push").out
+
+
+def test_a_shallow_clone_says_where_it_begins(cas: Cas, shared: Path) -> None:
+    for number in range(2, 5):
+        (Path("one") / "a.md").write_text(f"version {number}\n")
+        cas("-C", "one", "commit", "--name", "out", "a.md")
+    cas("-C", "one", "push")
+    cas("clone", "--depth", "2", "bucket", "two")
+    told = cas("-C", "two", "log", "--oneline")
+    assert len(told.out.splitlines()) == 2
+    assert "history here begins with out@v3" in told.err
+    assert "begins" not in cas("-C", "two", "log", "-n", "1").err
+    assert "--unshallow" in cas("-C", "two", "cat", "out@v1:a.md", code=3).err
+    assert cas("-C", "two", "fetch", "--depth", "3", "--unshallow", code=2)
+    cas("-C", "two", "fetch", "--depth", "3")
+    assert len(cas("-C", "two", "log", "--json").rows) == 3
+    cas("-C", "two", "pull", "--unshallow")
+    told = cas("-C", "two", "log", "--oneline")
+    assert (len(told.out.splitlines()), told.err) == (4, "")
+
+
+def test_every_remote_gets_it(cas: Cas, shared: Path) -> None:
+    assert cas("init", Path("three").mkdir() or "three")
+    assert cas("-C", "three", "push", "--all", code=3)
+    cas("-C", "one", "remote", "add", "spare", "../spare")
+    sent = cas("-C", "one", "push", "--all", "--json").rows
+    assert [(row["remote"], len(row["refs"])) for row in sent] == [("origin", 1), ("spare", 1)]
+    assert cas("-C", "one", "push", "--all", "origin", code=2)
+    (Path("one") / "a.md").write_text("second\n")
+    cas("-C", "one", "commit", "--name", "out", "a.md")
+    cas("-C", "one", "commit", "--name", "other", "a.md")
+    (Path("bucket") / "root").unlink()
+    part = cas("-C", "one", "push", "--all", "out", code=7)
+    assert part.err.startswith("origin: ")
+    assert "branch  out" in part.out
+    assert cas("-C", "one", "fetch", "--all", code=7)
+    cas("-C", "one", "remote", "repair", "origin")
+    cas("-C", "one", "pull", "--all")
+    cas("-C", "one", "push", "--all")
+    assert cas("-C", "one", "push", "--all").out.count("everything already") == 2
+
+
+def test_what_waits_in_the_inbox_is_shown(cas: Cas, shared: Path) -> None:
+    cas("-C", "one", "push")
+    cas("clone", "bucket", "two")
+    cas("-C", "two", "approve", "out", "--author", "bob@example.org")
+    with castore.open("two") as store:
+        [note] = notes_about(store, store.resolve("out").version.id)
+        payload = store.reader.payload(note, Kind.NOTE)
+    inbox = shared / "notes" / "inbox"
+    inbox.mkdir(parents=True)
+    (inbox / note.hex()).write_bytes(payload)
+    told = cas("-C", "one", "fetch")
+    assert "not yet counted: approved of" in told.err
+    assert "by bob@example.org" in told.err
+    assert cas("-C", "one", "pull", "--json").json["waiting"][0]["value"] == "approved"
+    assert cas("-C", "one", "gate", "out", "--require", "approved", code=6)
+    assert "1 note among them" in cas("-C", "one", "push").out
+    assert cas("-C", "one", "gate", "out", "--require", "approved").code == 0
+    assert "not yet counted" not in cas("-C", "one", "fetch").err

@@ -86,7 +86,7 @@ def test_all_faults_are_told_at_once() -> None:
     first, *more = caught.value.message.splitlines()
     assert first.startswith("c line 1: there is no setting 'gcc'")
     assert [line[:8] for line in more] == ["line 3: ", "line 5: "]
-    known = "gc, identity, remote, secrets, signing"
+    known = "cache, gc, identity, remote, secrets, signing"
     assert caught.value.fix == f"edit c line 1: remove it, or use {known}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from castore.cli.access import actor, opened
@@ -11,6 +13,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, plural, size
+from castore.cli.syncing import all_option, depth_meant, depth_options, with_each
 from castore.cli.verbs import verb
 from castore.model.ids import short
 from castore.model.refs import REMOTES
@@ -23,33 +26,52 @@ from castore.store.sync_fetch import FetchReport
     examples=[
         ("cas fetch", "all branches and tags of the remote"),
         ("cas fetch origin weekly-report", "one branch"),
+        ("cas fetch --unshallow", "also what clone --depth left there"),
     ],
 )
 @click.argument("remote", required=False, metavar="[REMOTE", shell_complete=remote_names)
 @click.argument("refs", nargs=-1, metavar="[REF]…]")
+@depth_options
+@all_option
 @click.option("-n", "--dry-run", is_flag=True, help="say what would come, fetch nothing")
 @click.pass_obj
-def command(call: Invocation, remote: str | None, refs: tuple[str, ...], dry_run: bool) -> None:
+def command(
+    call: Invocation,
+    remote: str | None,
+    refs: tuple[str, ...],
+    depth: int | None,
+    unshallow: bool,
+    every: bool,
+    dry_run: bool,
+) -> int:
     """Bring what a remote has and this store has not; branches here stay where they are.
 
     Every byte is compared with its id before it is stored. Notes are added to those here. Where the
     remote's branches are is told by cas remote show; cas pull moves those here forward as well.
+    With --depth also what was cut off before comes, as far back as that.
     """
-    with opened(call) as store, Progress(call.output, "fetching") as progress:
-        report = fetch(
-            store,
-            remote or "",
-            refs,
-            by=actor(call),
-            dry_run=dry_run,
-            progress=progress.advance,
-        )
-    if call.output.json:
-        call.output.record(report.as_json())
-        return
-    print_fetched(call.output, report)
-    if report.moves and not dry_run:
-        call.output.next(f"cas pull {report.remote}")
+    far = depth_meant(depth, unshallow=unshallow)
+
+    def one(name: str, names: Sequence[str]) -> None:
+        with Progress(call.output, "fetching") as progress:
+            report = fetch(
+                store,
+                name,
+                names,
+                by=actor(call),
+                depth=far,
+                dry_run=dry_run,
+                progress=progress.advance,
+            )
+        if call.output.json:
+            call.output.record(report.as_json())
+            return
+        print_fetched(call.output, report)
+        if report.moves and not dry_run:
+            call.output.next(f"cas pull {report.remote}")
+
+    with opened(call) as store:
+        return with_each(call, store, remote, refs, one, every=every)
 
 
 def print_fetched(output: Output, report: FetchReport, *, pulling: bool = False) -> None:
@@ -70,6 +92,13 @@ def print_fetched(output: Output, report: FetchReport, *, pulling: bool = False)
     else:
         requests = plural(report.requests, "request")
         output.line(f"fetched {what} from {place}: {size(report.bytes)}, {requests}")
+    for waiting in report.waiting:
+        said = clean(waiting.note.value or waiting.note.subject)
+        about = short(waiting.note.target)
+        output.say(f"not yet counted: {said} of {about} by {clean(waiting.note.by)}")
+    if report.waiting:
+        what = plural(len(report.waiting), "note")
+        output.say(f"{what} in the inbox of {place}: cas push {report.remote} takes them along")
     for name in report.conflicts:
         output.warn(f"tag {clean(name)} names another version there; the one here stays")
     if report.purged:

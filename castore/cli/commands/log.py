@@ -24,6 +24,19 @@ from castore.store.version import Version
 _BARE = GraphRow((), "", "", ())
 
 
+class Watched:
+    """Versions as they pass; `cut` is the label of the last if it is not the first there was."""
+
+    def __init__(self, versions: Iterable[Version]) -> None:
+        self._versions = versions
+        self.cut = ""
+
+    def __iter__(self) -> Iterator[Version]:
+        for version in self._versions:
+            self.cut = version.label if version.manifest.parents else ""
+            yield version
+
+
 @verb(
     "log",
     examples=[
@@ -59,7 +72,13 @@ def command(
             for version in versions:
                 call.output.record(version_record(store, version, verdicts=verdicts))
             return
-        shown = _show(call.output, store, versions, brief=brief, graph=graph)
+        watched = Watched(versions)
+        shown = _show(call.output, store, watched, brief=brief, graph=graph)
+        if watched.cut and (limit is None or shown < limit):
+            call.output.say(
+                f"history here begins with {clean(watched.cut)}; what was before: "
+                "cas fetch --unshallow"
+            )
         if not shown:
             filtered = bool(rev or limit == 0 or any(only.values()))
             call.output.say("no versions match" if filtered else "no versions yet")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from castore.cli.access import actor, opened
@@ -12,6 +14,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean
+from castore.cli.syncing import all_option, depth_meant, depth_options, with_each
 from castore.cli.verbs import verb
 from castore.model.ids import short
 from castore.store.sync import pull
@@ -28,30 +31,46 @@ from castore.store.sync_pull import PullReport
 @click.argument("remote", required=False, metavar="[REMOTE", shell_complete=remote_names)
 @click.argument("refs", nargs=-1, metavar="[REF]…]")
 @click.option("--rebase", is_flag=True, help="make versions that only are here anew after theirs")
+@depth_options
+@all_option
 @click.option("-n", "--dry-run", is_flag=True, help="say what would come, change nothing")
 @click.pass_obj
 def command(
-    call: Invocation, remote: str | None, refs: tuple[str, ...], rebase: bool, dry_run: bool
-) -> None:
+    call: Invocation,
+    remote: str | None,
+    refs: tuple[str, ...],
+    rebase: bool,
+    depth: int | None,
+    unshallow: bool,
+    every: bool,
+    dry_run: bool,
+) -> int:
     """Fetch, and move branches here forward to where they are in the remote.
 
     A branch with versions on both sides stays: exit 4, unless --rebase makes those of here anew
     after the remote's. They keep their sets and get other ids; approvals do not follow.
     """
-    with opened(call) as store, Progress(call.output, "fetching") as progress:
-        report = pull(
-            store,
-            remote or "",
-            refs,
-            by=actor(call),
-            rebase=rebase,
-            dry_run=dry_run,
-            progress=progress.advance,
-        )
-    if call.output.json:
-        call.output.record(report.as_json())
-        return
-    print_pulled(call.output, report)
+    far = depth_meant(depth, unshallow=unshallow)
+
+    def one(name: str, names: Sequence[str]) -> None:
+        with Progress(call.output, "fetching") as progress:
+            report = pull(
+                store,
+                name,
+                names,
+                by=actor(call),
+                rebase=rebase,
+                depth=far,
+                dry_run=dry_run,
+                progress=progress.advance,
+            )
+        if call.output.json:
+            call.output.record(report.as_json())
+        else:
+            print_pulled(call.output, report)
+
+    with opened(call) as store:
+        return with_each(call, store, remote, refs, one, every=every)
 
 
 def print_pulled(output: Output, report: PullReport) -> None:

@@ -13,6 +13,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, columns, plural, size
+from castore.cli.syncing import all_option, with_each
 from castore.cli.verbs import verb
 from castore.model.ids import short
 from castore.store.sync import push
@@ -26,35 +27,44 @@ from castore.store.sync_report import PushReport
         ("cas push", "all branches and tags, and what is said of them"),
         ("cas push origin weekly-report", "one branch"),
         ("cas push -n", "what would be sent"),
+        ("cas push --all", "to every remote"),
     ],
 )
 @click.argument("remote", required=False, metavar="[REMOTE", shell_complete=remote_names)
 @click.argument("refs", nargs=-1, metavar="[REF]…]", shell_complete=revisions)
+@all_option
 @click.option("-n", "--dry-run", is_flag=True, help="say what would be sent, send nothing")
 @click.pass_obj
-def command(call: Invocation, remote: str | None, refs: tuple[str, ...], dry_run: bool) -> None:
+def command(
+    call: Invocation, remote: str | None, refs: tuple[str, ...], every: bool, dry_run: bool
+) -> int:
     """Send branches and tags to a remote, with all they need and what is said of them.
 
     All move or none. A branch that has versions there which are not here is refused: exit 4. What
-    was sent before an interruption is not sent again. Without REMOTE: origin, or the only one.
+    was sent before an interruption is not sent again. Without REMOTE: origin, or the only one; with
+    --all every one in its turn, and the exit code of the first that failed.
     """
-    with opened(call) as store, Progress(call.output, "sending") as progress:
-        report = push(
-            store,
-            remote or "",
-            refs,
-            by=actor(call),
-            dry_run=dry_run,
-            progress=progress.advance,
-        )
-    if call.output.json:
-        call.output.record(report.as_json())
-        return
-    _print(call.output, report)
+
+    def one(name: str, names: Sequence[str]) -> None:
+        with Progress(call.output, "sending") as progress:
+            report = push(
+                store, name, names, by=actor(call), dry_run=dry_run, progress=progress.advance
+            )
+        if call.output.json:
+            call.output.record(report.as_json())
+        else:
+            _print(call.output, report)
+
+    with opened(call) as store:
+        return with_each(call, store, remote, refs, one, every=every)
 
 
 def _print(output: Output, report: PushReport) -> None:
     place = f"{clean(report.remote)} ({clean(report.url)})"
+    if report.waits:
+        output.line(f"left {plural(report.inbox, 'note')} in the inbox of {place}")
+        output.say("they count when somebody who may write there pushes")
+        return
     if not report.changed:
         output.line(f"{place} has everything already")
         return

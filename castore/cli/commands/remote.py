@@ -9,12 +9,15 @@ import click
 from castore.cli.access import actor, opened
 from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
-from castore.cli.screen import clean, columns
+from castore.cli.output import Output
+from castore.cli.screen import clean, columns, plural
 from castore.cli.verbs import Family, verb
 from castore.model.refs import REMOTES
 from castore.store.config import KnownRemote
 from castore.store.remotes import add_remote, remote, remotes, remove_remote
 from castore.store.store import Store
+from castore.store.sync import repair_remote
+from castore.store.sync_repair import RemoteRepair
 
 command = Family(
     "remote",
@@ -109,6 +112,59 @@ def show(call: Invocation, name: str) -> None:
         call.output.row(line)
     if not refs:
         call.output.say("nothing of it was seen yet")
+
+
+@verb(
+    "repair",
+    family=command,
+    examples=[
+        ("cas remote repair -n origin", "what would be done, and what may be lost"),
+        ("cas remote repair origin", "put the newest copy in the place of the root"),
+    ],
+)
+@click.argument("name", metavar="NAME", shell_complete=remote_names)
+@click.option("-n", "--dry-run", is_flag=True, help="say what would be done, change nothing")
+@click.pass_obj
+def repair(call: Invocation, name: str, dry_run: bool) -> None:
+    """Give a bucket whose root is missing or unreadable the newest copy of it.
+
+    Whoever writes to a bucket keeps copies of its root. A root that is fine is refused: exit 4.
+    What was pushed after the copy is not in it, and is told as far as it was seen here; a push by
+    who has it brings it again. For packs and indexes that are damaged there is cas heal --remote.
+    """
+    with opened(call) as store:
+        done = repair_remote(store, name, dry_run=dry_run)
+    if call.output.json:
+        call.output.record(done.as_json())
+        return
+    print_repair(call.output, name, done)
+
+
+def print_repair(output: Output, name: str, done: RemoteRepair) -> None:
+    """The steps of a repair, and what may be lost."""
+    report = done.report
+    would = "would become" if report.dry_run else "became"
+    output.line(f"damage: {clean(report.damage)}")
+    for passed in report.passed:
+        output.line(f"passed over: {clean(passed)}")
+    output.line(f"copy {report.copy} of root {would} root, with serial {report.serial}")
+    for ref in sorted(report.root.refs):
+        output.row(f"  {clean(ref)}  {report.root.refs[ref].hex()[:12]}")
+    if done.behind:
+        output.warn(f"{plural(done.behind, 'change')} of root seen here came after that copy")
+    for branch, (seen, now) in done.moved.items():
+        place = now.hex()[:12] if now else "not there"
+        output.warn(f"{branch} was at {seen.hex()[:12]} when last seen, and is {place}")
+    if done.notes:
+        output.warn(f"{plural(done.notes, 'note')} seen here are not in it")
+    for key in report.missing:
+        output.warn(f"it leads to {key}, which is gone")
+    output.say(
+        "what others pushed after that copy is not in it: a push of theirs brings it again; who "
+        "saw more notes than are left adds the remote anew"
+    )
+    after = f"cas heal --remote {name}" if report.missing else f"cas push {name}"
+    output.next(f"cas remote repair {name}" if report.dry_run else after)
 
 
 @verb(

@@ -1,0 +1,79 @@
+"""What the commands share that talk to remotes: how far back, and one remote or all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import click
+
+from castore.cli.invocation import Invocation
+from castore.cli.screen import clean
+from castore.errors import CastoreError, InvalidInput, RefNotFound
+from castore.store.remotes import remotes
+from castore.store.store import Store
+from castore.store.sync_depth import WHOLE
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., object])
+
+
+def depth_options(function: AnyFunction) -> AnyFunction:
+    """The options --depth and --unshallow of a command that fetches."""
+    for option in (
+        click.option("--unshallow", is_flag=True, help="bring all that was cut off before, too"),
+        depth_option,
+    ):
+        function = option(function)
+    return function
+
+
+def depth_option(function: AnyFunction) -> AnyFunction:
+    """The option --depth."""
+    at_least = click.IntRange(min=1)
+    help = "at most N versions of each line"
+    return click.option("--depth", type=at_least, metavar="N", help=help)(function)
+
+
+def depth_meant(depth: int | None, *, unshallow: bool) -> int | None:
+    """How many versions of each line are to come, None for what is new."""
+    if depth is not None and unshallow:
+        raise InvalidInput("--depth and --unshallow exclude each other", fix="one of them")
+    return WHOLE if unshallow else depth
+
+
+def all_option(function: AnyFunction) -> AnyFunction:
+    """The option --all of a command about one remote."""
+    help = "every remote, one after the other"
+    return click.option("--all", "every", is_flag=True, help=help)(function)
+
+
+def with_each(
+    call: Invocation,
+    store: Store,
+    remote: str | None,
+    refs: Sequence[str],
+    work: Callable[[str, Sequence[str]], None],
+    *,
+    every: bool,
+) -> int:
+    """Do `work` with the remote that is meant, or with every: then what fails is told, and passed.
+
+    With `every` all arguments are refs. The exit code is that of the first that failed.
+    """
+    if not every:
+        work(remote or "", refs)
+        return 0
+    known = remotes(store)
+    if not known:
+        raise RefNotFound("there is no remote yet", fix="cas remote add origin URL")
+    if remote in known:
+        raise InvalidInput(f"{remote!r} is a remote: with --all only refs are named", fix="--all")
+    code = 0
+    for name in known:
+        try:
+            work(name, [remote, *refs] if remote else refs)
+        except CastoreError as error:
+            fix = f"; try: {clean(error.fix)}" if error.fix else ""
+            call.output.error(f"{clean(name)}: {clean(error.message)}{fix}")
+            code = code or error.code
+    return code
