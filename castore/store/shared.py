@@ -53,6 +53,7 @@ from castore.store.store import PROMISED, Store
 from castore.store.sync_bring import bring
 from castore.store.sync_clone import ORIGIN
 from castore.store.sync_fetch import fetch
+from castore.store.sync_need import find_need
 from castore.store.sync_plan import Move
 from castore.store.sync_pull import rebase_onto
 from castore.store.sync_push import push_moves
@@ -188,7 +189,14 @@ class _Shared:
         if self._store.database.read(partial(_news, there=there)):
             self._store.database.write(partial(_follow, there=there, at=self._store.now()))
         self._use.note_seen(self._store.now())
+        if self._use.owing and not self._lacking():
+            self._use.note_owing(owing=False)
         self._store.seen_at, self._store.owing = self._use.seen_at, self._use.owing
+
+    def _lacking(self) -> bool:
+        """Whether the bucket lacks a note that is here."""
+        known = connect(self._store, ORIGIN, self._transport)
+        return known.at_rest(lambda _, there: bool(find_need(self._store, (), there).notes))
 
     def close(self) -> None:
         """Let what is too much go, if nobody else uses the cache, and give the bucket back."""

@@ -251,7 +251,8 @@ def test_a_bucket_is_read_offline(cas: Cas, spec: Path) -> None:
     assert cas("--offline", "cache", "prune", code=2)
 
 
-def test_what_was_said_and_did_not_arrive_goes_with_the_next(cas: Cas, spec: Path) -> None:
+@pytest.mark.parametrize("by", ["push", "commit"])
+def test_what_was_said_and_did_not_arrive_goes_with_the_next(cas: Cas, spec: Path, by: str) -> None:
     cas("commit", "-m", "one")
     bucket = spec / "bucket"
     version = cas("log", "--json").rows[0]["id"]
@@ -266,8 +267,11 @@ def test_what_was_said_and_did_not_arrive_goes_with_the_next(cas: Cas, spec: Pat
     told = cas("log")
     assert "not in the bucket yet" in told.err
     assert cas("gate", "weekly", "--require", "approved").code == 0
-    Path("out/summary.md").write_text("# two\n")
-    cas("commit", "-m", "two")
+    if by == "push":
+        assert "sent 1 object, 1 note" in cas("push", "--store", url).out
+    else:
+        Path("out/summary.md").write_text("# two\n")
+        cas("commit", "-m", "two")
     assert "not in the bucket yet" not in cas("log").err
     with castore.open(url, caches=spec / "other") as other:
         assert other.gate("weekly@v1", require=["approved"]).passed
