@@ -46,7 +46,7 @@ def test_every_threat_has_a_test_and_every_limit_exists() -> None:
 
 
 def test_the_page_of_losing_data_names_commands_that_exist_and_is_linked() -> None:
-    named = re.findall(r"`cas ([a-z]+)", LOSING.read_text("utf-8"))
+    named = re.findall(r"`cas ([a-z-]+)", LOSING.read_text("utf-8"))
     assert len(named) > 10
     assert set(named) <= set(COMMANDS)
     assert "(losing-data.md)" in PAGE.read_text("utf-8")
