@@ -16,6 +16,7 @@ from castore.store.externals_verify import Verdict, verify_external
 from castore.store.heal_report import HealReport
 from castore.store.internalize import Brought, internalize
 from castore.store.selectors import resolve
+from castore.store.staged import far_stages
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
@@ -62,7 +63,8 @@ class RemotesStore(Store):
 
         b"" for a store of its own, which needs none. Raises RemoteError.
         """
-        return b"" if self.far is None else self.far.begin_upload()
+        far = far_stages(self.far)
+        return b"" if far is None else far.begin_upload()
 
     def push(
         self,

@@ -15,7 +15,7 @@ from castore.errors import InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Content, ExternalContent, FileContent
 from castore.model.ids import Id, short
 from castore.store.secrets_found import guard_for, refuse
-from castore.store.staged import Staged
+from castore.store.staged import Staged, far_stages
 from castore.store.stages import drop_stages, worker_header
 from castore.store.store import Store
 
@@ -62,18 +62,20 @@ def stage(
         sink.discard()
         raise
     staged = Staged(store.database.uuid, session, stored, hint_of(content), head)
-    if store.far is None:
+    far = far_stages(store.far)
+    if far is None:
         return staged
     try:
-        return store.far.send(staged, upload)
+        return far.send(staged, upload)
     finally:
         drop_stages(store, [session])
 
 
 def take(store: Store, name: str, staged: Staged) -> Staged:
     """What a worker staged, held here; raises InvalidInput, ObjectNotFound if it expired."""
-    if store.far is not None:
-        return store.far.take(name, staged)
+    far = far_stages(store.far)
+    if far is not None:
+        return far.take(name, staged)
     if staged.store != store.database.uuid:
         raise InvalidInput(
             f"{name!r} was staged in another store ({staged.store.hex()})",
