@@ -1,7 +1,8 @@
-"""Every bound of the format and of what is accepted; `docs/format.md` quotes this table."""
+"""Every bound of the format and of what is accepted, quoted by `docs/format.md`; sizes as typed."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 KIB: Final = 1024
@@ -80,3 +81,19 @@ SECRETS_TOLD: Final = 100
 SECRET_ANCHORS: Final = 20_000
 PREFIX_MIN: Final = 6
 PREFIX_SHOWN: Final = 12
+
+
+def parse_size(text: str) -> int | None:
+    """The bytes that a text means (5MB = 5,000,000; 5MiB = 5,242,880); None for no size."""
+    match = re.fullmatch(
+        r"(\d{1,15})(?:\.(\d{1,3}))? ?([KMGT]i?B|B)?", text, re.IGNORECASE | re.ASCII
+    )
+    if match is None:
+        return None
+    whole, fraction, unit = match[1], match[2] or "", (match[3] or "B").casefold()
+    factor = (1024 if "i" in unit else 1000) ** "bkmgt".index(unit[0])
+    if fraction and factor == 1:
+        return None
+    value = int(whole) * factor
+    value += int(fraction) * factor // 10 ** len(fraction) if fraction else 0
+    return value if value < 1 << 62 else None

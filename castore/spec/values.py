@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from castore.errors import InvalidName
-from castore.model.limits import TEXT_BYTES
-from castore.model.sizes import parse_size
+from castore.model.limits import TEXT_BYTES, parse_size
 from castore.spec.faults import Faults, near, shown
 from castore.spec.loader import ListNode, MapNode, Node, ScalarNode
 

@@ -34,9 +34,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from castore.errors import InvalidInput
-from castore.model.limits import KIB
+from castore.model.limits import KIB, parse_size
 from castore.model.names import check_secret_rules, check_segment, near_names, quoted
-from castore.model.sizes import parse_size
 from castore.remote.address import check_endpoint, check_region, parse_url
 from castore.store.moments import parse_age
 

@@ -11,7 +11,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import Family, verb
 from castore.errors import CastoreError, InvalidInput
-from castore.model.sizes import parse_size
+from castore.model.limits import parse_size
 from castore.store.cache_listing import (
     CacheInfo,
     PrunedCache,
