@@ -139,7 +139,7 @@ def test_a_bucket_that_is_a_store_is_given_back_with_it(url: str, tmp_path: Path
     with castore.open(url, caches=tmp_path / "caches") as store:
         made = commit(store, "out", a=b"one")
         assert store.at_close is not None
-        transport = store.at_close.__self__
+        transport = store.at_close.__self__._transport
         assert transport.get("root").data
     with pytest.raises(RemoteError, match="closed"):
         transport.get("root")

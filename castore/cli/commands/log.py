@@ -25,16 +25,22 @@ _BARE = GraphRow((), "", "", ())
 
 
 class Watched:
-    """Versions as they pass; `cut` is the label of the last if it is not the first there was."""
+    """Versions as they pass, and the last of them."""
 
     def __init__(self, versions: Iterable[Version]) -> None:
         self._versions = versions
-        self.cut = ""
+        self.last: Version | None = None
 
     def __iter__(self) -> Iterator[Version]:
         for version in self._versions:
-            self.cut = version.label if version.manifest.parents else ""
+            self.last = version
             yield version
+
+    def cut(self, store: Store) -> str:
+        """The label of the last if what was before it was not fetched, else ""."""
+        if self.last is None or None not in map(store.version_here, self.last.manifest.parents):
+            return ""
+        return self.last.label
 
 
 @verb(
@@ -74,10 +80,10 @@ def command(
             return
         watched = Watched(versions)
         shown = _show(call.output, store, watched, brief=brief, graph=graph)
-        if watched.cut and (limit is None or shown < limit):
+        cut = watched.cut(store) if limit is None or shown < limit else ""
+        if cut:
             call.output.say(
-                f"history here begins with {clean(watched.cut)}; what was before: "
-                "cas fetch --unshallow"
+                f"history here begins with {clean(cut)}; what was before: cas fetch --unshallow"
             )
         if not shown:
             filtered = bool(rev or limit == 0 or any(only.values()))
