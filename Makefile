@@ -4,6 +4,7 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.castore-installed
+AZURITE := .azurite/node_modules/.bin/azurite-blob
 TESTS ?=
 # Tests at once: one a processor, up to four.
 WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
@@ -42,7 +43,12 @@ format: install ## rewrite the sources in the one format
 	$(BIN)/ruff check --fix --select I .
 	$(BIN)/ruff format .
 
-test: install ## run the tests; TESTS="-k name -x" passes options to pytest
+# The tests of Azure want its emulator, which npm brings; without npm they are skipped.
+$(AZURITE):
+	@command -v npm > /dev/null || exit 0; npm install --silent --no-audit --no-fund --prefix .azurite azurite@3.35.0 \
+		|| echo "Azurite was not installed: its tests are skipped"
+
+test: install $(AZURITE) ## run the tests; TESTS="-k name -x" passes options to pytest
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 test-long: install ## one fault harness for long, HARNESS=kill BUDGET=30m; goes on where it was ended
