@@ -36,10 +36,9 @@ from castore.store.store import Store
 from castore.store.sync_fetch import record_removals
 from castore.store.sync_plan import Move, descends
 from castore.store.sync_pull import Rebased, rebase_onto
+from castore.store.sync_sound import require_sound
 from castore.store.sync_take import Intake
 from castore.store.sync_walk import LackWalk
-from castore.store.verify_closure import ClosureCheck
-from castore.store.verify_report import Findings
 
 IMPORT: Final = "import"
 
@@ -180,7 +179,7 @@ class _Import:
             record_removals(self._store, self._root)
             intake.content()
             intake.objects()
-            self._check_versions()
+            require_sound(self._store, self._wanted.values())
             return self._report(*self._finish(session), dry_run=False)
         except BaseException:
             sink.discard()
@@ -232,16 +231,6 @@ class _Import:
             reader = self._reader if id in self._new else self._store.reader
             if not reader.manifest(id).complete:
                 raise CorruptObject(f"its {ref} names {short(id)}, an incomplete set", id=id.hex())
-
-    def _check_versions(self) -> None:
-        """What hashes do not tell: numbers, sizes, and how deep folders are nested."""
-        findings = Findings()
-        check = ClosureCheck(self._store, findings)
-        for id in self._new:
-            check.version(self._store.version(id))
-            for found in findings.kept:
-                _, kind, where, detail = found
-                raise CorruptObject(f"{kind} of {where}: {detail}", id=found[0].hex())
 
     def _plan(self, tables: Reading, lacking: Collection[Id]) -> _Plan:
         """Where refs go; `lacking` are versions that are not here yet. Raises as `import_bundle`.

@@ -28,6 +28,7 @@ from castore.store.sync_depth import cut_history
 from castore.store.sync_inbox import Waiting, look_into_inbox
 from castore.store.sync_plan import Move
 from castore.store.sync_remote import Remote, connect
+from castore.store.sync_sound import require_sound
 from castore.store.sync_take import Intake
 from castore.store.sync_walk import Lack, LackWalk
 
@@ -166,6 +167,7 @@ class _Fetch:
             intake.content()
             intake.promises()
             intake.objects()
+            require_sound(self._store, self._wanted.values())
             moves = self._finish(session)
         except BaseException:
             sink.discard()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from castore.content.layouts import iter_parts, layout_size
@@ -26,7 +26,7 @@ class _File(NamedTuple):
     size: int
 
 
-class _Page(NamedTuple):
+class FolderPage(NamedTuple):
     """A folder page to look at, and the entries and bytes that are said to be below it, or -1.
 
     `inner` is 1 if it begins a folder in the one before, 0 if it goes on with that.
@@ -88,7 +88,8 @@ class Heights:
 class ClosureCheck:
     """Checks versions one by one; what several of them share is looked at once.
 
-    With `content`, each file is read and its digest compared, too.
+    With `content`, each file is read and its digest compared, too. Folder pages
+    that are `sound`, of which the same is said, are not looked at again.
     """
 
     def __init__(
@@ -97,10 +98,12 @@ class ClosureCheck:
         findings: Findings,
         *,
         content: bool = False,
+        sound: Container[FolderPage] = (),
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
         self._findings = findings
+        self._sound = sound
         self._content = content
         self._progress = progress
         self._seen = Marks()
@@ -168,10 +171,12 @@ class ClosureCheck:
 
     def _folders(self, root: Id, size: int, where: str) -> None:
         """Check all pages below a folder; on the way back they tell how deep it is nested."""
-        stack: list[tuple[_Page, ObjectRow | None]] = [(_Page(root, -1, size, 0), None)]
+        stack: list[tuple[FolderPage, ObjectRow | None]] = [(FolderPage(root, -1, size, 0), None)]
         nested = [0]
         while stack:
             page, done = stack.pop()
+            if page in self._sound:
+                continue
             if done is not None:
                 height = nested.pop()
                 self._heights.note(done, height)
@@ -187,7 +192,7 @@ class ClosureCheck:
         if nested[0] >= FOLDER_DEPTH:
             self._findings.add(root, "tree", where, f"folders nested deeper than {FOLDER_DEPTH}")
 
-    def _page(self, page: _Page, where: str) -> list[_Page]:
+    def _page(self, page: FolderPage, where: str) -> list[FolderPage]:
         """Check one page and its files; the pages below it."""
         self._findings.count("folder pages")
         try:
@@ -196,19 +201,15 @@ class ClosureCheck:
             self._findings.add(page.id, "tree", where, error.message)
             return []
         self._claims(page, decoded, where)
-        files: list[_File] = []
-        below: list[_Page] = []
-        for entry in decoded.entries:
-            if isinstance(entry, Branching):
-                below.append(_Page(entry.id, entry.entries, entry.size, 0))
-            elif entry.kind == TREE:
-                below.append(_Page(entry.id, -1, entry.size, 1))
-            else:
-                files.append(_File(entry.id, entry.size))
+        files = [
+            _File(entry.id, entry.size)
+            for entry in decoded.entries
+            if not isinstance(entry, Branching) and entry.kind != TREE
+        ]
         self._files(files, where)
-        return below
+        return pages_below(decoded)
 
-    def _claims(self, page: _Page, decoded: TreePage, where: str) -> None:
+    def _claims(self, page: FolderPage, decoded: TreePage, where: str) -> None:
         rows = decoded.entries
         entries = sum(row.entries if isinstance(row, Branching) else 1 for row in rows)
         size = sum(row.size for row in rows)
@@ -305,6 +306,17 @@ class ClosureCheck:
     def _excused(row: ObjectRow | None) -> bool:
         """Whether an absent object says why: promised by a remote, or purged."""
         return row is not None and row.state in (State.PROMISED, State.PURGED)
+
+
+def pages_below(page: TreePage) -> list[FolderPage]:
+    """The pages that one names, and what it says of them."""
+    below: list[FolderPage] = []
+    for entry in page.entries:
+        if isinstance(entry, Branching):
+            below.append(FolderPage(entry.id, entry.entries, entry.size, 0))
+        elif entry.kind == TREE:
+            below.append(FolderPage(entry.id, -1, entry.size, 1))
+    return below
 
 
 def _word(kind: Kind) -> str:

@@ -378,6 +378,31 @@ def many_bombs(scene: Scene) -> MemoryTransport:
     return forge.bucket(scene.revised(forge, encode(said)))
 
 
+def _with_sizes(scene: Scene, more: int, kind: str) -> MemoryTransport:
+    """A version whose set tells of another size of what it has of this kind."""
+    forge = scene.forge()
+    said = decode(scene.payload(scene.set), limit=MIB)
+    for artifact in said["artifacts"]:
+        if artifact["content"]["kind"] == kind:
+            artifact["content"]["size"] += more
+    return forge.bucket(scene.revised(forge, encode(said)))
+
+
+@lie()
+def a_file_that_is_said_to_be_longer(scene: Scene) -> MemoryTransport:
+    return _with_sizes(scene, 1, "file")
+
+
+@lie()
+def a_file_that_is_said_to_be_shorter(scene: Scene) -> MemoryTransport:
+    return _with_sizes(scene, -1, "file")
+
+
+@lie()
+def a_folder_that_is_said_to_be_bigger(scene: Scene) -> MemoryTransport:
+    return _with_sizes(scene, 1, "tree")
+
+
 @lie()
 def deltas_that_rest_on_each_other(scene: Scene) -> MemoryTransport:
     forge = scene.forge(scene.chunk)
@@ -544,6 +569,31 @@ def test_a_bucket_that_lies_is_refused(scene: Scene, what: str) -> None:
     assert refs(scene.store, "") == scene.before
     sound(scene.store)
     assert peak < MEMORY
+    # What was stored before it was refused makes it no better.
+    with pytest.raises(error):
+        fetch(scene.store, NAME, bucket)
+    assert refs(scene.store, "") == scene.before
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_is_said_of_a_folder_that_lies_here_is_compared(scene: Scene, more: int) -> None:
+    fetch(scene.store, NAME, scene.forge().bucket(scene.refs()))
+    forge = scene.forge()
+    said = decode(scene.payload(scene.set), limit=MIB)
+    for artifact in said["artifacts"]:
+        artifact["name"] += "2"
+        if artifact["content"]["kind"] == "tree":
+            artifact["content"]["size"] += more
+    made = forge.object(Kind.SET, encode(said))
+    number = scene.version.manifest.number + 1
+    later = changed(scene.payload(scene.id), set=made, parents=[scene.id], number=number)
+    bucket = forge.bucket(scene.refs(forge.object(Kind.MANIFEST, later)))
+    if more:
+        with pytest.raises(CorruptObject, match="not what is said of it"):
+            fetch(scene.store, "other", bucket)
+    else:
+        fetch(scene.store, "other", bucket)
+    sound(scene.store)
 
 
 @pytest.mark.parametrize("kind", [Kind.SET, Kind.CHUNK, Kind.NOTE])
