@@ -33,6 +33,7 @@ _DAMAGE: Final = (
     lmdb.CursorFullError,
     lmdb.PageFullError,
     lmdb.IncompatibleError,
+    lmdb.BadTxnError,  # after an error in it, which a damaged page gives
 )
 
 

@@ -30,6 +30,8 @@ _FORMAT: Final = 1
 _UUID_BYTES: Final = 16
 _IDENTITY_BYTES: Final = 4096
 _LIST_BYTES: Final = 4 * MIB
+# What helps where the root is gone: copies of it are kept.
+REPAIR: Final = "cas remote repair NAME"
 ROOTS_KEPT: Final = 20
 ATTEMPTS: Final = 100
 _PAUSE_FIRST: Final = 0.02
@@ -170,7 +172,8 @@ class Bucket:
         if root.serial < self._serial:
             raise self._damaged(
                 f"its root is older ({root.serial}) than the one seen before ({self._serial}): "
-                "it was put back, or the server withholds what was written"
+                "it was put back, or the server withholds what was written",
+                fix=REPAIR,
             )
         if root.notes.notes < self._notes:
             raise self._damaged(
@@ -186,7 +189,9 @@ class Bucket:
             try:
                 got = self.transport.get(ROOT, 0, ROOT_BYTES + 1)
             except KeyAbsent:
-                raise self._damaged("it has no root: it was removed, or never arrived") from None
+                raise self._damaged(
+                    "it has no root: it was removed, or never arrived", fix=REPAIR
+                ) from None
             try:
                 return decode_root_of(self.transport, got.data), got.etag
             except Gone:
@@ -305,8 +310,8 @@ class Bucket:
         share = int.from_bytes(self._entropy(2)) / 65535
         self._sleep(min(_PAUSE_MOST, _PAUSE_FIRST * 2 ** min(attempt, 10)) * share)
 
-    def _damaged(self, what: str) -> CorruptObject:
-        return CorruptObject(f"{self.url} is damaged: {what}", where=ROOT)
+    def _damaged(self, what: str, fix: str = "") -> CorruptObject:
+        return CorruptObject(f"{self.url} is damaged: {what}", where=ROOT, fix=fix)
 
 
 def decode_root_of(transport: Transport, data: bytes) -> Root:
@@ -317,10 +322,17 @@ def decode_root_of(transport: Transport, data: bytes) -> Root:
             return transport.get(list_key(upload, id), 0, _LIST_BYTES + 1).data
         except KeyAbsent:
             raise Gone(
-                f"{transport.url}: a page of its root, {id.hex()}, is gone", where=ROOT
+                f"{transport.url}: a page of its root, {id.hex()}, is gone", where=ROOT, fix=REPAIR
             ) from None
 
-    return decode_root(data, read_page)
+    try:
+        return decode_root(data, read_page)
+    except Gone:
+        raise
+    except CorruptObject as error:
+        raise CorruptObject(
+            f"{transport.url} is damaged: {error.message}", where=ROOT, fix=REPAIR
+        ) from None
 
 
 def _identity_text(identity: BucketIdentity) -> bytes:

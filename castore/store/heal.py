@@ -17,6 +17,7 @@ from castore.content.delta_encoder import encode_plain
 from castore.content.deltas import StoredObject, block_place
 from castore.content.reader import ObjectReader
 from castore.content.sink import EncodedBlock
+from castore.database.datafile import DATA_FILE
 from castore.database.derive import INDEXED
 from castore.database.reading import ObjectRow, Reading, State
 from castore.database.rebuild import block_info
@@ -63,7 +64,8 @@ def heal(
     """Check a store as a whole, and put in what is wrong or missing of it as a remote has it.
 
     Checked again until nothing is wrong or nothing can be healed; each check takes as long as `fsck
-    --full`. `progress` is told bytes. Raises RemoteError; CorruptObject for a bucket that is
+    --full`. Where pages of the data file are damaged, nothing can be put in: that is left, to be
+    salvaged. `progress` is told bytes. Raises RemoteError; CorruptObject for a bucket that is
     damaged itself.
     """
     remote = connect(store, name, transport)
@@ -76,7 +78,12 @@ def heal(
         def fill(root: Root, there: Catalogue, report: FsckReport = report) -> tuple[int, int]:
             return _Healing(store, transport, root, there).run(report, by, dry_run=dry_run)
 
-        done = remote.at_rest(fill)
+        try:
+            done = remote.at_rest(fill)
+        except CorruptObject as error:
+            if error.where != str(store.folder / DATA_FILE):
+                raise
+            break
         objects, size = objects + done[0], size + done[1]
         if dry_run or not done[0]:
             break

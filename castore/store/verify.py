@@ -26,6 +26,7 @@ from castore.store.stages import decode_header, decode_staged
 from castore.store.store import Store
 from castore.store.verify_blocks import BlockCheck
 from castore.store.verify_closure import ClosureCheck, Marks
+from castore.store.verify_pages import unreadable
 from castore.store.verify_records import RecordCheck, check_places
 from castore.store.verify_report import Finding, Findings, FsckReport, Hurt
 from castore.store.version import Version
@@ -58,8 +59,11 @@ def fsck(
     """
     before: FsckReport | None = None
     while True:
-        epoch = store.database.read(Reading.gc_epoch)
-        report = _check(store, full=full, version=version, progress=progress)
+        try:
+            epoch = store.database.read(Reading.gc_epoch)
+            report = _check(store, full=full, version=version, progress=progress)
+        except CorruptObject as error:
+            return unreadable(store.folder, error, full=full)
         attempts -= 1
         # What a collection took meanwhile was missed by mistake.
         if not report.findings or store.database.read(Reading.gc_epoch) == epoch:

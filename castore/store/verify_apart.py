@@ -8,17 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, cast
 
-from castore.database.datafile import DATA_FILE
-from castore.database.pages import check_pages
-from castore.errors import FULL_CHECK, CorruptObject
-from castore.store.apart import PATIENCE, Hanging, Killed, Tell, conclude, listen, serve
+from castore.errors import CorruptObject
+from castore.store.apart import PATIENCE, Tell, conclude, listen, serve
 from castore.store.opening import find_store, open_store
 from castore.store.selectors import resolve_version
 from castore.store.verify import fsck as check
-from castore.store.verify_report import Finding, FsckReport
+from castore.store.verify_pages import unreadable
+from castore.store.verify_report import FsckReport
 
 _PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from {module} import work; work({request!r})"
 
@@ -43,24 +41,6 @@ def fsck(
                                      progress, patience))  # fmt: skip
     except CorruptObject as error:
         return unreadable(folder, error, full=full)
-
-
-def unreadable(folder: Path, error: CorruptObject, *, full: bool) -> FsckReport:
-    """The report of a store that could not be checked, for which an error is told.
-
-    What is wrong with pages is found by plain reads, which no damage can make dangerous.
-    """
-    kind = "process" if isinstance(error, Hanging | Killed) else "store"
-    findings = [Finding(_id(error.id), kind, Path(error.where).name, error.message)]
-    pages = 0
-    data = folder / DATA_FILE
-    if data.is_file():
-        found = check_pages(str(data))
-        pages = found.pages
-        findings += [Finding(b"", "page", DATA_FILE, text) for text in found.problems]
-    # What does not open is told with what helps, wherever it is told; else salvage does.
-    helps = "" if error.fix == FULL_CHECK else error.fix
-    return FsckReport(full, tuple(findings), counts={"pages": pages}, helps=helps)
 
 
 def work(request: str) -> None:
@@ -90,10 +70,3 @@ def _run(request: dict[str, Any], progress: Tell | None, patience: float) -> obj
             raise
         code_or_signal = process.wait()
     return conclude(answer, max(0, -code_or_signal))
-
-
-def _id(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return b""

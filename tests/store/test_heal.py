@@ -10,7 +10,9 @@ from random import Random
 import pytest
 
 import castore
+from castore.database.datafile import DATA_FILE
 from castore.database.environment import Database
+from castore.database.leaves import Leaves
 from castore.database.tables import State
 from castore.errors import Conflict, CorruptObject, InvalidInput
 from castore.model.artifact_set import FileContent, TreeContent
@@ -28,6 +30,7 @@ from castore.store.sync_verify import verify_bucket
 from tests.store.damage import alter, alter_block_of, block_key_of
 from tests.store.syncing import NAME, commit, copy_of, sound
 
+PAGE = 4096
 BIG = Random(9).randbytes(700_000)
 TEXT = b"".join(b"row %d of a table that compresses\n" % row for row in range(9_000))
 
@@ -150,6 +153,25 @@ def test_what_nobody_has_is_named_and_stays(folder: Path, bucket: MemoryTranspor
         assert store.read_bytes("own:small") == b"only here"
         again = heal(store, NAME, bucket)
         assert (again.objects, again.left) == (0, done.left)
+
+
+def table_root(folder: Path, table: str) -> int:
+    """The root page of a table, as its record tells."""
+    with (folder / DATA_FILE).open("rb") as file:
+        return Leaves(file.fileno()).roots()[0][table].root
+
+
+@pytest.mark.parametrize("table", ["objects", "blocks", "blockinfo", "lookup", "refs"])
+def test_what_needs_a_salvage_is_left(folder: Path, bucket: MemoryTransport, table: str) -> None:
+    """Nothing is put into a data file whose pages are damaged, and nothing else is raised."""
+    page = table_root(folder, table)
+    with (folder / DATA_FILE).open("r+b") as file:
+        file.seek(page * PAGE)
+        file.write(bytes(PAGE))
+    with opened(folder) as store:
+        done = heal(store, NAME, bucket)
+    assert not done.whole
+    assert "cas salvage" in done.fix
 
 
 def test_what_was_purged_does_not_come_back(folder: Path, bucket: MemoryTransport) -> None:
@@ -281,8 +303,9 @@ def test_a_lost_root_comes_back(
     if harm != "gone":
         bucket.put("root", b"garbage" if harm == "garbage" else first)
     with opened(folder) as store:
-        with pytest.raises(castore.CastoreError):
+        with pytest.raises(castore.CastoreError) as told:
             push(store, NAME, bucket)
+        assert "cas remote repair" in told.value.fix
         foreseen = repair(store, NAME, bucket, dry_run=True)
         with pytest.raises(castore.CastoreError):
             push(store, NAME, bucket)

@@ -19,7 +19,7 @@ from castore.store.opening import find_store
 from castore.store.selectors import resolve_version
 from castore.store.sync import verify_remote
 from castore.store.verify import fsck
-from castore.store.verify_apart import unreadable
+from castore.store.verify_pages import unreadable
 from castore.store.verify_report import FsckReport
 
 
