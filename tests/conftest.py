@@ -8,6 +8,7 @@ harnesses of `tests/harness` found.
 from __future__ import annotations
 
 import secrets
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,7 +33,12 @@ settings.load_profile("local")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose this run's seed before Hypothesis reads the option."""
+    """Choose this run's seed before Hypothesis reads the option; let interrupts come.
+
+    A shell has what it starts in the background ignore them, and all that this starts in turn.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(secrets.randbits(32))
 

@@ -11,7 +11,7 @@ from castore.store import selectors
 
 
 def commit(store: castore.Store, text: str) -> Id:
-    with store.session("a") as session:
+    with store.session("out") as session:
         session.write("text", text)
         return session.commit(text).id
 
