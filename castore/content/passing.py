@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from blake3 import blake3
 
 from castore.content.layouts import iter_parts
-from castore.errors import CorruptObject
+from castore.errors import CastoreError, CorruptObject
 from castore.model.ids import Id
 from castore.model.pages import Part
 
@@ -39,25 +41,37 @@ class _File(NamedTuple):
     hasher: blake3
 
 
+class _Awaited(NamedTuple):
+    place: Place
+    size: int
+    file: _File
+
+
 class PassingFiles:
     """Compares files with their digests; `unread` are those left to be read as a whole.
 
-    `read_root` and `read_page` give pages of chunk lists; `place_of` tells where a chunk will pass,
-    if it will.
+    `read_root` and `read_page` give pages of chunk lists, None for what is no file of several
+    chunks; `place_of` tells where a chunk will pass, if it will; `passed` is told of each file that
+    was right. What is wrong is raised, or with `lenient` left to be read, so that the reader tells.
     """
 
     def __init__(
         self,
-        read_root: Callable[[Id], bytes],
+        read_root: Callable[[Id], bytes | None],
         read_page: Callable[[Id], bytes],
         files: Iterable[Id],
         place_of: Callable[[Id], Place | None],
+        *,
+        passed: Callable[[Id], None] = lambda _: None,
+        lenient: bool = False,
     ) -> None:
         self._read_root = read_root
         self._read_page = read_page
         self._place_of = place_of
+        self._passed = passed
+        self._lenient = lenient
         self._later = deque(files)
-        self._open: dict[Id, list[tuple[Place, _File]]] = {}
+        self._open: dict[Id, list[_Awaited]] = {}
         self._opened = 0
         self.unread: list[Id] = []
 
@@ -71,22 +85,36 @@ class PassingFiles:
         while self._later and self._opened < _OPEN:
             self._begin(self._later.popleft(), ahead, start)
         for place, id, data in chunks:
-            for _, file in self._open.pop(id, ()):
+            for _, size, file in self._open.pop(id, ()):
                 self._opened -= 1
                 file.hasher.update(data)
-                if not self._await(file, ahead, place):
-                    self.unread.append(file.digest)
+                self._go_on(file, ahead, place, right=len(data) == size)
 
     def finish(self) -> list[Id]:
         """The files that have not passed."""
-        left = [file.digest for waiting in self._open.values() for _, file in waiting]
+        left = [waits.file.digest for waiting in self._open.values() for waits in waiting]
         return [*self.unread, *left, *self._later]
 
     def _begin(self, digest: Id, ahead: Mapping[Id, Place], start: Place) -> None:
-        parts = iter_parts(self._read_page, self._read_root(digest))
-        before = (*start[:3], -1)
-        if not self._await(_File(digest, parts, blake3()), ahead, before):
-            self.unread.append(digest)
+        root = self._read_root(digest)
+        if root is not None:
+            parts = iter_parts(self._read_page, root)
+            self._go_on(_File(digest, parts, blake3()), ahead, (*start[:3], -1))
+
+    def _go_on(
+        self, file: _File, ahead: Mapping[Id, Place], now: Place, *, right: bool = True
+    ) -> None:
+        """Wait for the next chunk of a file; it is false where the last one was not `right`."""
+        try:
+            if not right:
+                raise false_chunk_list(file.digest)
+            waits = self._await(file, ahead, now)
+        except CastoreError:
+            if not self._lenient:
+                raise
+            waits = False
+        if not waits:
+            self.unread.append(file.digest)
 
     def _await(self, file: _File, ahead: Mapping[Id, Place], now: Place) -> bool:
         """Wait for the next chunk of a file, or compare its digest after the last.
@@ -97,11 +125,12 @@ class PassingFiles:
         if part is None:
             if file.hasher.digest() != file.digest:
                 raise false_chunk_list(file.digest)
+            self._passed(file.digest)
             return True
         place = ahead.get(part.id) or self._place_of(part.id)
         if place is None or place <= now:
             return False
-        self._open.setdefault(part.id, []).append((place, file))
+        self._open.setdefault(part.id, []).append(_Awaited(place, part.size, file))
         self._opened += 1
         return True
 
@@ -110,10 +139,42 @@ class PassingFiles:
         if self._opened < _OPEN or not self._later:
             return
         for id, waiting in list(self._open.items()):
-            if any(place < now for place, _ in waiting):
+            if any(waits.place < now for waits in waiting):
                 del self._open[id]
                 self._opened -= len(waiting)
-                self.unread += [file.digest for _, file in waiting]
+                self.unread += [waits.file.digest for waits in waiting]
+
+
+class InTurn:
+    """Work for a thread of its own, one piece after the other; at most one waits."""
+
+    def __init__(self, work: Callable[[Sequence[Passing]], None]) -> None:
+        self._work = work
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="castore-files")
+        self._last: Future[None] | None = None
+
+    def __call__(self, piece: Sequence[Passing]) -> None:
+        """Have a piece done beside what follows; raises what the piece before it raised."""
+        self.wait()
+        self._last = self._pool.submit(self._work, piece)
+
+    def wait(self) -> None:
+        """Until all pieces are done; raises what the last one raised."""
+        if self._last is not None:
+            self._last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown()
+        if error is None:
+            self.wait()
 
 
 def false_chunk_list(digest: Id) -> CorruptObject:

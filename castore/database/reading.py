@@ -151,6 +151,21 @@ class Reading(LookupView):
                 tables.read_object(value, id)
             raise
 
+    def of_kind(self, kind: Kind, start: Id, limit: int) -> tuple[list[tuple[int, Id]], Id]:
+        """(block, id) of the stored of a kind in `limit` rows from `start`; where to go on, or b"".
+
+        Malformed rows are passed over.
+        """
+        self._check()
+        found: list[tuple[int, Id]] = []
+        for seen, (id, value) in enumerate(self._walk(self._tables.objects, start)):
+            if seen == limit:
+                return found, id
+            block = tables.read_stored_block(value, kind)
+            if block is not None:
+                found.append((block, id))
+        return found, b""
+
     # Blocks.
 
     def block(self, number: int) -> bytes | None:

@@ -193,6 +193,14 @@ def read_chunk_place(value: bytes) -> tuple[int, int] | None:
     return block, slot
 
 
+def read_stored_block(value: bytes, kind: Kind) -> int | None:
+    """The block that an objects row tells; None unless it is that of a stored object of a kind."""
+    if value[_KIND_AT:] != bytes((kind, State.STORED)) or len(value) != _OBJECT.size:
+        return None
+    block, _, _, _ = _OBJECT.unpack(value)
+    return int(block)
+
+
 def read_objects(values: Iterable[bytes | None]) -> list[tuple[int, int, int, int] | None]:
     """(block, slot, kind, state) of each of these objects rows as numbers; raises CorruptObject."""
     unpack = _OBJECT.unpack

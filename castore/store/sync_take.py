@@ -7,18 +7,17 @@ which nothing comes before what it needs. Until refs name it a stage holds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from types import MappingProxyType, TracebackType
-from typing import Final, NamedTuple, Self
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from castore.content.blocks import Block, Codec, Member, decode_block
 from castore.content.delta_encoder import encode_plain
 from castore.content.deltas import StoredObject, raw_bytes
 from castore.content.encoder import encode_metadata
-from castore.content.passing import Passing, PassingFiles, Place, false_chunk_list
+from castore.content.passing import InTurn, Passing, PassingFiles, Place, false_chunk_list
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch, EncodedBlock
 from castore.database.derive import INDEXED
@@ -48,34 +47,6 @@ class _Ready(NamedTuple):
     blocks: list[EncodedBlock]
     passing: list[Passing]
     fetched: int
-
-
-class _InTurn:
-    """Work for a thread of its own, one piece after the other; at most one waits."""
-
-    def __init__(self, work: Callable[[Sequence[Passing]], None]) -> None:
-        self._work = work
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="castore-files")
-        self._last: Future[None] | None = None
-
-    def __call__(self, piece: Sequence[Passing]) -> None:
-        """Have a piece done beside what follows; raises what the piece before it raised."""
-        if self._last is not None:
-            self._last.result()
-        self._last = self._pool.submit(self._work, piece)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown()
-        if error is None and self._last is not None:
-            self._last.result()
 
 
 class Intake:
@@ -108,7 +79,7 @@ class Intake:
         depths: dict[int, list[Spot]] = {}
         for spot in sorted(self._lack.content.values(), key=lambda spot: self._packs[spot.pack]):
             depths.setdefault(spot.depth, []).append(spot)
-        with _InTurn(self._files.see) as see:
+        with InTurn(self._files.see) as see:
             for _, spots in sorted(depths.items()):
                 batch: list[EncodedBlock] = []
                 size = 0

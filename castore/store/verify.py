@@ -53,8 +53,8 @@ def fsck(
     findings. Versions written meanwhile may or may not be looked at; if there are findings and a
     collection removed something meanwhile, all is checked again, `attempts` times at most, the last
     of which tells what the one before found too.
-    `progress` is told bytes: of blocks, and of big files, which are read twice; 0 is a sign of
-    life. A data file that is cut off, or a damaged meta page, already fails at opening the store:
+    `progress` is told bytes: of blocks, and of big files that are read again; 0 is a sign of life.
+    A data file that is cut off, or a damaged meta page, already fails at opening the store:
     `castore.fsck` checks folders, in a process of their own.
     """
     before: FsckReport | None = None
@@ -101,9 +101,9 @@ def _check(
         _check_log(store, findings)
         _check_refs(store, findings, refs)
         if full:
-            blocks = BlockCheck(store, findings, progress)
-            _check_tables(store, findings, blocks, progress)
-            blocks.files()
+            with BlockCheck(store, findings, progress) as blocks:
+                _check_tables(store, findings, blocks, progress)
+                blocks.files()
         _check_versions(ClosureCheck(store, findings), refs, progress)
         _check_stages(store, findings)
     return FsckReport(

@@ -32,10 +32,17 @@ class _Bucket:
             parts = [Part(content_id(_CHUNKS[at]), len(_CHUNKS[at])) for at in file]
             self.roots[content_id(b"".join(_CHUNKS[at] for at in file))] = build_layout(parts)[0]
 
-    def passing(self, coming: set[Id]) -> tuple[PassingFiles, list[Passing]]:
+    def passing(
+        self, coming: set[Id], passed: list[Id] | None = None, *, lenient: bool = False
+    ) -> tuple[PassingFiles, list[Passing]]:
         places = {id: place for id, place in self.places.items() if id in coming}
         found = PassingFiles(
-            self.roots.__getitem__, dict[Id, bytes]().__getitem__, self.roots, places.get
+            self.roots.__getitem__,
+            dict[Id, bytes]().__getitem__,
+            self.roots,
+            places.get,
+            passed=[].append if passed is None else passed.append,
+            lenient=lenient,
         )
         chunks = [Passing(place, id, self.chunks[id]) for id, place in places.items()]
         return found, sorted(chunks)
@@ -84,3 +91,44 @@ def test_a_false_chunk_list_never_passes(
     found, chunks = bucket.passing({content_id(chunk) for chunk in _CHUNKS})
     with contextlib.suppress(CorruptObject):
         assert seen(found, chunks, many) == {wrong}
+
+
+@settings(max_examples=60)
+@given(
+    _packs,
+    st.lists(st.integers(0, 8), min_size=1, max_size=6),
+    st.integers(0, 5),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_a_chunk_list_with_a_wrong_size_never_passes(
+    packs: list[list[int]], file: list[int], wrong: int, many: int, lenient: bool
+) -> None:
+    """The bytes are right; a reader of a part of the file would be led astray."""
+    bucket = _Bucket(packs, [file])
+    parts = [Part(content_id(_CHUNKS[at]), len(_CHUNKS[at])) for at in file]
+    at = wrong % len(parts)
+    parts[at] = Part(parts[at].id, parts[at].size + 1)
+    (digest,) = bucket.roots
+    bucket.roots[digest] = build_layout(parts)[0]
+    passed: list[Id] = []
+    found, chunks = bucket.passing(set(bucket.places), passed, lenient=lenient)
+    with contextlib.suppress(*() if lenient else (CorruptObject,)):
+        assert seen(found, chunks, many) == {digest}
+    assert not passed
+
+
+@given(_packs, _files, st.integers(1, 9))
+def test_what_is_wrong_leaves_the_other_files_alone(
+    packs: list[list[int]], files: list[list[int]], many: int
+) -> None:
+    right = _Bucket(packs, files)
+    found, chunks = right.passing(set(right.places))
+    left = seen(found, chunks, many)
+    bucket = _Bucket(packs, files)
+    wrong = content_id(b"another file")
+    bucket.roots[wrong] = build_layout([Part(content_id(_CHUNKS[0]), 1)])[0]
+    passed: list[Id] = []
+    found, chunks = bucket.passing(set(bucket.places), passed, lenient=True)
+    assert seen(found, chunks, many) == left | {wrong}
+    assert set(passed) == bucket.roots.keys() - left - {wrong}
