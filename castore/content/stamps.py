@@ -84,13 +84,17 @@ def cache_key(place: os.stat_result, path: str, first: str = "") -> bytes:
 
 
 def settled(stamp: Stamp, moment_ns: int) -> bool:
-    """Whether a change after `moment_ns` would show in the stamp of a file seen with it then."""
-    mtime, ctime = stamp[MTIME], stamp[CTIME]
-    latest = mtime if mtime > ctime else ctime
-    if latest + _COARSE_NS < moment_ns:
-        return True
-    whole = mtime % _SECOND_NS == 0 or ctime % _SECOND_NS == 0
-    return not whole and latest + _SETTLED_NS < moment_ns
+    """Whether a change after `moment_ns` would show in the stamp of a file seen with it then.
+
+    Each time must tell by itself: programs put back the time of content, and that of the inode is
+    the time of creation on some file systems. A time of whole seconds may be as coarse as FAT's.
+    """
+    for time in (stamp[MTIME], stamp[CTIME]):
+        if time + _COARSE_NS >= moment_ns and (
+            time % _SECOND_NS == 0 or time + _SETTLED_NS >= moment_ns
+        ):
+            return False
+    return True
 
 
 class Remembered(NamedTuple):

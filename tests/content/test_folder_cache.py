@@ -274,6 +274,11 @@ def test_any_changes_give_what_a_first_look_gives(scene: Scene) -> None:
         (10 * SECOND, 10 * SECOND + 5, 11 * SECOND, False),
         (10 * SECOND + 5, 10 * SECOND, 11 * SECOND, False),
         (10 * SECOND, 10 * SECOND, 13 * SECOND, True),
+        # As an archive unpacks: the time of content is whole and old, that of the inode is not.
+        (2 * SECOND, 10 * SECOND + 5, 11 * SECOND, True),
+        (2 * SECOND, 10 * SECOND + 5, 10 * SECOND + 6, False),
+        (9 * SECOND, 10 * SECOND + 5, 11 * SECOND, False),
+        (10 * SECOND + 5, 2 * SECOND, 11 * SECOND, True),
         (-5, 10 * SECOND + 5, 11 * SECOND, True),
     ],
 )
