@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from castore.content.reader import ObjectReader
-from castore.content.trees import walk_tree
 from castore.model.artifact_set import FileContent
 from castore.model.ids import Id
 from castore.model.limits import MIB
-from castore.model.pages import FILE
+from castore.model.pages import FILE, tree_rows
 
-MOST_NAMES: Final = 8192
-"""Of more files than this none is looked through."""
+MOST_NAMES: Final = 16_384
+"""Of more files and folders than this none is looked through: 6 microseconds each."""
 # What is too small to gain by it.
 _LEAST_BYTES: Final = 512
 _NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+(?:\.[0-9]+)*")
@@ -48,12 +47,21 @@ class MovedFiles:
         """
         found: list[tuple[bytes, FileContent]] = []
         seen = self._count
-        for path, entry in walk_tree(reader.tree_page, root):
-            seen += 1
+        waiting = [(b"", root)]
+        while waiting:
+            above, id = waiting.pop()
+            level, rows = tree_rows(reader.tree_page(id))
+            seen += len(rows)
             if seen > MOST_NAMES:
                 return
-            if entry.kind == FILE:
-                found.append((path, FileContent(entry.id, entry.size)))
+            if level:
+                waiting += [(above, row[1]) for row in reversed(rows)]
+                continue
+            for name, kind, content, size, _ in rows:
+                if kind == FILE:
+                    found.append((above + name, FileContent(content, size)))
+                else:
+                    waiting.append((above + name + b"/", content))
         for path, file in found:
             self.add(path, file)
 

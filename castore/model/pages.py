@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -133,6 +133,23 @@ def tree_ids(payload: bytes) -> list[Id]:
     fields = Fields(decode(payload, limit=PAGE_BYTES, what="tree"), "tree", ("entries", "level"))
     width, at = (4, 1) if fields.integer("level", 0, TREE_LEVELS) else (5, 2)
     return _column(fields.raw("entries"), width, at, "tree")
+
+
+def tree_rows(payload: bytes) -> tuple[int, list[list[Any]]]:
+    """The level of a tree page that was checked before, and its rows as they are encoded.
+
+    Entry or Branching by their fields, at a third of what those cost. Raises CorruptObject where a
+    row has not so many.
+    """
+    try:
+        page = msgpack.unpackb(payload, raw=False)
+        level, rows = page["level"], page["entries"]
+        width = len(Branching._fields if level else Entry._fields)
+        if any(len(row) != width for row in rows):
+            raise ValueError("a row of a wrong shape")
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise CorruptObject(f"tree: {error}") from None
+    return level, rows
 
 
 def encode_layout(level: int, parts: Sequence[Part]) -> bytes:

@@ -65,6 +65,10 @@ class Predecessor:
             return found.id if isinstance(found, TreeContent) else None
 
         def elsewhere(path: str, size: int) -> FileContent | None:
+            # The folder has looked through its own files.
+            own = self._content(name)
+            if all(artifact.content == own for artifact in self._likeliest().values()):
+                return None
             return self._files().nearest(path.encode(), size)
 
         reader, load = self._store.near_reader, self._store.database.load
