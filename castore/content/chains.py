@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 
 from castore.content.blocks import Codec, decode_block
 from castore.content.codecs import marked
-from castore.content.deltas import Load, block_place
+from castore.content.deltas import Load, StoredObject, block_place
 from castore.content.layouts import iter_parts
 from castore.content.reader import ObjectReader
 from castore.errors import CorruptObject, ObjectNotFound, TypeMismatch, UnsupportedFormat
 from castore.model.artifact_set import FileContent
-from castore.model.ids import Id
+from castore.model.ids import Id, Kind
 from castore.model.limits import BLOCK_BASES, DELTA_DEPTH, DICTIONARY_BYTES, MIB
 from castore.model.pages import Part
 
@@ -87,10 +87,13 @@ class Chains:
 
     def parts(self, file: FileContent) -> Iterable[Part]:
         """The chunks of a stored file, in order; raises one of UNFIT, also while they are read."""
-        root = self._reader.layout_root(file.digest)
-        if root is None:
-            return (Part(file.digest, file.size),)
-        return iter_parts(self._reader.layout_page, root)
+        if file.digest not in self._places:
+            stored = self._load(file.digest)
+            if stored.kind is not Kind.CHUNK:
+                root = self._reader.layout_root(file.digest)
+                return iter_parts(self._reader.layout_page, root or b"")
+            self._note(file.digest, stored)
+        return (Part(file.digest, file.size),)
 
     def bases(self, wanted: Iterable[Part], raw: int) -> Bases | None:
         """Bases for a delta of `raw` bytes.
@@ -208,7 +211,9 @@ class Chains:
         header = self._headers.get(place.number) if place is not None else None
         if place is not None and header is not None:
             return *place, header
-        stored = self._load(id)
+        return self._note(id, self._load(id))
+
+    def _note(self, id: Id, stored: StoredObject) -> tuple[int, int, _Header]:
         number = stored.block_number
         header = self._headers.get(number)
         if header is None:
@@ -224,7 +229,7 @@ class Chains:
         block = decode_block(data, block_place(number))
         if len(self._places) > _KEPT_PLACES:
             self._places.clear()
-        if block.codec is Codec.DELTA:
+        if not block.metadata:
             places = {member.id: _Place(number, at) for at, member in enumerate(block.members)}
             self._places.update(places)
         return _Header(

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from castore.content.blocks import decode_block
+from castore.content.blocks import block_depth, decode_block
 from castore.content.chains import UNFIT
 from castore.content.delta_encoder import Base
 from castore.content.deltas import Load, block_place
@@ -20,7 +20,7 @@ from castore.content.moved import FindMoved, MovedFiles, plain_name
 from castore.content.reader import ObjectReader
 from castore.model.artifact_set import FileContent
 from castore.model.ids import Id
-from castore.model.pages import FILE, TREE, Entry, TreePage, decode_tree, tree_head, tree_level
+from castore.model.pages import FILE, TREE, Branching, Entry, tree_head, tree_level, tree_rows
 
 PAGE_DEPTH: Final = 16
 """How deep deltas of pages lie at most: reading one costs about 0.06 ms for each below it."""
@@ -29,7 +29,10 @@ _KEPT_FOLDERS: Final = 4096
 
 
 class _Kept(NamedTuple):
-    page: TreePage
+    """A page of a folder: its rows as they are encoded, and their names."""
+
+    level: int
+    rows: list[list[Any]]
     names: list[bytes]
 
 
@@ -125,10 +128,10 @@ class EarlierFolder:
         leaf = self._leaf(root, name)
         if leaf is None:
             return None
-        page, names = leaf
-        plain, at = plain_name(name), bisect_right(names, name)
-        for entry in chain(reversed(page.entries[:at]), page.entries[at:]):
-            if isinstance(entry, Entry) and entry.kind == TREE and plain_name(entry.name) == plain:
+        plain, at = plain_name(name), bisect_right(leaf.names, name)
+        for row in chain(reversed(leaf.rows[:at]), leaf.rows[at:]):
+            entry = Entry(*row)
+            if entry.kind == TREE and plain_name(entry.name) == plain:
                 return entry.id
         return None
 
@@ -137,15 +140,13 @@ class EarlierFolder:
         leaf = self._leaf(root, name)
         if leaf is None:
             return None
-        page, names = leaf
-        at = bisect_right(names, name) - 1
-        entry = page.entries[at] if at >= 0 else None
-        return entry if isinstance(entry, Entry) and entry.name == name else None
+        at = bisect_right(leaf.names, name) - 1
+        return Entry(*leaf.rows[at]) if at >= 0 and leaf.names[at] == name else None
 
     def _leaf(self, root: Id, name: bytes) -> _Kept | None:
         """The page of entries in the folder with this root page where this name would stand."""
         kept = self._kept.get(root)
-        if kept is None or kept.page.level:
+        if kept is None or kept.level:
             found = self._covering(root, 0, name)
             kept = self._decoded(*found) if found is not None else None
         return kept
@@ -155,8 +156,8 @@ class EarlierFolder:
         id, payload = root, self._reader.tree_page(root)
         above = tree_level(payload)
         while above > level:
-            page, names = self._decoded(id, payload)
-            id = page.entries[max(bisect_right(names, first) - 1, 0)].id
+            _, rows, names = self._decoded(id, payload)
+            id = Branching(*rows[max(bisect_right(names, first) - 1, 0)]).id
             payload = self._reader.tree_page(id)
             if tree_level(payload) != above - 1:
                 return None
@@ -166,8 +167,8 @@ class EarlierFolder:
     def _decoded(self, id: Id, payload: bytes) -> _Kept:
         kept = self._kept.get(id)
         if kept is None:
-            page = decode_tree(payload)
-            kept = self._kept[id] = _Kept(page, [row.name for row in page.entries])
+            level, rows = tree_rows(payload)
+            kept = self._kept[id] = _Kept(level, rows, [row[0] for row in rows])
             if len(self._kept) > _KEPT_PAGES:
                 self._kept.popitem(last=False)
         else:
@@ -176,13 +177,14 @@ class EarlierFolder:
 
     def _as_base(self, id: Id, payload: bytes) -> Base | None:
         stored = self._load(id)
-        block = decode_block(stored.block, block_place(stored.block_number))
-        if block.depth < PAGE_DEPTH:
-            return Base(id, payload, block.depth)
-        while block.depth:
+        depth = block_depth(stored.block)
+        if depth < PAGE_DEPTH:
+            return Base(id, payload, depth)
+        while depth:
+            block = decode_block(stored.block, block_place(stored.block_number))
             if len(block.bases) != 1:
                 return None
             id = block.bases[0]
             stored = self._load(id)
-            block = decode_block(stored.block, block_place(stored.block_number))
+            depth = block_depth(stored.block)
         return Base(id, self._reader.tree_page(id), 0)

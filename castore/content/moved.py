@@ -14,6 +14,7 @@ from castore.model.pages import FILE, tree_rows
 
 MOST_NAMES: Final = 16_384
 """Of more files and folders than this none is looked through: 6 microseconds each."""
+_PAGES_AT_ONCE: Final = 64
 # What is too small to gain by it.
 _LEAST_BYTES: Final = 512
 _NUMBERS: Final = re.compile(rb"[0-9a-f]{8,}|[0-9]+(?:\.[0-9]+)*")
@@ -49,19 +50,21 @@ class MovedFiles:
         seen = self._count
         waiting = [(b"", root)]
         while waiting:
-            above, id = waiting.pop()
-            level, rows = tree_rows(reader.tree_page(id))
-            seen += len(rows)
-            if seen > MOST_NAMES:
-                return
-            if level:
-                waiting += [(above, row[1]) for row in reversed(rows)]
-                continue
-            for name, kind, content, size, _ in rows:
-                if kind == FILE:
-                    found.append((above + name, FileContent(content, size)))
-                else:
-                    waiting.append((above + name + b"/", content))
+            some, waiting = waiting[-_PAGES_AT_ONCE:], waiting[:-_PAGES_AT_ONCE]
+            pages = reader.tree_pages([id for _, id in some])
+            for (above, _), page in zip(some, pages, strict=True):
+                level, rows = tree_rows(page)
+                seen += len(rows)
+                if seen > MOST_NAMES:
+                    return
+                if level:
+                    waiting += [(above, row[1]) for row in rows]
+                    continue
+                for name, kind, content, size, _ in rows:
+                    if kind == FILE:
+                        found.append((above + name, FileContent(content, size)))
+                    else:
+                        waiting.append((above + name + b"/", content))
         for path, file in found:
             self.add(path, file)
 

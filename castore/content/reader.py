@@ -87,6 +87,13 @@ class ObjectReader:
         """The payload of one page of a folder; raises as `payload`."""
         return self.payload(id, Kind.TREE)
 
+    def tree_pages(self, ids: Sequence[Id]) -> list[bytes]:
+        """The payloads of some pages of folders, looked up at once; raises as `payload`."""
+        if self._load_all is None:
+            return [self.tree_page(id) for id in ids]
+        found = zip(ids, self._load_all(ids), strict=True)
+        return [self._check(id, Kind.TREE, stored) for id, stored in found]
+
     def layout_page(self, id: Id) -> bytes:
         """The payload of a page below the root of a layout; raises as `payload`."""
         return self.payload(id, Kind.LAYOUT)
