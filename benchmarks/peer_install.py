@@ -64,7 +64,7 @@ class Toolbox:
     def install(self, name: str) -> None:
         """Have a peer, if it is not here yet; raises CannotInstall."""
         venv = self.folder / name
-        if name == "git" or self._has(name):
+        if name in ("git", "cp") or self._has(name):
             return
         if name == "restic":
             self._unpack(_RESTIC)

@@ -21,6 +21,7 @@ PROMISED: Final = {"first": 2.0, "later": 2.0, "restore": 2.0}
 """How many times as fast as the fastest peer that deduplicates."""
 PROMISED_OF_GIT: Final = {"unchanged": 3.0}
 """How many times as long as git at most."""
+OURS: Final = "castore"
 _NAME: Final = 20
 _WIDTH: Final = 9
 _WIDE: Final = 100
@@ -35,7 +36,8 @@ _EXPLAINED: Final = (
     " the last version, verified equal; stored: bytes kept after all versions; one file: a commit"
     " of one edited small file, by command; memory: peak of RssAnon over the tree of processes;"
     " cpu: user and system, first to restore. >N min: not finished in N minutes, nor what follows"
-    " it. Ratios: above ×1 castore takes less; the peer they are to stands below."
+    " it. cp reads and writes one version and is no peer but a limit. Ratios: above ×1 castore takes"
+    " less; the peer they are to stands below."
 )
 
 
@@ -85,7 +87,7 @@ def _corpus(rows: Sequence[Row]) -> Iterator[str]:
     in_order = sorted(rows, key=lambda row: bool(row.detail["peer"]))
     for tool in dict.fromkeys(row.detail["tool"] for row in in_order):
         yield _line(tool, [_cell(known.get((tool, measure))) for measure in COLUMNS])
-    ours = {row.detail["measure"]: row for row in rows if not row.detail["peer"]}
+    ours = {row.detail["measure"]: row for row in rows if row.detail["cell"] == OURS}
     if not any(row.limit for row in ours.values()):
         return
     for group, title in _GROUPS.items():

@@ -325,7 +325,38 @@ class Dvc(Tool):
         (self.place.back / f"{SET}.dvc").write_bytes((self.place.work / f"{SET}.dvc").read_bytes())
 
 
+class Copy(Tool):
+    """What it takes to read and write the files and nothing else, for one version: a limit."""
+
+    name = "cp"
+    executable = "cp"
+    settings = "--archive, over the version before"
+    durable = False
+    durability = "never syncs"
+
+    @property
+    def peer(self) -> bool:
+        """It keeps no versions."""
+        return False
+
+    def begin(self) -> list[Command]:
+        return [["mkdir", "-p", str(self.place.repo)]]
+
+    def commit(self) -> list[Command]:
+        return [self._words("--archive", SET, str(self.place.repo))]
+
+    def restore(self) -> list[Command]:
+        return [self._words("--archive", str(self.place.repo / SET), ".")]
+
+    def prepare_restore(self) -> None:
+        """What is gone since the version before, and was left behind, goes here too."""
+        kept = self.place.repo / SET
+        for path in sorted(kept.rglob("*"), reverse=True):
+            if not (self.place.folder / path.relative_to(kept)).exists():
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
 TOOLS: Final[dict[str, type[Tool]]] = {
     tool.name.replace(", ", "-"): tool
-    for tool in (Castore, Restic, Borg, Git, GitFsync, Casync, Dvc)
+    for tool in (Castore, Copy, Restic, Borg, Git, GitFsync, Casync, Dvc)
 }

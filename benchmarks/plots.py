@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.peer_table import OURS
 from benchmarks.report import Row, read_row
 
 _SIZED: Final = re.compile(r"(.+), (\d+) (versions|bytes|files)\Z")
@@ -108,7 +109,7 @@ def beside_peers(rows: list[Row], measure: str, title: str, target: Path) -> Non
         bars = field.barh(
             [row.detail["tool"] for row in chosen],
             [row.value for row in chosen],
-            color=[_COLOURS[0] if row.detail["peer"] else _COLOURS[1] for row in chosen],
+            color=[_COLOURS[row.detail["tool"] == OURS] for row in chosen],
         )
         for bar, row in zip(bars, chosen, strict=True):
             bar.set_alpha(1.0 if row.detail["durable"] else 0.5)

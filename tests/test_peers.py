@@ -32,7 +32,7 @@ GIT = Program((shutil.which("git") or "git",))
 
 def test_a_quick_run_measures_castore_and_git(tmp_path: Path) -> None:
     file = tmp_path / "figures.jsonl"
-    command = [sys.executable, "-m", "benchmarks.peers", "--quick", "--tools", "castore,git"]
+    command = [sys.executable, "-m", "benchmarks.peers", "--quick", "--tools", "castore,cp,git"]
     command += ["--corpora", "reports,bigfile", "--cache", str(tmp_path), "--json", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -47,10 +47,12 @@ def test_a_quick_run_measures_castore_and_git(tmp_path: Path) -> None:
         assert {measure for tool, measure in values if tool == "git gc"} == PACKED
         ours = {measure for tool, measure in values if tool == "castore"}
         assert ours == MEASURES | {"one file, library"}
+        assert {measure for tool, measure in values if tool == "cp"} == MEASURES
         assert all(value > 0 for value in values.values())
         assert values["git gc", "stored"] < values["git", "stored"]
     best = next(row for row in rows if row["name"] == "reports, quick: stored, castore")
     assert best["limit_name"].startswith("git gc")
+    assert not any(row["limit_name"] == "cp" for row in rows), "it is a limit, not a peer"
     assert best["ratio"] == pytest.approx(best["limit"] / best["value"], abs=0.001)
     assert "best peer ÷ castore" in done.stdout
     assert not list((tmp_path / "peers").glob("scratch*"))
@@ -204,6 +206,7 @@ def test_each_measure_stands_beside_the_best_peer_for_it(tmp_path: Path) -> None
         *_rows("git", {"first": 1, "stored": 40, "unchanged": 2}, durable=False),
         *_rows("restic", {"first": 8, "stored": 15}, deduplicates=True),
         *_rows("casync", {"first": 3, "stored": 90}, deduplicates=True, durable=False),
+        *_rows("cp", {"first": 0.5, "stored": 1}, peer=False, durable=False),
     ]
     file = tmp_path / "figures.jsonl"
     write(file, against_best(measured))
