@@ -36,8 +36,8 @@ _EXPLAINED: Final = (
     " the last version, verified equal; stored: bytes kept after all versions; one file: a commit"
     " of one edited small file, by command; memory: peak of RssAnon over the tree of processes;"
     " cpu: user and system, first to restore. >N min: not finished in N minutes, nor what follows"
-    " it. cp reads and writes one version and is no peer but a limit. Ratios: above ×1 castore takes"
-    " less; the peer they are to stands below."
+    " it. cp reads and writes one version and is no peer but a limit. Ratios: above ×1 castore"
+    " takes less; the peer they are to stands below."
 )
 
 
