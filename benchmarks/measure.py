@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SETTLE_BYTES = 2 << 30
+_PIECE_BYTES = 2 << 20
 _SAMPLER = """
 import re, select, sys
 peak = 0
@@ -153,18 +154,18 @@ def _undisturbed(runs: Sequence[Run]) -> bool:
     return _disturbance(runs) <= _STOLEN_SHARE
 
 
-def settle(folder: Path) -> None:
+def settle(folder: Path, size: int = _SETTLE_BYTES) -> None:
     """Let earlier writes reach the disk, and have the machine own memory for the next ones.
 
     A virtual machine gives memory that it does not use back to its host, and to get it again takes
-    up to three seconds a GiB. So that neither what is measured nor its limit pays for that, 2 GiB
-    are written to a file in `folder` before, and removed.
+    up to three seconds a GiB. So that neither what is measured nor its limit pays for that, `size`
+    bytes are written to a file in `folder` before, and removed.
     """
     os.sync()
     path = folder / "settle.bin"
-    piece = bytes(_SETTLE_BYTES // 1024)
+    piece = bytes(_PIECE_BYTES)
     with path.open("wb", buffering=0) as file:
-        for _ in range(1024):
+        for _ in range(size // len(piece)):
             file.write(piece)
     path.unlink()
 

@@ -26,12 +26,13 @@ SET: Final = "set"
 class Place:
     """The folders of one trial of one tool, and how many versions it has stored there.
 
-    `settled`: the machine writes all dirty pages before and after each thing measured. `left`: the
-    seconds that its commands may still take by the clock.
+    `settled`: the machine writes all dirty pages before and after each thing measured, and has
+    memory of so many bytes at hand; 0 for neither. `left`: the seconds that its commands may still
+    take by the clock.
     """
 
     root: Path
-    settled: bool = True
+    settled: int = 0
     number: int = 0
     left: float = math.inf
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.corpora import MIB
 from benchmarks.peer_corpora import CORPORA, CannotDownload, Corpus, Stock
 from benchmarks.peer_install import CannotInstall, Program, Toolbox
 from benchmarks.peer_process import CommandFailed
@@ -49,7 +50,7 @@ def main() -> int:
     if not options.show:
         place = Place(
             cache / "peers" / f"scratch-{os.getpid()}",
-            settled=not (options.quick or options.unsettled),
+            settled=0 if options.quick or options.unsettled else MIB,
         )
         chosen, wrong = _available(toolbox, options.tools, place)
         for cell, fresh in _cells(options, chosen, stock, record):

@@ -74,7 +74,7 @@ def test_a_tool_that_gives_back_something_else_is_noticed(tmp_path: Path) -> Non
         yield
 
     corpus, stock = Corpus("two", "two files", play), Stock(tmp_path, quick=True)
-    place = Place(tmp_path / "scratch", settled=False)
+    place = Place(tmp_path / "scratch")
     assert trial(Git(GIT, place), corpus, stock)
     with pytest.raises(Different, match=r"1 files lost or added by a restore, as b\Z"):
         trial(Forgetful(GIT, place), corpus, stock)
@@ -128,7 +128,7 @@ def test_what_is_not_reached_in_time_is_told(tmp_path: Path) -> None:
         packings = {"git slow": ("-c", "alias.slow=!sleep 60", "slow")}
 
     corpus, stock = Corpus("one", "one file", _one_file), Stock(tmp_path, quick=True)
-    place = Place(tmp_path / "scratch", settled=False)
+    place = Place(tmp_path / "scratch")
     figures = {(f.label, f.measure): f for f in trial(Slow(GIT, place), corpus, stock, 0.05)}
     over = [measure for (_, measure), figure in figures.items() if figure.over]
     assert over == ["restore", "memory", "cpu", "one file"]
