@@ -83,10 +83,10 @@ class Tool(ABC):
         return True
 
     def version(self) -> str:
-        """What it says of itself."""
+        """The first line of what it says of itself."""
         said: list[str] = []
         run([*self.program.command, self._ask_version()], Path("/"), self.environment(), said)
-        return " ".join(said[0].split())
+        return " ".join(said[0].partition("\n")[0].split())
 
     def environment(self) -> dict[str, str]:
         """All variables of its processes."""

@@ -50,6 +50,8 @@ def test_a_quick_run_measures_castore_and_git(tmp_path: Path) -> None:
         assert {measure for tool, measure in values if tool == "cp"} == MEASURES
         assert all(value > 0 for value in values.values())
         assert values["git gc", "stored"] < values["git", "stored"]
+    assert all("\n" not in row["detail"]["version"] for row in rows)
+    assert all(len(row["detail"]["version"]) < 80 for row in rows)
     best = next(row for row in rows if row["name"] == "reports, quick: stored, castore")
     assert best["limit_name"].startswith("git gc")
     assert not any(row["limit_name"] == "cp" for row in rows), "it is a limit, not a peer"
