@@ -66,6 +66,7 @@ bench-peers: install ## compare with restic, borg, git, casync and DVC; hours, 1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.peers --install --cache $(PEER_CACHE)
 	$(BIN)/python -m benchmarks.peers --cache $(PEER_CACHE) --json $(PEER_FIGURES) $(PEERS)
+	$(BIN)/python -m benchmarks.peers --cache $(PEER_CACHE) --show --json $(PEER_FIGURES) > docs/benchmarks/peers.txt
 	$(BIN)/python -m benchmarks.plots $(PEER_FIGURES) docs/benchmarks
 
 demo: install ## run the tour of the command line in a temporary folder
