@@ -11,6 +11,7 @@ from castore.cli.invocation import Invocation
 from castore.cli.screen import clean
 from castore.errors import CastoreError, InvalidInput, RefNotFound
 from castore.store.remotes import remotes
+from castore.store.selectors import branch_names
 from castore.store.store import Store
 from castore.store.sync_depth import WHOLE
 
@@ -60,10 +61,16 @@ def with_each(
 
     With `every` all arguments are refs. The exit code is that of the first that failed.
     """
+    known = remotes(store)
     if not every:
+        if remote and remote not in known and known and remote in branch_names(store):
+            name = "origin" if "origin" in known else next(iter(known))
+            verb = click.get_current_context().info_name
+            raise RefNotFound(
+                f"there is no remote {remote!r}; it is a branch", fix=f"cas {verb} {name} {remote}"
+            )
         work(remote or "", refs)
         return 0
-    known = remotes(store)
     if not known:
         raise RefNotFound("there is no remote yet", fix="cas remote add origin URL")
     if remote in known:

@@ -47,6 +47,18 @@ def test_a_remote_from_the_first_to_the_last(cas: Cas, tmp_path: Path) -> None:
     assert (tmp_path / "bucket").is_dir()
 
 
+@pytest.mark.parametrize("verb", ["push", "fetch", "pull"])
+def test_a_branch_in_the_place_of_a_remote_is_told(cas: Cas, tmp_path: Path, verb: str) -> None:
+    cas("init")
+    Path("a").write_text("a")
+    cas("commit", "--name", "report", "a")
+    cas("remote", "add", "disk", str(tmp_path / "bucket"))
+    cas("push", "disk")
+    refused = cas(verb, "report", "--json", code=3).error
+    assert refused["fix"] == f"cas {verb} disk report"
+    cas(verb, "disk", "report")
+
+
 def test_a_bucket_on_a_server(cas: Cas, moto: servers.Server) -> None:
     cas("init")
     url = f"s3://{moto.bucket}/cli"
