@@ -26,6 +26,8 @@ CHAIN_BLOCKS: Final = 8192
 CHAIN_WORK_BYTES: Final = 2048 * MIB
 CHAIN_HELD_BYTES: Final = 96 * MIB
 CHAIN_KEPT_BYTES: Final = 16 * MIB
+FAR_BLOCKS: Final = 1 << 61
+"""Numbers from here on are of blocks that lie in a bucket or a bundle, as they were met."""
 _CHUNKS: Final = frozenset((Kind.CHUNK,))
 
 
@@ -47,6 +49,8 @@ LoadAll: TypeAlias = Callable[[Sequence[Id]], list[StoredObject]]
 
 def block_place(number: int) -> str:
     """How a block is called in messages."""
+    if number >= FAR_BLOCKS:
+        return f"a block that was fetched ({number - FAR_BLOCKS})"
     return f"block {number}"
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
-from castore.content.deltas import StoredObject
+from castore.content.deltas import FAR_BLOCKS, StoredObject
 from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.ids import Id
 from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB, PACK_BYTES
@@ -26,8 +26,6 @@ _GAP_BYTES: Final = 128 * KIB
 _THREADS: Final = 4
 _AHEAD: Final = 5
 _STORED_MAX: Final = 2 * BLOCK_RAW_BYTES
-# Numbers of blocks of a bucket, apart from those of a store.
-_FAR: Final = 1 << 61
 
 
 class FetchedBlock(NamedTuple):
@@ -142,7 +140,7 @@ class FarObjects:
         spot, slot, kind = found
         place = (*spot.pack, spot.offset)
         with self._lock:
-            number = self._numbers.setdefault(place, _FAR + len(self._numbers))
+            number = self._numbers.setdefault(place, FAR_BLOCKS + len(self._numbers))
         return StoredObject(kind, number, slot, self._fetcher.block(spot))
 
 

@@ -59,7 +59,9 @@ class Finding:
         about = f" {self.object.hex()}" if self.object else ""
         where = f" ({self.where})" if self.where else ""
         hurt = f"; hurts {', '.join(map(str, self.hurt))}" if self.hurt else ""
-        return f"{self.kind}{about}{where}: {self.detail}{hurt}"
+        # An error says what it is about, as a line does.
+        detail = self.detail.removeprefix(f"{self.kind}{about}: ")
+        return f"{self.kind}{about}{where}: {detail}{hurt}"
 
     def as_json(self) -> dict[str, Any]:
         """The finding as data."""

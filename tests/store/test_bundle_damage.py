@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -93,6 +94,22 @@ def test_a_flipped_bit_anywhere_is_refused(
     with castore.open(folder) as store:
         sound(store)
     assert imported(whole, folder, wanted)
+
+
+def test_findings_say_once_what_they_are_about(
+    scene: tuple[bytes, Path, dict[str, bytes]], tmp_path: Path
+) -> None:
+    whole, lines = scene[0], []
+    for at in range(600, len(whole), len(whole) // 20):
+        data = bytearray(whole)
+        data[at] ^= 1
+        (tmp_path / "x").write_bytes(data)
+        lines += castore.verify_bundle(tmp_path / "x").report.lines()
+    assert any(line.startswith("pack ") for line in lines)
+    for line in lines:
+        words = re.findall(r"[0-9a-f]{64}", line)
+        assert len(words) == len(set(words)), line
+        assert not re.search(r"\b[0-9]{9,}\b", line), line
 
 
 def test_one_that_was_cut_or_goes_on_is_refused(
