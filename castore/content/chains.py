@@ -229,7 +229,7 @@ class Chains:
         block = decode_block(data, block_place(number))
         if len(self._places) > _KEPT_PLACES:
             self._places.clear()
-        if not block.metadata:
+        if block.codec is Codec.DELTA:
             places = {member.id: _Place(number, at) for at, member in enumerate(block.members)}
             self._places.update(places)
         return _Header(

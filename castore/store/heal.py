@@ -101,21 +101,23 @@ class _Healing:
         self._far = FarObjects(there, BlockFetcher(transport))
         self._far_reader = ObjectReader(self._far.load)
         self._mixed = ObjectReader(self._near_if_right)
+        self._epoch = 0
         self._objects = 0
         self._bytes = 0
 
     def run(self, report: FsckReport, by: str, *, dry_run: bool) -> tuple[int, int]:
         """Heal; how many objects of how many bytes were put in."""
-        epoch, blocks, wanted = self._store.database.read(partial(_suspects, report=report))
+        suspects = self._store.database.read(partial(_suspects, report=report))
+        self._epoch, blocks, wanted = suspects
         for kind in _ORDER:
             ids = sorted(id for id in wanted if self._kind(id) is kind)
             items = (item for id in ids if (item := self._lacking(id)) is not None)
             for group in _groups(items):
                 self._count(group)
                 if not dry_run:
-                    self._put(group, blocks, epoch, by)
+                    self._put(group, blocks, by)
         if not dry_run:
-            self._empty(blocks, epoch, by)
+            self._empty(blocks, by)
         return self._objects, self._bytes
 
     def _count(self, group: Sequence[_Item]) -> None:
@@ -166,13 +168,13 @@ class _Healing:
         except CastoreError:
             return self._far.load(id)
 
-    def _put(self, items: Sequence[_Item], blocks: dict[int, set[Id]], epoch: int, by: str) -> None:
+    def _put(self, items: Sequence[_Item], blocks: dict[int, set[Id]], by: str) -> None:
         encoded = _encoded(items)
         indexed = [(kind, id, data) for kind, id, data in items if kind in INDEXED]
         at = self._store.now()
 
-        def transact(tables: Writing) -> dict[Id, int]:
-            if tables.gc_epoch() != epoch:
+        def transact(tables: Writing) -> tuple[dict[Id, int], int]:
+            if tables.gc_epoch() != self._epoch:
                 raise _Moved
             before = {}
             for kind, id, _ in items:
@@ -185,10 +187,13 @@ class _Healing:
             _settle(tables, set(before.values()), left)
             tables.append_operation(HEAL, at=at, by=by, detail={"objects": len(items)})
             tables.bump_generation()
-            return before
+            # A repack beside this must hear that objects lie elsewhere.
+            return before, tables.bump_gc_epoch()
 
         try:
-            before = self._store.database.write(transact, room=sum(block.size for block in encoded))
+            before, self._epoch = self._store.database.write(
+                transact, room=sum(block.size for block in encoded)
+            )
         except _Moved:
             self._objects -= len(items)
             self._bytes -= sum(len(item.payload) for item in items)
@@ -196,7 +201,7 @@ class _Healing:
         for id, number in before.items():
             blocks.get(number, set()).discard(id)
 
-    def _empty(self, blocks: dict[int, set[Id]], epoch: int, by: str) -> None:
+    def _empty(self, blocks: dict[int, set[Id]], by: str) -> None:
         """Move what is right out of blocks in which nothing is damaged any more but their bytes."""
         for number, ids in sorted(blocks.items()):
             items = []
@@ -207,7 +212,7 @@ class _Healing:
                     break
                 items.append(_Item(kind, id, payload))
             if ids and len(items) == len(ids):
-                self._put(items, {number: set(ids)}, epoch, by)
+                self._put(items, {number: set(ids)}, by)
 
 
 def _suspects(tables: Reading, report: FsckReport) -> tuple[int, dict[int, set[Id]], set[Id]]:

@@ -17,15 +17,34 @@ _STORED: Final = int(State.STORED)
 
 
 class Relations:
-    """Who has bases in which block, 16 bytes a pair, and the objects that lie in several blocks."""
+    """Who has bases in which block, 16 bytes a pair, and the objects that lie in several blocks.
+
+    A collection, a purge or another repack gives objects other blocks, and what rests on them rests
+    there from then on. So all is looked at again under another `gc_epoch`.
+    """
 
     def __init__(self) -> None:
+        self._epoch = -1
+        self._clear()
+
+    def _clear(self) -> None:
         self._next = 0
         self._dependants = Dependants()
         self.copied: set[Id] = set()
 
+    def holds(self, tables: Reading) -> bool:
+        """Whether no others moved anything since it was looked at."""
+        return tables.gc_epoch() == self._epoch
+
+    def moved(self, epoch: int) -> None:
+        """Take note of the epoch that a repack's own transaction began: all it moved was told."""
+        self._epoch = epoch
+
     def extend(self, tables: Reading) -> bool:
         """Take in a slice of the blocks that were added since; False when there are no more."""
+        if not self.holds(tables):
+            self._clear()
+            self._epoch = tables.gc_epoch()
         rows = list(islice(tables.block_infos(self._next), _SLICE_ROWS))
         for number, info in rows:
             self._next = number + 1

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from castore.content.blocks import block_depth, decode_block
 from castore.content.deltas import block_place
@@ -20,12 +21,16 @@ from castore.store.collect_pace import Pace
 from castore.store.repack_pending import Unit
 from castore.store.repack_relations import Relations, under
 
+# How often all blocks are looked at again because others moved some, for one batch of units.
+_TRIES: Final = 20
+
 
 @dataclass(slots=True)
 class _Slice:
     """What one write transaction did."""
 
     units: int = 0
+    epoch: int = 0
     cost: int = 0
     written: list[Unit] = field(default_factory=list)
     # The deltas of blocks that were added: (block, delta).
@@ -51,22 +56,36 @@ class RepackWriter:
         self.largest = 0
 
     def write(self, units: Sequence[Unit]) -> list[Unit]:
-        """Make these durable; those that were: of others something moved or vanished meanwhile."""
+        """Make these durable; those that were: of others something moved or vanished meanwhile.
+
+        Beside a collection that always moves more, what is left is not written.
+        """
         written: list[Unit] = []
-        while units:
+        tries = 0
+        while units and tries < _TRIES:
+            while self._database.read(self._relations.extend):
+                pass
             done = self._database.write(partial(self._slice, units=units), urgent=True)
-            self._pace.end(done.cost)
+            self._pace.end(done.cost if done else 0)
+            if done is None:
+                tries += 1
+                continue
+            tries = 0
             units = units[done.units :]
             if done.written:
                 self.slices += 1
                 self.largest = max(self.largest, done.cost)
+                self._relations.moved(done.epoch)
             written += done.written
             for base, dependant in done.related:
                 self._relations.add(base, dependant)
         return written
 
-    def _slice(self, tables: Writing, units: Sequence[Unit]) -> _Slice:
+    def _slice(self, tables: Writing, units: Sequence[Unit]) -> _Slice | None:
+        """Write the first of these units; None if others moved something just before."""
         self._pace.begin()
+        if not self._relations.holds(tables):
+            return None
         while self._relations.extend(tables):
             pass
         done = _Slice()
@@ -79,7 +98,7 @@ class RepackWriter:
                 self._replace(tables, unit, done)
         if done.written:
             # What others judged or are checking is not what it was.
-            tables.bump_gc_epoch()
+            done.epoch = tables.bump_gc_epoch()
         return done
 
     def _holds(self, tables: Reading, unit: Unit, done: _Slice) -> bool:
