@@ -102,7 +102,7 @@ def open_store(
 
 
 def find_store(where: str | os.PathLike[str]) -> Path:
-    """The `.cas` folder at `where` or in the nearest folder above.
+    """The `.cas` folder at `where`, which must be there, or in the nearest folder above.
 
     Raises StoreNotFound, InvalidInput for a URL.
     """
@@ -110,6 +110,8 @@ def find_store(where: str | os.PathLike[str]) -> Path:
     if "://" in text:
         raise InvalidInput(f"{text!r}: this takes a store in a folder, not a bucket")
     start = Path(text).absolute()
+    if not start.exists() and start.name != FOLDER:
+        raise StoreNotFound(f"no store in {str(start)!r}: there is no such folder", fix="cas init")
     for folder in (start, *(above / FOLDER for above in (start, *start.parents))):
         if is_store(folder):
             return folder

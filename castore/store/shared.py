@@ -57,7 +57,7 @@ from castore.store.sync_need import find_need
 from castore.store.sync_plan import Move
 from castore.store.sync_pull import rebase_onto
 from castore.store.sync_push import push_moves
-from castore.store.sync_remote import connect
+from castore.store.sync_remote import connect, emptied, noted
 from castore.store.sync_stage import BucketStages
 from castore.store.undo import UNDO
 
@@ -184,7 +184,10 @@ class _Shared:
     def refresh(self) -> None:
         """Make refs here what they are in the bucket; versions that never got there are lost."""
         there: Mapping[str, Id] = {}
-        if look(self._transport) is not None:
+        if look(self._transport) is None:
+            if noted(self._store, ORIGIN).seen is not None:
+                raise emptied(self._transport.url)
+        else:
             there = fetch(self._store, ORIGIN, self._transport, contents=False).there
         if self._store.database.read(partial(_news, there=there)):
             self._store.database.write(partial(_follow, there=there, at=self._store.now()))

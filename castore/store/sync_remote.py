@@ -27,6 +27,7 @@ from castore.store.store import Store
 Result = TypeVar("Result")
 
 _TRIES: Final = 10
+_EMPTIED: Final = "see that it is the right place, and mounted"
 _KEYS: Final = ("notes", "packs", "serial", "upload", "uuid")
 _STATE_BYTES: Final = 4 * MIB
 _PACKS_MAX: Final = 32_768
@@ -153,9 +154,7 @@ def connect(
     state = noted(store, name)
     identity = look(transport)
     if identity is None and state.seen is not None:
-        raise CorruptObject(
-            f"{transport.url} is empty, and was not when it was seen last", where="castore.json"
-        )
+        raise emptied(transport.url)
     if identity is None and not create:
         raise InvalidInput(f"{transport.url} is empty: nothing was pushed to it", fix="cas push")
     if identity is None:
@@ -176,6 +175,13 @@ def connect(
         **given,
     )
     return Remote(store, name, bucket, state)
+
+
+def emptied(url: str) -> CorruptObject:
+    """What to raise where there is no bucket any more."""
+    return CorruptObject(
+        f"{url} is empty, and was not when it was seen last", where="castore.json", fix=_EMPTIED
+    )
 
 
 def noted(store: Store, name: str) -> RemoteState:

@@ -21,6 +21,7 @@ from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.pack import NONCE_BYTES
 from castore.remote.sending import PackQueue
 from castore.remote.transport import Transport
+from castore.store.collect_census import member_starts
 from castore.store.store import Store
 from castore.store.sync_need import Moved, Need
 
@@ -120,23 +121,13 @@ class PackSender:
         ]
         if not slots:
             return
-        if self._may_go(block, stored.number, need, before):
+        may_go = self._may_go(block, stored.number, need, before)
+        chosen = self._compared(
+            stored.number, block, range(len(block.members)) if may_go else slots
+        )
+        if may_go:
             yield EncodedBlock(stored.data, block.members, block.raw_size, block.bases), slots
             return
-        raw = raw_bytes(block, self._store.database.load, where, self._kept)
-        chosen: list[tuple[Kind, Id, bytes]] = []
-        for slot in slots:
-            member = block.members[slot]
-            start, end = block.span(slot)
-            payload = raw[start:end]
-            if member.kind is not Kind.LAYOUT and object_id(member.kind, payload) != member.id:
-                raise CorruptObject(
-                    f"{where}: the bytes of {member.id.hex()} are wrong",
-                    id=member.id.hex(),
-                    where=where,
-                    fix="cas fsck --full",
-                )
-            chosen.append((member.kind, member.id, payload))
         blocks = (
             encode_metadata(chosen)
             if block.metadata
@@ -144,6 +135,30 @@ class PackSender:
         )
         for encoded in blocks:
             yield encoded, list(range(len(encoded.members)))
+
+    def _compared(
+        self, number: int, block: Block, slots: Iterable[int]
+    ) -> list[tuple[Kind, Id, bytes]]:
+        """These members of a block with their bytes, compared with their ids: no damage travels."""
+        where = block_place(number)
+        raw = raw_bytes(block, self._store.database.load, where, self._kept)
+        if block.metadata or block.bases:
+            # What comes next may be a delta of it.
+            self._kept.keep(number, block, raw)
+        starts = member_starts(block)
+        chosen = []
+        for slot in slots:
+            id, kind, _ = block.members[slot]
+            payload = raw[starts[slot] : starts[slot + 1]]
+            if kind is not Kind.LAYOUT and object_id(kind, payload) != id:
+                raise CorruptObject(
+                    f"{where}: the bytes of {id.hex()} are wrong: nothing of it is sent",
+                    id=id.hex(),
+                    where=where,
+                    fix="cas fsck --full",
+                )
+            chosen.append((kind, id, payload))
+        return chosen
 
     def _may_go(self, block: Block, number: int, need: Need, before: Catalogue) -> bool:
         """Whether a block may go as it is: all in it goes or is there, and what it rests on.

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 import castore
+from castore.content.layouts import iter_parts
 from castore.database.datafile import DATA_FILE
 from castore.database.environment import Database
 from castore.database.leaves import Leaves
@@ -17,6 +18,7 @@ from castore.database.tables import State
 from castore.errors import Conflict, CorruptObject, InvalidInput
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id
+from castore.remote.bucket import look
 from castore.remote.collect import collect_bucket
 from castore.remote.memory import MemoryTransport
 from castore.store.heal import heal
@@ -26,6 +28,7 @@ from castore.store.sync_pull import pull
 from castore.store.sync_push import push
 from castore.store.sync_remote import connect
 from castore.store.sync_repair import repair
+from castore.store.sync_send import PackSender
 from castore.store.sync_verify import verify_bucket
 from tests.store.damage import alter, alter_block_of, block_key_of
 from tests.store.syncing import NAME, commit, copy_of, sound
@@ -213,8 +216,8 @@ def spoil(bucket: MemoryTransport, prefix: str, *, gone: bool = False, most: int
     return len(keys)
 
 
-def faults(store: castore.Store, bucket: MemoryTransport) -> list[str]:
-    known = connect(store, NAME, bucket)
+def faults(store: castore.Store, bucket: MemoryTransport, name: str = NAME) -> list[str]:
+    known = connect(store, name, bucket)
     return list(verify_bucket(known.bucket, known).lines())
 
 
@@ -247,6 +250,44 @@ def test_a_bucket_gets_again_what_it_lacks(
         assert copy.read_bytes("out@v1:big") == BIG
         assert copy.gate("out@v3", require=["approved"]).passed
         sound(copy)
+
+
+def first_chunk(folder: Path) -> Id:
+    """A chunk of the big file, which does not compress."""
+    with opened(folder) as store:
+        root = store.reader.layout_root(content_of(folder, "out:big"))
+        assert root is not None
+        return next(iter_parts(store.reader.layout_page, root)).id
+
+
+def test_no_damage_is_sent(folder: Path) -> None:
+    alter_block_of(folder, first_chunk(folder))
+    empty = MemoryTransport()
+    with opened(folder) as store, pytest.raises(CorruptObject, match="nothing of it is sent"):
+        push(store, "second", empty)
+    assert look(empty) is not None
+    with opened(folder) as store:
+        assert not connect(store, "second", empty).bucket.read().root.refs
+
+
+def test_wrong_bytes_that_somebody_sent_are_replaced(
+    folder: Path, bucket: MemoryTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack is as its name says, and what lies in it is not: another castore sent it so."""
+    other = MemoryTransport()
+    with copy_of(bucket, tmp_path / "copy") as whole:
+        alter_block_of(folder, first_chunk(folder))
+        with opened(folder) as store, monkeypatch.context() as patch:
+            patch.setattr(PackSender, "_compared", lambda *_: [])
+            push(store, "second", other)
+        assert faults(whole, other, "second")
+        done = heal_bucket(whole, "second", other)
+        assert done.whole, [finding.line() for finding in done.left]
+        assert done.objects > 0
+        assert faults(whole, other, "second") == []
+        assert heal_bucket(whole, "second", other).objects == 0
+    with copy_of(other, tmp_path / "again") as again:
+        assert again.read_bytes("out:big") == BIG
 
 
 def test_an_index_that_is_cached_is_not_lost(folder: Path, bucket: MemoryTransport) -> None:

@@ -80,3 +80,13 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_nothing_can_be_made_in_is_named() -> None:
     with pytest.raises(CastoreError, match="/proc"):
         castore.init("/proc/self/fd")
+
+
+def test_a_folder_that_is_not_there_has_no_store_above_it(tmp_path: Path) -> None:
+    """A misspelt URL is no name for the nearest store."""
+    castore.init(tmp_path).close()
+    (tmp_path / "below").mkdir()
+    castore.open(tmp_path / "below").close()
+    for wrong in ("nothere/at/all", "s3//reports/dk"):
+        with pytest.raises(StoreNotFound, match="no such folder"):
+            castore.open(tmp_path / wrong)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import castore
-from castore.errors import RefMoved
+from castore.errors import CastoreError, RefMoved
 from castore.model.refs import LOST
 from castore.remote.urls import open_transport
 from castore.store.branches import create_branch, delete_branch
@@ -48,6 +48,28 @@ def test_a_version_is_in_the_bucket_when_it_is_acknowledged(tmp_path: Path) -> N
         assert one.resolve("out").version.id == second.id
         assert one.read_bytes("out@v2:a") == b"two"
         sound(one)
+
+
+@pytest.mark.parametrize("how", ["emptied", "moved"])
+def test_a_bucket_that_vanished_is_no_empty_one(tmp_path: Path, how: str) -> None:
+    """Nothing is read as "no versions yet", and what is here stays."""
+    with machine(tmp_path, "one") as one:
+        made = commit(one, "out", a=b"one")
+    (tmp_path / "bucket").rename(tmp_path / "away")
+    if how == "emptied":
+        (tmp_path / "bucket").mkdir()
+    for _ in range(2):
+        with pytest.raises(CastoreError) as caught, machine(tmp_path, "one"):
+            pass
+        assert caught.value.code in (7, 9)
+    url = (tmp_path / "bucket").as_uri()
+    with castore.open(url, caches=tmp_path / "one", offline=True) as offline:
+        assert offline.resolve("out").version.id == made.id
+    if how == "emptied":
+        (tmp_path / "bucket").rmdir()
+    (tmp_path / "away").rename(tmp_path / "bucket")
+    with machine(tmp_path, "one") as one:
+        assert one.resolve("out").version.id == made.id
 
 
 def test_of_two_at_once_one_wins_and_the_other_is_told(tmp_path: Path) -> None:
