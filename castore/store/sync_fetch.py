@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from castore.content.reader import ObjectReader
@@ -12,7 +14,7 @@ from castore.database.reading import Reading, State
 from castore.database.sink import StageSink
 from castore.database.tables import ObjectRow, Removal
 from castore.database.writing import Writing
-from castore.errors import CorruptObject, RefNotFound
+from castore.errors import CorruptObject, ObjectNotFound, RefNotFound
 from castore.model.ids import Id, Kind, short
 from castore.model.names import near_names
 from castore.model.refs import HEADS, TAGS, remote_ref
@@ -43,7 +45,8 @@ class FetchReport:
     `moves` are refs `remotes/NAME/*` and tags here. `conflicts` are tags that name another version
     here than there, and stay. `purged` were purged there and still lie here. `bytes` came in
     `requests`; a dry run tells what the blocks take there. `there` are all refs of the bucket,
-    `waiting` notes in its inbox, which nobody who may write has taken along yet.
+    `waiting` notes in its inbox, which nobody who may write has taken along yet. `met`, of a dry
+    run, are for each branch of the bucket the versions here that those to come rest on.
     """
 
     remote: str
@@ -58,6 +61,7 @@ class FetchReport:
     dry_run: bool = False
     there: Mapping[str, Id] = field(default_factory=dict)
     waiting: tuple[Waiting, ...] = ()
+    met: Mapping[str, Sequence[Id]] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -157,7 +161,9 @@ class _Fetch:
         self._refuse_partials()
         lack = self._walk.lack
         if dry_run:
-            return self._report(lack, self._store.database.read(self._moves), dry_run=True)
+            report = self._report(lack, self._store.database.read(self._moves), dry_run=True)
+            heads = [ref for ref in self._wanted if ref.startswith(HEADS)]
+            return replace(report, met={ref: self._met(self._wanted[ref]) for ref in heads})
         session = self._store.entropy(16)
         header = worker_header(self._store.now(), os.getpid())
         sink = StageSink(self._store.database, session, header=header)
@@ -173,6 +179,22 @@ class _Fetch:
             sink.discard()
             raise
         return self._report(lack, moves, dry_run=False)
+
+    def _met(self, tip: Id) -> list[Id]:
+        """The versions here that a version of the bucket is, or rests on by way of others there."""
+        found: list[Id] = []
+        waiting, seen = [tip], {tip}
+        while waiting:
+            id = waiting.pop()
+            if self._store.database.read(partial(_stored, id=id)):
+                found.append(id)
+                continue
+            # History may be cut there.
+            with suppress(ObjectNotFound):
+                above = [up for up in self._reader.manifest(id).parents if up not in seen]
+                seen.update(above)
+                waiting += above
+        return found
 
     def _refuse_partials(self) -> None:
         """No ref but one of `partial/` may name an incomplete set."""

@@ -36,7 +36,8 @@ class Rebased(NamedTuple):
 class PullReport:
     """What a pull did: what was fetched, the branches that moved, the versions made anew.
 
-    `ahead` are branches that are further here than there.
+    `ahead` are branches that are further here than there; `diverged`, of a dry run, those whose
+    versions that are only here would be made anew.
     """
 
     fetched: FetchReport
@@ -44,6 +45,7 @@ class PullReport:
     rebased: tuple[Rebased, ...]
     ahead: tuple[str, ...]
     dry_run: bool = False
+    diverged: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -64,6 +66,7 @@ class PullReport:
                 for r in self.rebased
             ],
             "ahead": list(self.ahead),
+            "would_rebase": list(self.diverged),
         }
 
 
@@ -106,7 +109,16 @@ def pull(
     )
     if dry_run:
         plan = store.database.read(lambda tables: _dry_plan(tables, fetched))
-        return PullReport(fetched, tuple(plan.forward), (), tuple(plan.ahead), dry_run=True)
+        if plan.diverged and not rebase:
+            raise _diverged(name, plan._replace(forward=[]))
+        return PullReport(
+            fetched,
+            tuple(plan.forward),
+            (),
+            tuple(plan.ahead),
+            dry_run=True,
+            diverged=tuple(ref.removeprefix(HEADS) for ref, _, _ in plan.diverged),
+        )
     at = store.now()
 
     def transact(tables: Writing) -> tuple[_Plan, list[Rebased]]:
@@ -147,14 +159,29 @@ def _plan(tables: Reading, remote: str, names: Sequence[str]) -> _Plan:
 
 
 def _dry_plan(tables: Reading, fetched: FetchReport) -> _Plan:
-    """What a pull would move, as far as can be told before the versions are here."""
-    prefix = f"{REMOTES}{fetched.remote}/"
-    forward = []
-    for ref, _, new in fetched.moves:
-        if ref.startswith(prefix) and new:
-            head = HEADS + ref.removeprefix(prefix)
-            forward.append(Move(head, tables.ref(head) or b"", new))
-    return _Plan(forward, [], [])
+    """What a pull would make of each branch, before the versions are here."""
+    plan = _Plan([], [], [])
+    for ref, met in sorted(fetched.met.items()):
+        current, id = tables.ref(ref), fetched.there[ref]
+        if id in met:
+            found = _compare(tables, {ref: id})
+            plan.forward.extend(found.forward)
+            plan.diverged.extend(found.diverged)
+            plan.ahead.extend(found.ahead)
+        elif current is None:
+            if not _is_tag(tables, ref):
+                plan.forward.append(Move(ref, b"", id))
+        elif any(descends(tables, version, current) for version in met):
+            plan.forward.append(Move(ref, current, id))
+        else:
+            plan.diverged.append(Move(ref, current, id))
+    return plan
+
+
+def _is_tag(tables: Reading, ref: str) -> bool:
+    """Whether a branch may not be made, since a tag has or had its name."""
+    tag = TAGS + ref.removeprefix(HEADS)
+    return bool(tables.ref(tag)) or bool(tables.tombstone(tag))
 
 
 def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
@@ -162,7 +189,7 @@ def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
     for ref, id in sorted(there.items()):
         current = tables.ref(ref)
         name = ref.removeprefix(HEADS)
-        if current == id or tables.ref(TAGS + name) or tables.tombstone(TAGS + name):
+        if current == id or _is_tag(tables, ref):
             continue
         if current is None or descends(tables, id, current):
             plan.forward.append(Move(ref, current or b"", id))

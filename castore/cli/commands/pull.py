@@ -86,6 +86,8 @@ def print_pulled(output: Output, report: PullReport) -> None:
         )
     if report.rebased:
         output.say("approvals were of the versions before: ask for them again")
+    for name in report.diverged:
+        output.row(f"{clean(name)}: what is only here would be made anew after what is there")
     for name in report.ahead:
         output.say(f"{clean(name)} has versions here that the remote has not")
     if report.ahead and not report.dry_run:
