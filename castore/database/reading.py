@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 _STORED: Final = bytes((State.STORED,))
+_PROMISED: Final = bytes((State.PROMISED,))
 _STATE_AT: Final = 11
 _WHY_ABSENT: Final = {
     State.PROMISED: ("is promised by a remote and not here", "cas pull"),
@@ -165,6 +166,15 @@ class Reading(LookupView):
             if block is not None:
                 found.append((block, id))
         return found, b""
+
+    def promised(self, start: Id, limit: int) -> tuple[int, Id]:
+        """How many objects only a remote has in `limit` rows from `start`; where to go on."""
+        count = 0
+        for seen, (id, value) in enumerate(self._walk(self._tables.objects, start)):
+            if seen == limit:
+                return count, id
+            count += value[_STATE_AT:] == _PROMISED
+        return count, b""
 
     # Blocks.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from castore.database.mirror import difference, mirror
 from castore.database.pages import check_pages
 from castore.database.reading import Reading
 from castore.errors import CorruptObject, InvalidInput, WouldOverwrite
+from castore.model.ids import Id
 from castore.model.names import quoted
 from castore.store.opening import FOLDER, is_store
 from castore.store.store import Store
@@ -23,6 +25,7 @@ from castore.store.verify import fsck
 
 _SHOWN: Final = 3
 _LOOKS: Final = 8
+_ROWS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class BackupReport:
 
     `created` says that there was none before; else `blocks`, `bytes` (as stored) and `rows` are
     those that were new or changed, and `removed` the blocks that the store has given up. `sequence`
-    is the newest operation it holds; `file` the size of its data file, -1 if not known.
+    is the newest operation it holds; `file` the size of its data file, -1 if not known. `elsewhere`
+    counts objects that only a remote has: their bytes are in no copy of this store.
     """
 
     folder: Path
@@ -44,6 +48,7 @@ class BackupReport:
     removed: int
     sequence: int
     file: int
+    elsewhere: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -58,6 +63,7 @@ class BackupReport:
             "removed_blocks": self.removed,
             "operations": self.sequence,
             "file_bytes": self.file if self.file >= 0 else None,
+            "elsewhere": self.elsewhere,
         }
 
 
@@ -88,8 +94,21 @@ def backup(
                 f"{str(folder)!r} is a backup already, and only a new one can be compact",
                 fix="name a folder that does not exist",
             )
-        return _update(store, folder, dry_run=dry_run)
-    return _create(store, folder, compact=compact, dry_run=dry_run, progress=progress)
+        report = _update(store, folder, dry_run=dry_run)
+    else:
+        report = _create(store, folder, compact=compact, dry_run=dry_run, progress=progress)
+    return replace(report, elsewhere=_elsewhere(store))
+
+
+def _elsewhere(store: Store) -> int:
+    """How many objects only a remote has."""
+    count = 0
+    start: Id = b""
+    while True:
+        found, start = store.database.read(partial(Reading.promised, start=start, limit=_ROWS))
+        count += found
+        if not start:
+            return count
 
 
 def _check_place(store: Store, folder: Path) -> None:

@@ -364,3 +364,14 @@ def test_what_waits_in_the_inbox_is_shown(cas: Cas, shared: Path) -> None:
     assert "1 note among them" in cas("-C", "one", "push").out
     assert cas("-C", "one", "gate", "out", "--require", "approved").code == 0
     assert "not yet counted" not in cas("-C", "one", "fetch").err
+
+
+def test_a_check_of_a_cache_says_that_it_is_one(
+    cas: Cas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAS_STORE", (tmp_path / "bucket").as_uri())
+    Path("a").write_text("a")
+    cas("commit", "a")
+    assert "cas fsck --remote origin" in cas("fsck").err
+    assert "cache" not in cas("fsck", "--remote", "origin").err
+    assert cas("fsck", "--json").json["ok"]

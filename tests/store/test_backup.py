@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -695,3 +696,19 @@ def _mirrored(store: castore.Store, folder: Path) -> Mirrored:
         return mirror(store.database, copy)
     finally:
         copy.close()
+
+
+def test_what_only_a_remote_has_is_told(store: castore.Store, tmp_path: Path) -> None:
+    with store.session("out") as session:
+        session.write("small", "here")
+        session.write("big", Random(1).randbytes(400_000))
+        session.commit()
+    store.add_remote("origin", str(tmp_path / "bucket"))
+    store.push("origin")
+    assert store.backup(tmp_path / "whole").elsewhere == 0
+    with castore.clone(tmp_path / "bucket", tmp_path / "thin", metadata_only=True) as thin:
+        assert thin.backup(tmp_path / "copy").elsewhere == 2
+        assert thin.backup(tmp_path / "copy", dry_run=True).elsewhere == 2
+        assert thin.read_bytes("out:small") == b"here"
+        report = thin.backup(tmp_path / "copy")
+        assert report.elsewhere == report.as_json()["elsewhere"] == 1

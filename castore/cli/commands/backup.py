@@ -32,7 +32,8 @@ def command(call: Invocation, folder: str, compact: bool, dry_run: bool) -> None
 
     DEST is a store: cas --store DEST reads it. It is verified before this is said to be done. When
     DEST is a backup of this store, only new blocks and rows are copied; one of another store, or
-    one that holds what this store has not, is refused.
+    one that holds what this store has not, is refused. Files that only a remote has are not in it,
+    and it says how many.
     """
     with opened(call) as store, Progress(call.output, "checking") as progress:
         report = backup(
@@ -42,6 +43,12 @@ def command(call: Invocation, folder: str, compact: bool, dry_run: bool) -> None
         call.output.record(report.as_json())
         return
     call.output.line(_line(report))
+    if report.elsewhere:
+        what = plural(report.elsewhere, "object")
+        call.output.warn(
+            f"{what} of files lie only in a remote, and so not in this copy: keep the remote, or "
+            "back up a clone that has all"
+        )
     if not dry_run:
         call.output.next(f"cas fsck --full --store {clean(folder)}")
 

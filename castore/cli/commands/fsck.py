@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import full_rev, opened, store_place
+from castore.cli.access import full_rev, opened, shared_url, store_place
 from castore.cli.child import in_child
 from castore.cli.completing import revisions
 from castore.cli.completing_remotes import remote_names
@@ -57,6 +57,8 @@ def command(call: Invocation, rev: str | None, full: bool, remote: str) -> int:
     if call.output.json:
         call.output.record(report.as_json())
     else:
+        if shared_url(call):
+            call.output.say("this is the cache; the bucket itself: cas fsck --remote origin")
         _print(call.output, report)
     return 0 if report.ok else CorruptObject.code
 
