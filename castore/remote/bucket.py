@@ -95,7 +95,7 @@ def read_identity(transport: Transport) -> BucketIdentity:
 def put_identity(transport: Transport, identity: BucketIdentity) -> None:
     """Write `castore.json`, unless somebody else did."""
     with suppress(RemoteMoved):
-        transport.put(IDENTITY, _identity_text(identity), if_absent=True)
+        transport.put(IDENTITY, identity_text(identity), if_absent=True)
 
 
 def encode_same_root(root: Root) -> bytes:
@@ -139,8 +139,8 @@ class Bucket:
             raise CorruptObject(
                 f"{transport.url} is another bucket ({identity.uuid.hex()}) than the one it was "
                 f"({seen.uuid.hex()})",
-                where="castore.json",
-                fix="cas remote remove it and add it again, if this is meant",
+                where=IDENTITY,
+                fix=REPAIR,
             )
         self.transport = transport
         self.identity = identity
@@ -168,7 +168,7 @@ class Bucket:
         """
         root, etag = self._read()
         if (root.project, root.uuid) != self.identity:
-            raise self._damaged("its root is of another bucket")
+            raise self._damaged("its root is of another bucket than castore.json says", REPAIR)
         if root.serial < self._serial:
             raise self._damaged(
                 f"its root is older ({root.serial}) than the one seen before ({self._serial}): "
@@ -177,7 +177,7 @@ class Bucket:
             )
         if root.notes.notes < self._notes:
             raise self._damaged(
-                f"it has {root.notes.notes} notes where {self._notes} were seen before"
+                f"it has {root.notes.notes} notes where {self._notes} were seen before", REPAIR
             )
         self._serial, self._notes = root.serial, root.notes.notes
         return View(root, etag)
@@ -335,7 +335,8 @@ def decode_root_of(transport: Transport, data: bytes) -> Root:
         ) from None
 
 
-def _identity_text(identity: BucketIdentity) -> bytes:
+def identity_text(identity: BucketIdentity) -> bytes:
+    """What `castore.json` says of a bucket."""
     value = {
         "castore": _FORMAT,
         "project": identity.project.hex(),
@@ -350,14 +351,20 @@ def _read_identity(data: bytes, url: str) -> BucketIdentity:
         version = value["castore"]
         identity = BucketIdentity(bytes.fromhex(value["project"]), bytes.fromhex(value["uuid"]))
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise CorruptObject(f"{url}: its {IDENTITY} is malformed", where=IDENTITY) from None
+        raise _malformed(url) from None
     if "encryption" in value:
         raise UnsupportedFormat(f"{url} is encrypted; this castore cannot read it")
     if version != _FORMAT:
         raise UnsupportedFormat(f"{url} has format {version!r:.40}; this castore knows {_FORMAT}")
     if any(len(part) != _UUID_BYTES for part in identity):
-        raise CorruptObject(f"{url}: its {IDENTITY} is malformed", where=IDENTITY)
+        raise _malformed(url)
     return identity
+
+
+def _malformed(url: str) -> CorruptObject:
+    return CorruptObject(
+        f"{url} is damaged: its {IDENTITY} is malformed", where=IDENTITY, fix=REPAIR
+    )
 
 
 def _no_page(_id: Id, _data: bytes) -> bytes:

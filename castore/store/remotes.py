@@ -13,11 +13,13 @@ from typing import Any, Final
 from castore.database.failures import using_files
 from castore.database.operations import RefMove
 from castore.database.writing import Writing
-from castore.errors import Conflict, InvalidInput, RefNotFound, RemoteError
+from castore.errors import CastoreError, Conflict, InvalidInput, RefNotFound, RemoteError
 from castore.model.names import check_segment, near_names, quoted
 from castore.model.refs import REMOTES
 from castore.remote.address import parse_url
+from castore.remote.bucket import REPAIR
 from castore.remote.probe import probe
+from castore.remote.repair import ANEW, CHECK
 from castore.remote.transport import Transport
 from castore.remote.urls import open_transport
 from castore.store.config import CONFIG_FILE, KnownRemote, parse_config
@@ -47,6 +49,21 @@ def refuse_offline(store: Store, place: str) -> None:
     """Raise RemoteError where no bucket may be asked."""
     if store.offline:
         raise RemoteError(f"{place} is not asked: offline", fix="the same without --offline")
+
+
+@contextmanager
+def naming_repair(name: str, url: str = "") -> Iterator[None]:
+    """Let errors of a damaged bucket name a command that works: of a remote, or of a store."""
+    try:
+        yield
+    except CastoreError as error:
+        if error.fix == ANEW and url:
+            error.fix = f"cas cache prune --remove --force {url}"
+        elif error.fix in (REPAIR, CHECK, ANEW):
+            error.fix = error.fix.replace("NAME", name)
+            if url:
+                error.fix = error.fix.replace("cas", f"cas --store {url}", 1)
+        raise
 
 
 def open_remote(found: KnownRemote, *, options: Mapping[str, str] | None = None) -> Transport:

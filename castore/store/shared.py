@@ -8,7 +8,6 @@ Files come when they are read.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,37 +15,28 @@ from pathlib import Path
 from typing import Final
 
 from castore.database.environment import Database
-from castore.database.failures import using_files
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import (
     CastoreError,
-    InvalidInput,
     ObjectNotFound,
     RefMoved,
     RemoteError,
     StoreNotFound,
     TagExists,
 )
-from castore.model.ids import Id, content_id
-from castore.model.refs import HEADS, LOST, TAGS, lost_ref
-from castore.remote.bucket import BucketIdentity, look
+from castore.model.ids import Id
+from castore.model.refs import HEADS, TAGS, lost_ref
+from castore.remote.bucket import look
 from castore.remote.transport import Transport
-from castore.store.caches import (
-    CACHE_BYTES,
-    CacheUse,
-    cache_folder,
-    making,
-    may_be_over,
-    shrink,
-    trim,
-)
+from castore.store.cache_opening import open_cache, open_database
+from castore.store.caches import CACHE_BYTES, CacheUse, cache_folder, may_be_over, shrink, trim
 from castore.store.collect_roots import FORGET
 from castore.store.config import ON_DEMAND, KnownRemote
-from castore.store.opening import FOLDER, clock, complete, is_store
+from castore.store.opening import FOLDER, clock, is_store
 from castore.store.publish import COMMIT
-from castore.store.remotes import open_remote, place_url, write_remote
+from castore.store.remotes import naming_repair, open_remote, place_url
 from castore.store.removals import PURGE
 from castore.store.staging import expired
 from castore.store.store import PROMISED, Store
@@ -102,25 +92,26 @@ def open_shared(
     if offline:
         return _offline(home, found, made)
     transport = open_remote(found, options=options)
-    try:
-        identity = look(transport)
-        use = CacheUse(home)
+    with naming_repair(ORIGIN, found.url):
         try:
-            database = _cache(home, found, identity, now, entropy)
+            identity = look(transport)
+            use = CacheUse(home)
+            try:
+                database = open_cache(home, found, identity, now, entropy)
+            except BaseException:
+                use.close()
+                raise
         except BaseException:
-            use.close()
+            transport.close()
             raise
-    except BaseException:
-        transport.close()
-        raise
-    store = made(database)
-    shared = _Shared(store, transport, use, cache_bytes)
-    store.at_close = shared.close
-    try:
-        shared.refresh()
-    except BaseException:
-        store.close()
-        raise
+        store = made(database)
+        shared = _Shared(store, transport, use, cache_bytes)
+        store.at_close = shared.close
+        try:
+            shared.refresh()
+        except BaseException:
+            store.close()
+            raise
     store.url = found.url
     store.bring = shared.bring
     store.far = shared.stages
@@ -137,7 +128,7 @@ def _offline(home: Path, found: KnownRemote, made: Callable[[Database], Store]) 
         )
     use = CacheUse(home)
     try:
-        store = made(Database.open(home / FOLDER))
+        store = made(open_database(home / FOLDER, found.url))
     except BaseException:
         use.close()
         raise
@@ -336,44 +327,3 @@ def _known(tables: Reading, old: Id, new: Id) -> bool:
     """Whether a version is on the line that a branch has in the bucket now."""
     step = tables.step(old)
     return bool(new) and step is not None and tables.ancestor(new, step.number) == old
-
-
-def _cache(
-    home: Path,
-    found: KnownRemote,
-    identity: BucketIdentity | None,
-    now: Callable[[], int],
-    entropy: Callable[[int], bytes],
-) -> Database:
-    """The database of a cache, made if it is not there; of another project it is made anew."""
-    folder = home / FOLDER
-    with using_files(home), making(home):
-        if is_store(folder):
-            database = Database.open(folder)
-            if identity is None or identity.project == database.project:
-                return database
-            _refuse_unsent(database, found)
-            database.close()
-            shutil.rmtree(folder)
-        # Two machines that begin at once must begin the same.
-        project = identity.project if identity else content_id(found.url.encode())[:16]
-        database = Database.create(folder, now=now, entropy=entropy, project=project)
-        try:
-            complete(folder)
-            write_remote(Store(database, now=now, entropy=entropy), ORIGIN, found)
-        except BaseException:
-            database.close()
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return database
-
-
-def _refuse_unsent(database: Database, found: KnownRemote) -> None:
-    """A cache of another bucket goes only if nothing is in it that is nowhere else."""
-    if database.read(lambda tables: tables.refs(LOST) or tables.refs(HEADS)):
-        folder = database.folder
-        database.close()
-        raise InvalidInput(
-            f"{found.url} holds another project than before; {str(folder)!r} still has the old one",
-            fix=f"mv {folder.parent} elsewhere",
-        )

@@ -19,7 +19,14 @@ from castore.store.heal import heal as heal_store
 from castore.store.heal_bucket import heal_bucket
 from castore.store.heal_report import HealReport
 from castore.store.opening import clock
-from castore.store.remotes import open_remote, refuse_offline, remote, remotes, write_remote
+from castore.store.remotes import (
+    naming_repair,
+    open_remote,
+    refuse_offline,
+    remote,
+    remotes,
+    write_remote,
+)
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
@@ -61,7 +68,8 @@ def reached(store: Store, name: str, options: Options = None) -> Iterator[tuple[
     refuse_offline(store, f"remote {meant}")
     transport = open_remote(remote(store, meant), options=options)
     try:
-        yield meant, transport
+        with naming_repair(meant, store.url):
+            yield meant, transport
     finally:
         transport.close()
 
@@ -155,18 +163,19 @@ def clone(
         raise InvalidInput("a clone needs a URL", fix="cas clone URL DIR")
     transport = open_remote(found, options=options)
     try:
-        return sync_clone.clone(
-            transport,
-            Path(os.path.abspath(folder)),
-            now=now,
-            entropy=entropy,
-            configure=lambda store: write_remote(store, name, found),
-            by=by,
-            name=name,
-            contents=_contents(found),
-            depth=depth,
-            progress=progress,
-        )
+        with naming_repair(ORIGIN, found.url):
+            return sync_clone.clone(
+                transport,
+                Path(os.path.abspath(folder)),
+                now=now,
+                entropy=entropy,
+                configure=lambda store: write_remote(store, name, found),
+                by=by,
+                name=name,
+                contents=_contents(found),
+                depth=depth,
+                progress=progress,
+            )
     finally:
         transport.close()
 

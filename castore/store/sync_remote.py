@@ -17,7 +17,7 @@ from castore.model.encoding import decode, encode
 from castore.model.fields import Fields, read_row
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES, MIB
-from castore.remote.bucket import Bucket, Seen, create_bucket, look
+from castore.remote.bucket import REPAIR, Bucket, Seen, create_bucket, look
 from castore.remote.index import Catalogue, Index
 from castore.remote.keys import UPLOAD_BYTES
 from castore.remote.root import Root
@@ -163,7 +163,7 @@ def connect(
         raise InvalidInput(
             f"{transport.url} holds another project ({identity.project.hex()}) than this store "
             f"({store.database.project.hex()})",
-            fix=f"cas clone {transport.url} DIR, and commit there",
+            fix=REPAIR if state.seen else f"cas clone {transport.url} DIR, and commit there",
         )
     given: dict[str, Any] = {} if sleep is None else {"sleep": sleep}
     bucket = Bucket(

@@ -20,13 +20,18 @@ class RemoteRepair:
     """A repair, and what this store saw of the bucket that the new root does not know.
 
     `behind` counts the changes of root that were seen after the copy, `notes` the notes. `moved`
-    are branches that were elsewhere when they were seen last: seen, now (b"" for gone).
+    are branches that were elsewhere when they were seen last: seen, now (b"" for gone). Of a bucket
+    that is the store, `again` are refs that were sent again, with `notes_again` notes; `unsent` is
+    why they could not be.
     """
 
     report: RepairReport
     behind: int
     notes: int
     moved: dict[str, tuple[Id, Id]]
+    again: tuple[str, ...] = ()
+    notes_again: int = 0
+    unsent: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The repair as `--json` prints it."""
@@ -38,6 +43,9 @@ class RemoteRepair:
                 name: {"seen": seen.hex(), "now": now.hex() or None}
                 for name, (seen, now) in self.moved.items()
             },
+            "again": list(self.again),
+            "notes_again": self.notes_again,
+            "unsent": self.unsent or None,
         }
 
 
@@ -65,9 +73,10 @@ def repair(store: Store, name: str, transport: Transport, *, dry_run: bool = Fal
         now = {branch: root.refs.get(HEADS + branch, b"") for branch in found}
         return {branch: (id, now[branch]) for branch, id in found.items() if now[branch] != id}
 
+    before = report.serial if report.copy is None else report.copy
     return RemoteRepair(
         report,
-        max(0, seen.serial - report.copy) if seen else 0,
+        max(0, seen.serial - before) if seen else 0,
         max(0, seen.notes - root.notes.notes) if seen else 0,
         store.database.read(moved),
     )

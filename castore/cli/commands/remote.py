@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
-from castore.cli.access import actor, opened
+from castore.cli.access import actor, opened, shared_url, user_caches
 from castore.cli.completing_remotes import remote_names
 from castore.cli.invocation import Invocation
 from castore.cli.output import Output
 from castore.cli.screen import clean, columns, plural
 from castore.cli.verbs import Family, verb
-from castore.model.refs import REMOTES
+from castore.model.refs import HEADS, REMOTES
 from castore.store.config import KnownRemote
 from castore.store.remotes import add_remote, remote, remotes, remove_remote
+from castore.store.shared_repair import repair_shared
 from castore.store.store import Store
 from castore.store.sync import repair_remote
 from castore.store.sync_repair import RemoteRepair
@@ -130,41 +131,67 @@ def repair(call: Invocation, name: str, dry_run: bool) -> None:
 
     Whoever writes to a bucket keeps copies of its root. A root that is fine is refused: exit 4.
     What was pushed after the copy is not in it, and is told as far as it was seen here; a push by
-    who has it brings it again. For packs and indexes that are damaged there is cas heal --remote.
+    who has it brings it again, and where the bucket is the store, this command by itself. A damaged
+    castore.json is written anew, as the root of this project tells. For packs and indexes that are
+    damaged there is cas heal --remote.
     """
-    with opened(call) as store:
-        done = repair_remote(store, name, dry_run=dry_run)
+    url = shared_url(call)
+    if url and not call.offline:
+        done = repair_shared(url, user_caches(), name, by=actor(call), dry_run=dry_run)
+    else:
+        with opened(call) as store:
+            done = repair_remote(store, name, dry_run=dry_run)
     if call.output.json:
         call.output.record(done.as_json())
         return
-    print_repair(call.output, name, done)
+    print_repair(call.output, name, done, url)
 
 
-def print_repair(output: Output, name: str, done: RemoteRepair) -> None:
-    """The steps of a repair, and what may be lost."""
+def print_repair(output: Output, name: str, done: RemoteRepair, url: str = "") -> None:
+    """The steps of a repair, and what may be lost; `url` is that of a bucket that is the store."""
     report = done.report
-    would = "would become" if report.dry_run else "became"
     output.line(f"damage: {clean(report.damage)}")
     for passed in report.passed:
         output.line(f"passed over: {clean(passed)}")
-    output.line(f"copy {report.copy} of root {would} root, with serial {report.serial}")
+    if report.identity:
+        would = "would be" if report.dry_run else "was"
+        output.line(f"castore.json {would} written anew, as root tells")
+    if report.copy is not None:
+        would = "would become" if report.dry_run else "became"
+        output.line(f"copy {report.copy} of root {would} root, with serial {report.serial}")
     for ref in sorted(report.root.refs):
         output.row(f"  {clean(ref)}  {report.root.refs[ref].hex()[:12]}")
-    if done.behind:
-        output.warn(f"{plural(done.behind, 'change')} of root seen here came after that copy")
-    for branch, (seen, now) in done.moved.items():
-        place = now.hex()[:12] if now else "not there"
-        output.warn(f"{branch} was at {seen.hex()[:12]} when last seen, and is {place}")
-    if done.notes:
-        output.warn(f"{plural(done.notes, 'note')} seen here are not in it")
+    _print_behind(output, done)
     for key in report.missing:
         output.warn(f"it leads to {key}, which is gone")
-    output.say(
-        "what others pushed after that copy is not in it: a push of theirs brings it again; who "
-        "saw more notes than are left adds the remote anew"
-    )
-    after = f"cas heal --remote {name}" if report.missing else f"cas push {name}"
-    output.next(f"cas remote repair {name}" if report.dry_run else after)
+    if report.copy is not None:
+        output.say(
+            "what others pushed after that copy is not in it: a push of theirs brings it again"
+            + ("" if url else "; who saw more notes than are left repairs it as well")
+        )
+    place = f"cas --store {url} " if url else "cas "
+    after = f"heal --remote {name}" if report.missing else f"fsck --remote {name}"
+    if not (url or report.missing):
+        after = f"push {name}"
+    output.next(place + (f"remote repair {name}" if report.dry_run else after))
+
+
+def _print_behind(output: Output, done: RemoteRepair) -> None:
+    """What was seen of the bucket that its new root does not know."""
+    would = "would be" if done.report.dry_run else "was"
+    if done.behind:
+        changes = plural(done.behind, "change")
+        output.warn(f"{changes} of root seen here came after that copy")
+    for branch, (seen, now) in done.moved.items():
+        place = now.hex()[:12] if now else "not there"
+        again = f"; {would} sent again" if HEADS + branch in done.again else ""
+        output.warn(f"{branch} was at {seen.hex()[:12]} when last seen, and is {place}{again}")
+    if done.notes:
+        again = f"; {plural(done.notes_again, 'note')} sent again" if done.notes_again else ""
+        verb = "is" if done.notes == 1 else "are"
+        output.warn(f"{plural(done.notes, 'note')} seen here {verb} not in it{again}")
+    if done.unsent:
+        output.warn(f"what was seen here could not be sent again: {clean(done.unsent)}")
 
 
 @verb(
