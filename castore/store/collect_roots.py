@@ -15,6 +15,7 @@ from castore.errors import CorruptObject
 from castore.model.artifact_set import Artifact, FileContent, TreeContent
 from castore.model.ids import Id
 from castore.store.collect_map import LiveMap
+from castore.store.removals import FORGET
 from castore.store.stages import decode_staged
 from castore.store.store import Store
 
@@ -27,8 +28,6 @@ _OUT_OF_ORDER: Final = 1000
 _SLICE_ROWS: Final = 1000
 INTERNALIZE: Final = "internalize"
 """The operation that brings external artifacts in; its detail lists their digests as `held`."""
-FORGET: Final = "forget"
-"""The operation that cuts versions from their sets; its detail lists their ids as `versions`."""
 
 
 class More(NamedTuple):

@@ -12,14 +12,13 @@ from typing import Any
 
 from castore.database.operations import Operation
 from castore.database.reading import Reading
-from castore.database.tables import Removal
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput
 from castore.model.ids import Id
 from castore.store.collect import CollectRequest, collect
-from castore.store.collect_roots import FORGET
 from castore.store.deployments import deployed_places
 from castore.store.presence import require_stored
+from castore.store.removals import record_forgotten
 from castore.store.retention import PINNED, Rules, judge, named_by, named_or_deployed
 from castore.store.selectors import resolve_version
 from castore.store.store import Store
@@ -167,16 +166,8 @@ def _record(
         chosen = [v for v in chosen if v.id not in named and v.id in here]
     if not chosen:
         return [], None
-    record = tables.append_operation(
-        FORGET,
-        at=at,
-        by=request.by,
-        why=request.why,
-        detail={"versions": [version.id for version in chosen]},
-    )
-    removal = Removal(at, request.by, request.why, str(record.sequence))
-    for version in chosen:
-        tables.forget(version.id, removal)
+    ids = [version.id for version in chosen]
+    record = record_forgotten(tables, ids, at=at, by=request.by, why=request.why)
     return chosen, record
 
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.tables import Removal
+from castore.database.writing import Writing
 from castore.errors import ObjectNotFound
 from castore.model.ids import Id, Kind
 from castore.store.moments import format_minute, format_moment
 from castore.store.version import Version
 
+FORGET: Final = "forget"
+"""The operation that cuts versions from their sets; its detail lists their ids as `versions`."""
 PURGE: Final = "purge"
 """The operation, and the operation id by which all of its kind are found; `files` it made go."""
+
+
+def record_forgotten(
+    tables: Writing, ids: Sequence[Id], *, at: int, by: str, why: str
+) -> Operation:
+    """Cut these versions from their sets, none of which is so yet; gives the entry of the log."""
+    record = tables.append_operation(FORGET, at=at, by=by, why=why, detail={"versions": list(ids)})
+    removal = Removal(at, by, why, str(record.sequence))
+    for id in ids:
+        tables.forget(id, removal)
+    return record
 
 
 def removal_record(removal: Removal) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from castore.database.tables import Removal
 from castore.database.writing import Writing
 from castore.model.ids import Id
 from castore.model.limits import ID_BYTES
-from castore.store.collect_roots import FORGET
+from castore.store.removals import FORGET
 from castore.store.salvage_history import manifest_of
 from castore.store.store import Store
 from castore.store.undo import UNDO

@@ -32,12 +32,11 @@ from castore.remote.bucket import look
 from castore.remote.transport import Transport
 from castore.store.cache_opening import open_cache, open_database
 from castore.store.caches import CACHE_BYTES, CacheUse, cache_folder, may_be_over, shrink, trim
-from castore.store.collect_roots import FORGET
 from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import FOLDER, clock, is_store
 from castore.store.publish import COMMIT
 from castore.store.remotes import naming_repair, open_remote, place_url
-from castore.store.removals import PURGE
+from castore.store.removals import FORGET, PURGE
 from castore.store.staging import expired
 from castore.store.store import PROMISED, Store
 from castore.store.sync_bring import bring

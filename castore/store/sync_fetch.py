@@ -22,8 +22,7 @@ from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue
 from castore.remote.root import Removed, Root
 from castore.remote.transport import Transport
-from castore.store.collect_roots import FORGET
-from castore.store.removals import PURGE
+from castore.store.removals import PURGE, record_forgotten
 from castore.store.stages import worker_header
 from castore.store.store import Store
 from castore.store.sync_depth import cut_history
@@ -300,11 +299,7 @@ def record_removals(store: Store, root: Root) -> None:
     def transact(tables: Writing) -> None:
         forgotten, purged = lacking(tables)
         for (at, by, why), ids in forgotten.items():
-            record = tables.append_operation(
-                FORGET, at=at, by=by, why=why, detail={"versions": ids}
-            )
-            for id in ids:
-                tables.forget(id, Removal(at, by, why, str(record.sequence)))
+            record_forgotten(tables, ids, at=at, by=by, why=why)
         for (at, by, why), ids in purged.items():
             detail = {"files": ids, "objects": len(ids), "selectors": []}
             record = tables.append_operation(

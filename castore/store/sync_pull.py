@@ -15,6 +15,7 @@ from castore.model.manifest import Manifest, encode_manifest
 from castore.model.refs import HEADS, REMOTES, TAGS
 from castore.remote.transport import Transport
 from castore.store.publish import metadata_block
+from castore.store.removals import record_forgotten
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport, fetch
 from castore.store.sync_plan import Move, descends
@@ -201,7 +202,10 @@ def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
 
 
 def rebase_onto(tables: Writing, branch: str, old: Id, onto: Id) -> list[Rebased]:
-    """Make the versions that only `old` has anew on top of `onto`, the oldest first."""
+    """Make the versions that only `old` has anew on top of `onto`, the oldest first.
+
+    What was forgotten of them stays so: its bytes may be gone, and nobody asked for them again.
+    """
     reader = ObjectReader(tables.load)
     own: list[tuple[Id, Manifest]] = []
     id = old
@@ -223,7 +227,19 @@ def rebase_onto(tables: Writing, branch: str, old: Id, onto: Id) -> list[Rebased
         tables.put_blocks([block], [(Kind.MANIFEST, tip, payload)])
         renamed[id] = tip
         made.append(Rebased(branch, id, manifest.number, tip, number))
+    _forget_anew(tables, made)
     return made
+
+
+def _forget_anew(tables: Writing, made: Sequence[Rebased]) -> None:
+    """What was forgotten is so in its new place, by the same word."""
+    said: dict[tuple[int, str, str], list[Id]] = {}
+    for version in made:
+        removal = tables.forgotten(version.old)
+        if removal is not None and tables.forgotten(version.new) is None:
+            said.setdefault((removal.at, removal.by, removal.why), []).append(version.new)
+    for (at, by, why), ids in said.items():
+        record_forgotten(tables, ids, at=at, by=by, why=why)
 
 
 def _diverged(remote: str, plan: _Plan) -> RefMoved:

@@ -12,9 +12,8 @@ from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, ObjectNotFound, RefMoved, RefNotFound
 from castore.model.ids import Id, short
 from castore.model.refs import HEADS, TAGS
-from castore.store.collect_roots import FORGET
 from castore.store.operations import operation_log
-from castore.store.removals import PURGE
+from castore.store.removals import FORGET, PURGE
 from castore.store.store import Store
 from castore.store.version import version_in
 

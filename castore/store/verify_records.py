@@ -16,8 +16,7 @@ from castore.database.reading import Reading
 from castore.database.tables import NEXT_BLOCK_KEY, Removal, State
 from castore.errors import CorruptObject
 from castore.model.ids import Id
-from castore.store.collect_roots import FORGET
-from castore.store.removals import PURGE
+from castore.store.removals import FORGET, PURGE
 from castore.store.store import Store
 from castore.store.undo import UNDO
 from castore.store.verify_report import Findings

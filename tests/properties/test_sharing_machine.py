@@ -353,6 +353,8 @@ class SharingMachine(RuleBasedStateMachine):
             line.append(new)
             if old in mine.held:
                 mine.held.add(new)
+            if old in mine.forgotten:
+                mine.forgotten.add(new)
         assert after.keys() == diverged.keys()
         for ref, line in after.items():
             common = set(self._history(line[0]))
