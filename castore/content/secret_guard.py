@@ -177,7 +177,7 @@ class StreamGuard:
     def _search(self, data: Any, offset: int, seam: int) -> None:
         found = search_secrets(data)
         for match in found.matches:
-            if not seam or match.start < seam < match.end:
+            if not seam or match.start < seam < match.reach:
                 start = offset + match.start
                 line = self._lines.at(start)
                 self._guard._note(self._path, line, start, match.rule, match.shown)

@@ -20,10 +20,14 @@ Scan = Callable[[Any, Callable[..., bool]], bool]
 
 
 class Match(NamedTuple):
-    """A secret in some bytes: where it begins and ends, the rule's id, and a start to show."""
+    """A secret in some bytes: where it begins and ends, the rule's id, and a start to show.
+
+    What tells that it is one goes on to `reach`: after a password in an address comes the host.
+    """
 
     start: int
     end: int
+    reach: int
     rule: str
     shown: str
 
@@ -70,7 +74,9 @@ def _look(rule: Rule, anchor: bytes, data: Any, end: int, looked: dict[int, int]
         match = pattern.match(data, _start(rule, data, end - len(anchor)))
     if match is None or not is_genuine(rule, match):
         return None
-    return Match(match.start(), match.end("secret"), rule.id, _shown(rule, match, anchor))
+    return Match(
+        match.start(), match.end("secret"), match.end(), rule.id, _shown(rule, match, anchor)
+    )
 
 
 def _start(rule: Rule, data: Any, anchor: int) -> int:

@@ -122,6 +122,16 @@ def test_pieces_give_what_the_whole_gives(data: st.DataObject) -> None:
     assert {f.rule for f in pieces.findings} == {rule}
 
 
+@pytest.mark.parametrize(("rule", "text"), SAMPLES)
+def test_a_secret_is_found_wherever_it_is_cut(rule: str, text: bytes) -> None:
+    for cut in range(1, len(text)):
+        guard = guarded()
+        stream = guard.begin("")
+        stream.look(b"word " + text[:cut])
+        assert stream.look(text[cut:] + b" word"), text[:cut]
+        assert {finding.rule for finding in guard.findings} == {rule}
+
+
 def test_a_piece_that_is_known_is_passed_over_but_for_what_goes_on_from_it() -> None:
     secret = one()
     stream = guarded().begin("")
