@@ -12,7 +12,7 @@ from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
 from castore.cli.invocation import Invocation
 from castore.cli.screen import clean
-from castore.errors import InvalidInput, NotFound, RefNotFound, StoreNotFound
+from castore.errors import CorruptObject, InvalidInput, NotFound, RefNotFound, StoreNotFound
 from castore.model.ids import Id
 from castore.model.names import quoted
 from castore.store.config import CONFIG_FILE
@@ -25,6 +25,7 @@ _RELATIVE: Final = "@~:"
 _LISTED: Final = 10
 _SYNC: Final = "castore.store.sync"
 _SHARED: Final = "castore.store.shared"
+_CACHE: Final = "castore.store.cache_opening"
 _EXTERNALS: Final = "castore.store.externals_verify"
 
 
@@ -55,6 +56,10 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
                 "it waits in the bucket's inbox, and counts when somebody who may write there "
                 "pushes"
             )
+    except CorruptObject as error:
+        if store.url:
+            importlib.import_module(_CACHE).damaged(error, store.url)
+        raise
     finally:
         store.close()
 

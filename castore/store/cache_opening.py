@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from castore.database.environment import Database
 from castore.database.failures import using_files
@@ -12,12 +13,15 @@ from castore.errors import CorruptObject, InvalidInput, WouldOverwrite
 from castore.model.ids import content_id
 from castore.model.refs import HEADS, LOST
 from castore.remote.bucket import REPAIR, BucketIdentity
+from castore.store.apart import Hanging, Killed
 from castore.store.caches import making
 from castore.store.config import KnownRemote
 from castore.store.opening import FOLDER, complete, is_store
 from castore.store.remotes import write_remote
 from castore.store.store import Store
 from castore.store.sync_clone import ORIGIN
+
+PRUNE: Final = "cas cache prune --remove"
 
 
 def open_database(folder: Path, url: str) -> Database:
@@ -29,9 +33,14 @@ def open_database(folder: Path, url: str) -> Database:
 
 
 def damaged(error: CorruptObject, url: str) -> CorruptObject:
-    """The error of a damaged cache: what had arrived is in the bucket, so it may go."""
-    error.message = f"the cache of {url} is damaged: {error.message}"
-    error.fix = f"cas cache prune --remove {url}"
+    """An error of a cache that is damaged: what had arrived is in the bucket, so it may go.
+
+    That of a bucket stays as it is.
+    """
+    of_cache = Path(error.where).is_absolute() or isinstance(error, Hanging | Killed)
+    if of_cache and not error.fix.startswith(PRUNE):
+        error.message = f"the cache of {url} is damaged: {error.message}"
+        error.fix = f"{PRUNE} {url}"
     return error
 
 
@@ -57,7 +66,7 @@ def open_cache(
         try:
             database = Database.create(folder, now=now, entropy=entropy, project=project)
         except WouldOverwrite as error:
-            error.fix = f"cas cache prune --remove {found.url}"
+            error.fix = f"{PRUNE} {found.url}"
             raise
         try:
             complete(folder)

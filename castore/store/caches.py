@@ -86,7 +86,7 @@ class CacheUse:
     @property
     def owing(self) -> bool:
         """Whether something was written here that did not get to the bucket."""
-        return (self.home / _OWING).exists()
+        return owes(self.home)
 
     def note_owing(self, *, owing: bool) -> None:
         """Note whether something did not get to the bucket."""
@@ -101,6 +101,11 @@ class CacheUse:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def owes(home: Path) -> bool:
+    """Whether something was written to a cache that did not get to the bucket."""
+    return (home / _OWING).exists()
 
 
 @contextmanager

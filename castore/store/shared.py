@@ -20,6 +20,7 @@ from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import (
     CastoreError,
+    CorruptObject,
     ObjectNotFound,
     RefMoved,
     RemoteError,
@@ -30,7 +31,7 @@ from castore.model.ids import Id
 from castore.model.refs import HEADS, TAGS, lost_ref
 from castore.remote.bucket import look
 from castore.remote.transport import Transport
-from castore.store.cache_opening import open_cache, open_database
+from castore.store.cache_opening import damaged, open_cache, open_database
 from castore.store.caches import CACHE_BYTES, CacheUse, cache_folder, may_be_over, shrink, trim
 from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import FOLDER, clock, is_store
@@ -108,8 +109,10 @@ def open_shared(
         store.at_close = shared.close
         try:
             shared.refresh()
-        except BaseException:
+        except BaseException as error:
             store.close()
+            if isinstance(error, CorruptObject):
+                raise damaged(error, found.url) from None
             raise
     store.url = found.url
     store.bring = shared.bring

@@ -229,7 +229,7 @@ def test_a_cache_with_something_of_its_own_is_not_removed(cas: Cas, spec: Path) 
         refused = cas("cache", "prune", "--remove", url, "--json", code=4)
         assert "in use" in refused.error["message"]
     refused = cas("cache", "prune", "--remove", url, "--json", code=4)
-    assert "lost/weekly" in refused.error["message"]
+    assert "lost from weekly" in refused.error["message"]
     assert "1 version" in cas("cache", "show", url).err
 
 

@@ -12,13 +12,8 @@ from castore.cli.screen import clean, columns, plural, size
 from castore.cli.verbs import Family, verb
 from castore.errors import CastoreError, InvalidInput
 from castore.model.limits import parse_size
-from castore.store.cache_listing import (
-    CacheInfo,
-    PrunedCache,
-    cache_info,
-    list_caches,
-    prune_cache,
-)
+from castore.store.cache_listing import CacheInfo, cache_info, list_caches
+from castore.store.cache_pruning import PrunedCache, prune_cache, remove_cache
 from castore.store.caches import CACHE_BYTES
 from castore.store.config import read_config
 from castore.store.moments import format_minute
@@ -55,9 +50,11 @@ def list_command(call: Invocation) -> None:
         return
     if not found:
         call.output.say("no caches: no bucket was used as a store here")
-    rows = [(size(info.bytes), _seen(info), clean(info.url or info.problem)) for info in found]
+    rows = [(size(info.bytes), _seen(info), clean(info.url or str(info.folder))) for info in found]
     for line in columns(rows, right=[0]):
         call.output.row(line)
+    for info in found:
+        _warn_damaged(call, info)
 
 
 @verb(
@@ -87,6 +84,14 @@ def show(call: Invocation, url: str | None) -> None:
     if info.unsent:
         what = plural(info.unsent, "version")
         call.output.warn(f"{what} here only, lost or incomplete: see cas branch --lost")
+    _warn_damaged(call, info)
+
+
+def _warn_damaged(call: Invocation, info: CacheInfo) -> None:
+    if info.problem:
+        place = clean(info.url or str(info.folder))
+        call.output.warn(f"{place}: this cache is damaged: {clean(info.problem)}")
+        call.output.next(f"cas cache prune --remove {place}")
 
 
 @verb(
@@ -101,31 +106,43 @@ def show(call: Invocation, url: str | None) -> None:
 @click.argument("url", required=False, metavar="[URL]")
 @click.option("--max-size", default="", metavar="SIZE", help="let go of more than that")
 @click.option("--remove", is_flag=True, help="remove the cache with all its history")
+@click.option("-f", "--force", is_flag=True, help="remove what the bucket has not, too")
 @click.option("-n", "--dry-run", is_flag=True, help="say what would go, change nothing")
 @click.pass_obj
-def prune(call: Invocation, url: str | None, max_size: str, remove: bool, dry_run: bool) -> int:
+def prune(
+    call: Invocation, url: str | None, max_size: str, remove: bool, force: bool, dry_run: bool
+) -> int:
     """Let files go that the buckets have, those stored first; of URL, or of all caches.
 
-    What a bucket has not stays, and a cache that has such is not removed: exit 4. So is one that
-    somebody uses just now. Files that went come again when they are read.
+    What a bucket has not stays, and a cache that has such is not removed, but named, with what to
+    do: exit 4. Nor is one that somebody uses just now. A cache that is damaged goes by --remove as
+    well, if the bucket has all that can be read of it; --force asks no bucket. Files that went come
+    again when they are read. URL may be a folder that cas cache list shows.
     """
+    if force and not remove:
+        raise InvalidInput("--force goes with --remove", fix="cas cache prune --remove --force URL")
     if remove and (max_size or url is None):
         raise InvalidInput("--remove takes one URL and no --max-size", fix="cas cache list")
-    if call.offline:
+    if call.offline and not force:
         raise InvalidInput("pruning asks the bucket", fix="the same without --offline")
     most = parse_size(max_size) if max_size else _limit()
     if most is None:
         raise InvalidInput(f"--max-size {max_size!r} is no size", fix="--max-size 500MB")
     if url is not None:
         info = cache_info(user_caches(), url)
-        _print(call, prune_cache(info, most, remove=remove, dry_run=dry_run))
+        if remove:
+            _print(call, remove_cache(info, force=force, dry_run=dry_run))
+        else:
+            _print(call, prune_cache(info, most, dry_run=dry_run))
         return 0
     code = 0
     for info in list_caches(user_caches()):
         try:
             _print(call, prune_cache(info, most, dry_run=dry_run))
         except CastoreError as error:
-            call.output.error(f"{clean(info.url or str(info.folder))}: {clean(error.message)}")
+            fix = f"; try: {clean(error.fix)}" if error.fix else ""
+            place = clean(info.url or str(info.folder))
+            call.output.error(f"{place}: {clean(error.message)}{fix}")
             code = code or error.code
     return code
 
@@ -136,7 +153,9 @@ def _print(call: Invocation, done: PrunedCache) -> None:
         return
     would = "would be " if done.dry_run else ""
     what = f"{would}removed" if done.removed else f"{would}{size(done.after)}"
-    call.output.line(f"{clean(done.url)}: {size(done.before)}, {what}")
+    call.output.line(f"{clean(done.url or str(done.folder))}: {size(done.before)}, {what}")
+    if done.damaged:
+        call.output.say("it was damaged; the next command makes a new one from the bucket")
 
 
 def _meant(call: Invocation, url: str | None) -> str:

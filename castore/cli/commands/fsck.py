@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import click
 
-from castore.cli.access import full_rev, opened, shared_url, store_place
+from castore.cli.access import full_rev, opened, shared_url, store_place, user_caches
 from castore.cli.child import in_child
 from castore.cli.completing import revisions
 from castore.cli.completing_remotes import remote_names
@@ -15,7 +18,9 @@ from castore.cli.screen import clean, plural
 from castore.cli.verbs import verb
 from castore.errors import CorruptObject, InvalidInput
 from castore.store.apart import Tell
-from castore.store.opening import find_store
+from castore.store.cache_listing import cache_info
+from castore.store.cache_opening import PRUNE, damaged
+from castore.store.opening import FOLDER, find_store
 from castore.store.selectors import resolve_version
 from castore.store.sync import verify_remote
 from castore.store.verify import fsck
@@ -53,14 +58,26 @@ def command(call: Invocation, rev: str | None, full: bool, remote: str) -> int:
         with Progress(call.output, "checking") as progress:
             report = in_child(lambda tell: _check(call, rev, tell, full=full), progress.advance)
     except CorruptObject as error:
-        report = unreadable(find_store(store_place(call)), error, full=full)
+        report = unreadable(_place(call, error), error, full=full)
     if call.output.json:
         call.output.record(report.as_json())
     else:
         if shared_url(call):
             call.output.say("this is the cache; the bucket itself: cas fsck --remote origin")
+            if not report.ok:
+                report = replace(report, helps=f"{PRUNE} {shared_url(call)}")
         _print(call.output, report)
     return 0 if report.ok else CorruptObject.code
+
+
+def _place(call: Invocation, error: CorruptObject) -> Path:
+    """The folder of the store that does not open, a cache's too; raises the error of a bucket."""
+    url = shared_url(call)
+    if not url:
+        return find_store(store_place(call))
+    if not damaged(error, url).fix.startswith(PRUNE):
+        raise error
+    return cache_info(user_caches(), url).folder / FOLDER
 
 
 def _check(call: Invocation, rev: str | None, tell: Tell, *, full: bool) -> FsckReport:
