@@ -165,9 +165,11 @@ def _planned(
     """The plan for a root and what it leads to; raises Moved, RefMoved, TagExists, Conflict."""
 
     def plan(tables: Reading) -> tuple[_Decision, Removals]:
-        return decide(tables, root), removals_of(tables)
+        return decide(tables, root), removals_of(tables, root)
 
     (starts, moves), removals = store.database.read(plan)
+    gone = (removals.tombs & root.refs.keys()) - {move.ref for move in moves}
+    moves = [*moves, *(Move(ref, root.refs[ref], b"") for ref in sorted(gone))]
     need = find_need(store, starts, there, root.forgotten, root.purged)
     report = PushReport(
         remote,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
 
 from castore.database.reading import Reading
@@ -19,13 +20,28 @@ class Removals(NamedTuple):
     tombs: frozenset[str]
 
 
-def removals_of(tables: Reading) -> Removals:
-    """What was removed from a store."""
+def removals_of(tables: Reading, root: Root) -> Removals:
+    """What was removed from a store; of a tag only where the bucket's is the one deleted here."""
+    tombs = frozenset(tables.tombstones(TAGS))
     return Removals(
         {id: _removed(removal) for id, removal in tables.removals("forgotten")},
         {id: _removed(removal) for id, removal in tables.removals("purged")},
-        frozenset(tables.tombstones(TAGS)),
+        tombs - _of_others(tables, root, tombs),
     )
+
+
+def _of_others(tables: Reading, root: Root, tombs: Set[str]) -> set[str]:
+    """Tags of these names that were made elsewhere, and never named here what they do there."""
+    left = {ref: root.refs[ref] for ref in tombs & root.refs.keys()}
+    others: set[str] = set()
+    log = tables.operations() if left else iter(())
+    for operation in log:
+        for ref, old, new in operation.refs:
+            if not new and ref in left and old != left.pop(ref):
+                others.add(ref)
+        if not left:
+            break
+    return others | left.keys()
 
 
 def lacks(root: Root, removals: Removals) -> bool:

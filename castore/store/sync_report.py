@@ -39,7 +39,8 @@ class PushReport:
             "remote": self.remote,
             "url": self.url,
             "refs": [
-                {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex()} for m in self.moves
+                {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex() or None}
+                for m in self.moves
             ],
             "objects": self.objects,
             "notes": self.notes,

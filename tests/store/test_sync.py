@@ -385,3 +385,40 @@ def test_a_clone_without_contents_fetches_what_is_read(
         sound(light)
     pull(store, NAME, bucket)
     sound(store)
+
+
+def test_a_deleted_tag_takes_no_tag_of_others_along(
+    store: castore.Store, other: castore.Store, bucket: MemoryTransport
+) -> None:
+    """Whoever does what the refusal of a tag says to do keeps the tag of the other."""
+    theirs = store.resolve("out").version.id
+    store.tag("rel", "out")
+    push(store, NAME, bucket)
+    commit(other, "out", a=b"two")
+    other.tag("rel", "out")
+    with pytest.raises(TagExists):
+        push(other, NAME, bucket)
+    delete_tag(other, "rel", by="bob")
+    push(other, NAME, bucket)
+    assert not push(other, NAME, bucket).changed
+    root = connect(store, NAME, bucket).bucket.read().root
+    assert root.refs["tags/rel"] == theirs
+    assert not root.tombs
+    assert fetch(other, NAME, bucket).conflicts == ("rel",)
+    fetch(store, NAME, bucket)
+    assert refs(store, "tags/") == {"tags/rel": theirs}
+
+
+def test_a_push_tells_of_the_tags_that_it_deletes(
+    store: castore.Store, bucket: MemoryTransport
+) -> None:
+    tagged = commit(store, "out", a=b"one")
+    store.tag("rel", "out")
+    push(store, NAME, bucket)
+    delete_tag(store, "rel", by="bob")
+    report = push(store, NAME, bucket, dry_run=True)
+    assert report.moves == (("tags/rel", tagged.id, b""),)
+    report = push(store, NAME, bucket)
+    assert report.changed
+    assert report.moves == (("tags/rel", tagged.id, b""),)
+    assert not push(store, NAME, bucket).changed
