@@ -14,6 +14,8 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"(?:<Code>|\"code\": ?\"|\(code: )([A-Za-z0-9.]{1,60})(?:</Code>|\"|\))")
 _REGION: Final = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
 _SYSTEM: Final = re.compile(r'message: "([A-Za-z0-9 ,./-]{1,80})"')
+# Without what may stand before a "@", or behind the host.
+_SERVER: Final = re.compile(r"performing [A-Z]+ (https?://[A-Za-z0-9._:\[\]-]+)/")
 _CERTIFICATE: Final = re.compile(r"InvalidCertificate\(\s*(\w+)|invalid peer certificate: (\w+)")
 _PATH: Final = re.compile(r'[Pp]ath "([^"\\]{1,300})"')
 _DENIED_CODES: Final = frozenset({
@@ -50,6 +52,37 @@ class Fault(NamedTuple):
     kind: Kind
     message: str
     fix: str = ""
+
+
+_ADDRESS: Final = "see its address: --endpoint and --region, or AWS_ENDPOINT_URL and AWS_REGION"
+# What of an error without an answer means what.
+_TEXTS: Final = (
+    (("StartTooLarge",), Fault(Kind.BEYOND, "the object ends before")),
+    (
+        ("UnexpectedRange", "non-partial response"),
+        Fault(Kind.REFUSED, "the server does not serve parts of objects (Range)"),
+    ),
+    (
+        ("redirect without LOCATION",),
+        Fault(Kind.REFUSED, "the bucket is in another region", f"add {_REGION_FIX}"),
+    ),
+    (
+        ("BadScheme",),
+        Fault(Kind.REFUSED, "the endpoint is not https", "use https, or set AWS_ALLOW_HTTP=true"),
+    ),
+    (
+        ("InvalidUri", "RelativeUrlWithoutBase", "InvalidPort"),
+        Fault(Kind.REFUSED, "its address cannot be used", _ADDRESS),
+    ),
+    (
+        ('store: "Config"', "Generic Config error"),
+        Fault(
+            Kind.REFUSED,
+            "the settings of the environment cannot be used",
+            "see the variables AWS_…, GOOGLE_… or AZURE_… (docs/remote.md, Credentials)",
+        ),
+    ),
+)
 
 
 def read_fault(error: BaseException) -> Fault:
@@ -112,16 +145,9 @@ def _answered(status: int, code: str, text: str) -> Fault:
 
 def _unanswered(name: str, text: str) -> Fault:
     """What became of a request that has no answer."""
-    if "StartTooLarge" in text:
-        return Fault(Kind.BEYOND, "the object ends before")
-    if "UnexpectedRange" in text or "non-partial response" in text:
-        return Fault(Kind.REFUSED, "the server does not serve parts of objects (Range)")
-    if "redirect without LOCATION" in text:
-        return Fault(Kind.REFUSED, "the bucket is in another region", f"add {_REGION_FIX}")
-    if "BadScheme" in text:
-        return Fault(
-            Kind.REFUSED, "the endpoint is not https", "use https, or set AWS_ALLOW_HTTP=true"
-        )
+    for marks, known in _TEXTS:
+        if any(mark in text for mark in marks):
+            return known
     certificate = _CERTIFICATE.search(text)
     if certificate is not None:
         why = certificate[1] or certificate[2]
@@ -132,11 +158,17 @@ def _unanswered(name: str, text: str) -> Fault:
         )
     if "kind: Connect" in text:
         if "dns error" in text:
-            return Fault(Kind.BUSY, "its name is not known to this network", "see the endpoint")
+            return Fault(Kind.BUSY, "its name is not known to this network", _ADDRESS)
         system = _SYSTEM.search(text)
-        return Fault(Kind.BUSY, f"no connection ({system[1] if system else 'none is made'})")
+        server = _SERVER.search(text)
+        place = f" to {server[1]}" if server else ""
+        return Fault(
+            Kind.BUSY,
+            f"no connection{place} ({system[1] if system else 'none is made'})",
+            f"see that the server runs; {_ADDRESS}",
+        )
     if "kind: Timeout" in text or "timed out" in text:
-        return Fault(Kind.UNSURE, "no answer in time")
+        return Fault(Kind.UNSURE, "no answer in time", f"try again, or {_ADDRESS}")
     if name == "PreconditionError" or name == "AlreadyExistsError":
         return Fault(Kind.MOVED, "the condition does not hold")
     if name == "FileNotFoundError":

@@ -30,6 +30,7 @@ from castore.errors import (
 )
 from castore.remote.faults import Fault, Kind, read_fault
 from castore.remote.transport import Got, KeyAbsent, Listed, check_key, check_prefix, is_key
+from castore.remote.variables import check_variables
 from castore.remote.waiting import GivenUp, wait_for
 
 _STORES: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
@@ -75,6 +76,11 @@ class ObjectTransport:
         self._bucket = bucket
         self._prefix = prefix
         self._config = {**_placed(scheme, endpoint, region), **(options or {})}
+        check_variables(
+            scheme,
+            endpoint=any("endpoint" in key or "base_url" in key for key in self._config),
+            region=any("region" in key or "account" in key for key in self._config),
+        )
         self._stores: dict[str, Any] = {}
         self._guard = Lock()
         self._closed = Event()
@@ -364,6 +370,6 @@ def _load() -> Any:
     except ImportError:
         raise RemoteError(
             "buckets of object stores need obstore, which is not installed",
-            fix="pip install 'castore[s3]'",
+            fix="pip install 'obstore>=0.12'",
         ) from None
     return obstore

@@ -210,7 +210,7 @@ def _duckdb() -> Any:
     except ImportError:
         raise CastoreError(
             "SQL and Parquet need DuckDB, which is not installed",
-            fix="pip install 'castore[sql]'",
+            fix="pip install 'duckdb>=2.0'",
         ) from None
     return duckdb
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -208,5 +209,7 @@ def test_without_duckdb_the_way_to_have_it_is_told(
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(errors.CastoreError) as caught:
         filled.sql("from versions")
-    assert caught.value.fix == "pip install 'castore[sql]'"
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert caught.value.fix == f"pip install '{extras['sql'][0]}'"
     assert json.dumps(list(filled.catalogue("refs")))
