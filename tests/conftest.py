@@ -7,6 +7,7 @@ harnesses of `tests/harness` found.
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 
@@ -36,7 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose this run's seed before Hypothesis reads the option; let interrupts come.
 
     A shell has what it starts in the background ignore them, and all that this starts in turn.
+    Castore is started thousands of times: it is compiled once, whatever the environment says.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.hypothesis_seed is None:

@@ -40,8 +40,8 @@ done
 python -c 'import PIL' 2>/dev/null || fail "this python has no Pillow; run: make demo"
 
 # Nothing of the surroundings may change what is shown.
-unset CAS_STORE CAS_AGENT CAS_RUN CAS_TRACE CAS_WORKSPACE CAS_OPERATION_ID TRACEPARENT
-export CAS_AUTHOR=alice@example.org NO_COLOR=1 PYTHONDONTWRITEBYTECODE=1
+unset CAS_STORE CAS_AGENT CAS_RUN CAS_TRACE CAS_WORKSPACE CAS_OPERATION_ID TRACEPARENT PYTHONDONTWRITEBYTECODE
+export CAS_AUTHOR=alice@example.org NO_COLOR=1
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/castore-demo.XXXXXX")
 last=$folder/.last-output
