@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from castore.content.blocks import decode_block
@@ -40,6 +41,7 @@ from castore.remote.marks import Held, Marks, pack_size
 from castore.remote.root import IndexName, Root
 from castore.remote.sending import PackQueue
 from castore.remote.transport import Gone
+from castore.remote.uploads import registered
 
 ROUNDS_KEPT: Final = 2
 """An upload that was registered more than so many rounds ago is given up."""
@@ -225,13 +227,7 @@ class _Collection:
     ) -> Root:
         """Write what has to be, then the root without what is dead."""
         upload = self._entropy(UPLOAD_BYTES)
-
-        def register(root: Root) -> Root | None:
-            if upload in root.uploads:
-                return None
-            return replace(root, uploads={**root.uploads, upload: root.gc_round})
-
-        self._bucket.update(register)
+        self._bucket.update(partial(registered, upload=upload))
         writer = IndexWriter()
         moving: list[Held] = []
         for pack, blocks in packs.items():

@@ -23,6 +23,7 @@ from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import UPLOAD_BYTES
 from castore.remote.root import IndexName, Root, seal_notes
 from castore.remote.transport import Transport
+from castore.remote.uploads import registered
 from castore.store.heal_report import HealReport
 from castore.store.store import Store
 from castore.store.sync_need import Moved, Need
@@ -154,13 +155,7 @@ class _Healing:
         """Send it, and replace root; raises _Changed."""
         bucket, entropy = self._remote.bucket, self._store.entropy
         upload = entropy(UPLOAD_BYTES)
-
-        def register(root: Root) -> Root | None:
-            if upload in root.uploads:
-                return None
-            return replace(root, uploads={**root.uploads, upload: root.gc_round})
-
-        bucket.update(register)
+        bucket.update(partial(registered, upload=upload))
         self._remote.begin_upload(upload)
         sender = PackSender(self._remote, upload, Catalogue(()), progress, plain=True)
         sent = sender.send(plan.need)
