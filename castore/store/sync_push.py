@@ -291,6 +291,8 @@ class _Push:
                 raise _Again
             if not all(_open(root, move) for move in moves):
                 raise _Again
+            if removals.tombs & (root.refs.keys() - self._root.refs.keys()):
+                raise _Again
             there = self._bucket.catalogue(root, self._remote)
             listed = {index.id for index in root.indexes}
             if not (self._listed <= listed or need.stands(self._with_parts(there))):

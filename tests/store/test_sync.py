@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -422,3 +422,33 @@ def test_a_push_tells_of_the_tags_that_it_deletes(
     assert report.changed
     assert report.moves == (("tags/rel", tagged.id, b""),)
     assert not push(store, NAME, bucket).changed
+
+
+class _Meanwhile(MemoryTransport):
+    """A bucket in which `then` is done once, just before its root is replaced."""
+
+    then: Callable[[], object] | None = None
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+        return super().replace(key, data, etag)
+
+
+def test_a_tag_of_a_deleted_name_that_comes_meanwhile_stays(
+    store: castore.Store, tmp_path: Path
+) -> None:
+    bucket = _Meanwhile()
+    commit(store, "out", a=b"one")
+    push(store, NAME, bucket)
+    with copy_of(bucket, tmp_path / "other") as other:
+        store.tag("rel", "out")
+        delete_tag(store, "rel", by="ann@example.org")
+        theirs = commit(other, "draft", a=b"two")
+        other.tag("rel", "draft")
+        bucket.then = lambda: push(other, NAME, bucket)
+        push(store, NAME, bucket)
+    root = connect(store, NAME, bucket).bucket.read().root
+    assert root.refs["tags/rel"] == theirs.id
+    assert not root.tombs
