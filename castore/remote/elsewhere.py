@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +23,8 @@ from castore.remote.transport import KeyAbsent
 READABLE: Final = ("file", "http", "https", *SCHEMES)
 """The schemes of what can be read."""
 _PIECE: Final = 1 << 20
+# O_NONBLOCK: opening a fifo that nobody writes to must not wait.
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _SILENCE: Final = 30
 _IMPATIENT: Final = 5
 _NO_HEAD: Final = (403, 405, 501)
@@ -98,14 +100,17 @@ def _scheme(uri: str) -> str:
 
 @contextmanager
 def _file(uri: str) -> Iterator[Reached]:
-    path = Path(unquote(urlsplit(uri).path))
     try:
-        file = path.open("rb")
-    except OSError as error:
-        raise RemoteUnavailable(f"{uri}: {error.strerror}") from None
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        yield Reached(size, "", _pieces(file, uri))
+        descriptor = os.open(unquote(urlsplit(uri).path), _READ)
+    except (OSError, ValueError) as error:
+        raise RemoteUnavailable(f"{uri}: {getattr(error, 'strerror', None) or error}") from None
+    with ExitStack() as opened:
+        opened.callback(os.close, descriptor)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise RemoteUnavailable(f"{uri}: is not a file")
+        file = opened.enter_context(open(descriptor, "rb", closefd=False))
+        yield Reached(found.st_size, "", _pieces(file, uri))
 
 
 def _object(uri: str) -> tuple[ObjectTransport, str]:

@@ -87,7 +87,8 @@ def verify_external(
 ) -> Iterator[Verdict]:
     """Compare the external artifacts of a version, or some, with what is at their URIs now.
 
-    One whose digest is known is read whole; with `quick` only its size and tag are asked for.
+    One whose digest is known is read whole, and no further than the size that is known; with
+    `quick` only its size and tag are asked for.
     """
     for artifact, content, uri, etag in external_artifacts(store, version, names):
         yield _verdict(artifact.name, content, uri, etag, quick, proxies, progress)
@@ -107,7 +108,9 @@ def _verdict(
     try:
         if content.digest and not quick:
             with reach(uri, proxies) as found:
-                digest, size = content_id_of(told(found.pieces, progress))
+                # One byte more than there may be tells as much as all of them.
+                limit = content.size if content.size >= 0 else found.size
+                digest, _ = content_id_of(told(found.pieces, progress, limit))
             return _compared(name, uri, "digest", content.digest.hex(), digest.hex())
         size, tag = look_at(uri, proxies)
     except (RemoteError, InvalidInput) as error:

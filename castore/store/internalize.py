@@ -95,7 +95,8 @@ def _bring(
     ingestor = Ingestor(sink)
     try:
         with reach(uri, proxies) as found:
-            stored = ingestor.add_stream(told(found.pieces, progress, content.size))
+            limit = content.size if content.size >= 0 else found.size
+            stored = ingestor.add_stream(told(found.pieces, progress, limit))
         if stored.digest != content.digest:
             raise CorruptObject(
                 f"{uri} is {stored.digest.hex()}, and {name!r} of {version.label} is "

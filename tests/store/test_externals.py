@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -331,6 +332,32 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         look_at("http://127.0.0.1:9/x")
     with pytest.raises(RemoteUnavailable):
         look_at((tmp_path / "absent").as_uri())
+
+
+def test_what_is_no_file_is_not_waited_for(
+    store: castore.Store, made: Commit, tmp_path: Path
+) -> None:
+    path = tmp_path / "far.bin"
+    path.write_bytes(BIG)
+    made(path.as_uri())
+    path.unlink()
+    os.mkfifo(path)
+    assert states(store) == [("unreachable", "")]
+    assert states(store, quick=True) == [("unreachable", "")]
+    for other in (path, tmp_path, Path("/dev/zero")):
+        with pytest.raises(RemoteUnavailable, match="is not a file"):
+            look_at(other.as_uri())
+
+
+def test_no_more_is_read_than_there_may_be(
+    store: castore.Store, made: Commit, tmp_path: Path
+) -> None:
+    path = tmp_path / "far.bin"
+    path.write_bytes(BIG)
+    made(path.as_uri())
+    # Hours of nothing.
+    os.truncate(path, 1 << 43)
+    assert states(store) == [("changed", "digest")]
 
 
 def test_a_path_at_commit_becomes_an_address(store: castore.Store, tmp_path: Path) -> None:
