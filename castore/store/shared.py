@@ -28,8 +28,10 @@ from castore.errors import (
     TagExists,
 )
 from castore.model.ids import Id
-from castore.model.refs import HEADS, TAGS, lost_ref
+from castore.model.refs import HEADS, TAGS, lost_ref, remote_ref
 from castore.remote.bucket import look
+from castore.remote.index import Catalogue
+from castore.remote.root import Root
 from castore.remote.transport import Transport
 from castore.store.cache_opening import damaged, open_cache, open_database
 from castore.store.caches import CACHE_BYTES, CacheUse, cache_folder, may_be_over, shrink, trim
@@ -48,6 +50,7 @@ from castore.store.sync_plan import Move
 from castore.store.sync_pull import rebase_onto
 from castore.store.sync_push import push_moves
 from castore.store.sync_remote import connect, emptied, noted
+from castore.store.sync_removals import lacks, removals_of
 from castore.store.sync_stage import BucketStages
 from castore.store.undo import UNDO
 
@@ -190,9 +193,14 @@ class _Shared:
         self._store.seen_at, self._store.owing = self._use.seen_at, self._use.owing
 
     def _lacking(self) -> bool:
-        """Whether the bucket lacks a note that is here."""
+        """Whether the bucket lacks a note that is here, or was not told of what was removed."""
         known = connect(self._store, ORIGIN, self._transport)
-        return known.at_rest(lambda _, there: bool(find_need(self._store, (), there).notes))
+
+        def lacking(root: Root, there: Catalogue) -> bool:
+            removals = self._store.database.read(partial(removals_of, root=root))
+            return lacks(root, removals) or bool(find_need(self._store, (), there).notes)
+
+        return known.at_rest(lacking)
 
     def close(self) -> None:
         """Let what is too much go, if nobody else uses the cache, and give the bucket back."""
@@ -252,6 +260,31 @@ class _Shared:
         # Refused again on the way, it has another name by now.
         self._store.renamed[move.new] = self._store.renamed.pop(made, made)
 
+    def _take_back(self, moves: Sequence[Move]) -> None:
+        """Mend what another process, that refreshed meanwhile, made of versions on their way."""
+        heads = [move for move in moves if move.new and move.ref.startswith(HEADS)]
+
+        def lost(tables: Reading) -> list[tuple[str, Id, Id]]:
+            names = [(lost_ref(move.name, move.new), move.new, b"") for move in heads]
+            return [(ref, id, none) for ref, id, none in names if tables.ref(ref) == id]
+
+        def missed(tables: Reading) -> bool:
+            tips = [(move.new, tables.ref(move.ref) or b"") for move in heads]
+            return bool(lost(tables)) or not all(_known(tables, new, tip) for new, tip in tips)
+
+        def transact(tables: Writing) -> None:
+            gone = lost(tables)
+            for ref, id, _ in gone:
+                tables.remove_if_equals(ref, id)
+            at, detail = self._store.now(), {"remote": ORIGIN}
+            tables.append_operation(REFRESH, at=at, by="", refs=gone, detail=detail)
+            tables.bump_generation()
+
+        if self._store.database.read(missed):
+            self.refresh()
+            if self._store.database.read(lost):
+                self._store.database.write(transact)
+
     def _owe(self, *, owing: bool) -> None:
         """Remember whether something was said that the bucket has not."""
         if owing is not self._store.owing:
@@ -261,9 +294,7 @@ class _Shared:
     def acknowledge(self, operation: Operation) -> None:
         """Take to the bucket what was written here; raises RefMoved where another was faster."""
         moves = [Move(*move) for move in operation.refs if move[0].startswith(_SHARED)]
-        if operation.op == REFRESH or not (
-            moves or "note" in operation.detail or operation.op in _REMOVING
-        ):
+        if operation.op == REFRESH or not (moves or _told(operation)):
             return
         try:
             parts = self.stages.parts
@@ -272,6 +303,7 @@ class _Shared:
             )
             self._store.waits = self._store.waits or done.waits
             self._owe(owing=False)
+            self._take_back(moves)
         except ObjectNotFound as error:
             self.refresh()
             if error.attributes.get("state") != PROMISED:
@@ -280,6 +312,10 @@ class _Shared:
             raise expired(bytes.fromhex(error.attributes["id"])) from None
         except (RefMoved, TagExists) as error:
             self.refresh()
+            if self._store.database.read(partial(_arrived, moves=moves)):
+                # Another process sent it along with a version after it.
+                self._take_back(moves)
+                return
             if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:
                 self._anew(operation, moves[0])
                 return
@@ -323,6 +359,23 @@ def _follow(tables: Writing, there: Mapping[str, Id], at: int) -> None:
         noted.append((ref, old, new))
     tables.append_operation(REFRESH, at=at, by="", refs=noted, detail={"remote": ORIGIN})
     tables.bump_generation()
+
+
+def _told(operation: Operation) -> bool:
+    """Whether an operation is of notes or removals that the bucket is to have."""
+    detail = operation.detail
+    brought = bool(detail.get("notes")) and detail.get("remote") != ORIGIN
+    return brought or "note" in detail or operation.op in _REMOVING
+
+
+def _arrived(tables: Reading, moves: Sequence[Move]) -> bool:
+    """Whether all these versions are on the lines of their branches, as the bucket was just now."""
+    return bool(moves) and all(
+        move.new
+        and move.ref.startswith(HEADS)
+        and _known(tables, move.new, tables.ref(remote_ref(ORIGIN, move.name)) or b"")
+        for move in moves
+    )
 
 
 def _known(tables: Reading, old: Id, new: Id) -> bool:
