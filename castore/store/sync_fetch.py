@@ -22,6 +22,7 @@ from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue
 from castore.remote.root import Removed, Root
 from castore.remote.transport import Transport
+from castore.store.purged_there import PurgedThere, purged_places
 from castore.store.removals import PURGE, record_forgotten
 from castore.store.stages import worker_header
 from castore.store.store import Store
@@ -42,10 +43,10 @@ class FetchReport:
     """What a fetch brought, or with `dry_run` would bring.
 
     `moves` are refs `remotes/NAME/*` and tags here. `conflicts` are tags that name another version
-    here than there, and stay. `purged` were purged there and still lie here. `bytes` came in
-    `requests`; a dry run tells what the blocks take there. `there` are all refs of the bucket,
-    `waiting` notes in its inbox, which nobody who may write has taken along yet. `met`, of a dry
-    run, are for each branch of the bucket the versions here that those to come rest on.
+    here than there, and stay. `purged` were purged there and still lie here, at `places`. `bytes`
+    came in `requests`; a dry run tells what the blocks take there. `there` are all refs of the
+    bucket, `waiting` notes in its inbox, which nobody who may write has taken along yet. `met`, of
+    a dry run, are for each branch of the bucket the versions here that those to come rest on.
     """
 
     remote: str
@@ -61,6 +62,7 @@ class FetchReport:
     there: Mapping[str, Id] = field(default_factory=dict)
     waiting: tuple[Waiting, ...] = ()
     met: Mapping[str, Sequence[Id]] = field(default_factory=dict)
+    places: tuple[PurgedThere, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -78,6 +80,7 @@ class FetchReport:
             ],
             "conflicts": list(self.conflicts),
             "purged": [id.hex() for id in self.purged],
+            "purged_places": [place.as_json() for place in self.places],
             "objects": self.objects,
             "notes": self.notes,
             "bytes": self.bytes,
@@ -280,6 +283,7 @@ class _Fetch:
             requests=0 if dry_run else self._fetcher.requests,
             dry_run=dry_run,
             there=self._root.refs,
+            places=purged_places(self._store, self._root, purged),
         )
 
 

@@ -179,6 +179,8 @@ def _planned(
         len(need.notes),
         packs=0,
         bytes=store.database.read(lambda tables: _stored_bytes(tables, need)),
+        forgotten=len(removals.forgotten.keys() - root.forgotten.keys()),
+        purged=len(removals.purged.keys() - root.purged.keys()),
     )
     return _Plan(moves, removals, need, report)
 

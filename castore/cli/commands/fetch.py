@@ -16,6 +16,7 @@ from castore.cli.screen import clean, plural, size
 from castore.cli.syncing import all_option, depth_meant, depth_options, with_each
 from castore.cli.verbs import verb
 from castore.model.ids import short
+from castore.model.names import quoted
 from castore.model.refs import REMOTES
 from castore.store.sync import fetch
 from castore.store.sync_fetch import FetchReport
@@ -102,6 +103,19 @@ def print_fetched(output: Output, report: FetchReport, *, pulling: bool = False)
     for name in report.conflicts:
         output.warn(f"tag {clean(name)} names another version there; the one here stays")
     if report.purged:
+        _print_purged(output, report)
+
+
+def _print_purged(output: Output, report: FetchReport) -> None:
+    """What was purged there and still lies here, and the command that purges it here."""
+    if not report.places:
         ids = ", ".join(short(id) for id in report.purged[:3])
         more = ", …" if len(report.purged) > 3 else ""
-        output.warn(f"{ids}{more}: purged there, still here: see cas purge --help")
+        output.say(f"{ids}{more}: purged there, still here, and in no version: cas gc lets it go")
+        return
+    for place in report.places:
+        who = f" by {clean(place.by)}" if place.by else ""
+        output.warn(f"{clean(place.selector)}: purged there{who} ({clean(place.why)}), still here")
+    names = " ".join(quoted(place.selector) for place in report.places)
+    why = quoted(report.places[0].why or "purged there")
+    output.next(f"cas purge {clean(names)} --reason {clean(why)} --include all")

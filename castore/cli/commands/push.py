@@ -72,11 +72,28 @@ def _print(output: Output, report: PushReport) -> None:
         output.row(line)
     what = plural(report.objects, "object")
     what += f", {plural(report.notes, 'note')} among them" if report.notes else ""
+    if report.removed:
+        would = "would tell" if report.dry_run else "told"
+        output.line(f"{would} {place}: {_removed(report)}")
     if report.dry_run:
-        output.line(f"would send {what} to {place}, about {size(report.bytes)}")
+        if report.objects or report.moves:
+            output.line(f"would send {what} to {place}, about {size(report.bytes)}")
         output.next(f"cas push {report.remote}")
         return
-    output.line(f"sent {what} to {place}: {size(report.bytes)}, {plural(report.packs, 'pack')}")
+    if report.objects or report.moves:
+        output.line(f"sent {what} to {place}: {size(report.bytes)}, {plural(report.packs, 'pack')}")
+    if report.removed:
+        output.next(f"cas gc --remote {report.remote}")
+
+
+def _removed(report: PushReport) -> str:
+    """What a push says was forgotten and purged."""
+    said = []
+    if report.forgotten:
+        said.append(f"{plural(report.forgotten, 'version')} forgotten")
+    if report.purged:
+        said.append(f"{plural(report.purged, 'object')} of content purged")
+    return ", ".join(said)
 
 
 def moved_lines(moves: Sequence[Move]) -> list[str]:
