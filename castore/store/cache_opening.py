@@ -57,6 +57,11 @@ def open_cache(
         if is_store(folder):
             database = open_database(folder, found.url)
             if identity is None or identity.project == database.project:
+                try:
+                    _name_bucket(database, found, now, entropy)
+                except BaseException:
+                    database.close()
+                    raise
                 return database
             _refuse_unsent(database, found)
             database.close()
@@ -70,12 +75,24 @@ def open_cache(
             raise
         try:
             complete(folder)
-            write_remote(Store(database, now=now, entropy=entropy), ORIGIN, found)
+            _name_bucket(database, found, now, entropy)
         except BaseException:
             database.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return database
+
+
+def _name_bucket(
+    database: Database,
+    found: KnownRemote,
+    now: Callable[[], int],
+    entropy: Callable[[int], bytes],
+) -> None:
+    """Write down whose cache it is, where that is not there."""
+    store = Store(database, now=now, entropy=entropy)
+    if ORIGIN not in store.own_config().remotes:
+        write_remote(store, ORIGIN, found)
 
 
 def _refuse_unsent(database: Database, found: KnownRemote) -> None:

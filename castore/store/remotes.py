@@ -118,9 +118,15 @@ def remove_remote(store: Store, name: str, *, by: str = "") -> KnownRemote:
     """Take a remote's name away, with what was seen of it; the bucket stays as it is.
 
     The refs `remotes/NAME/…` go; what they named stays until gc's grace has passed. Raises
-    RefNotFound, also for one of the user's own configuration.
+    RefNotFound, also for one of the user's own configuration; InvalidInput for the bucket that is
+    the store itself.
     """
     found = store.own_config().remotes.get(name)
+    if found is not None and store.url and store.url == found.url:
+        raise InvalidInput(
+            f"remote {name!r} is the bucket that is this store",
+            fix=f"cas cache prune --remove {store.url}",
+        )
     if found is None:
         remote(store, name)
         raise RefNotFound(

@@ -165,3 +165,17 @@ def test_notes_that_did_not_arrive_keep_a_cache(cas: Cas, bucket: Path) -> None:
     assert "notes that did not arrive, 1" in cas("cache", "prune", "--remove", url, code=4).err
     (_home(bucket) / ".cas/store.json").write_text("x")
     assert "notes that did not arrive, 1" in cas("cache", "prune", "--remove", url, code=4).err
+
+
+def test_the_bucket_that_is_the_store_keeps_its_name(cas: Cas, bucket: Path) -> None:
+    refused = cas("remote", "remove", "origin", code=2)
+    assert "is the bucket that is this store" in refused.err
+    assert [row["name"] for row in cas("remote", "list", "--json").rows] == ["origin"]
+    cas("remote", "add", "other", bucket.with_name("other"))
+    cas("push", "other")
+    cas("remote", "remove", "other")
+    # As an older castore left it.
+    (_home(bucket) / ".cas/config.toml").write_text("")
+    assert cas("cat", "weekly:summary").out == "# one\n"
+    assert cas("fsck", "--remote", "origin").code == 0
+    assert "removed" in _tried(cas, refused).out
