@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from castore.store.salvage_history import believed, replayed
 from castore.store.stages import staged_sessions
 from castore.store.store import Store
 from castore.store.sync_need import find_need
+from castore.store.sync_removals import lacks, removals_of
 from castore.store.version import version_in
 
 _SHOWN: Final = 10
@@ -70,6 +72,8 @@ def unsent_here(store: Store, root: Root, there: Catalogue) -> list[str]:
         return refs, [_line(tables, ref, id) for ref, id in only.items()], stages
 
     refs, lines, stages = store.database.read(read)
+    if lacks(root, store.database.read(partial(removals_of, root=root))):
+        lines.append("what was forgotten, purged or deleted here: cas push tells the bucket of it")
     need = find_need(store, list(refs.values()), there, root.forgotten, root.purged)
     for found in staged_sessions(store):
         if found.id in stages:

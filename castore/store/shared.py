@@ -329,8 +329,12 @@ class _Shared:
         except CastoreError as error:
             if not moves:
                 self._owe(owing=True)
-                error.message += "; what was said is kept here, and goes with the next write"
-                error.fix = error.fix or "cas push"
+                if operation.op == PURGE:
+                    error.message += "; the purge is noted here, and nothing is erased yet"
+                    error.fix = "the same again"
+                else:
+                    error.message += "; what was said is kept here, and goes with the next write"
+                    error.fix = error.fix or "cas push"
             raise
 
 

@@ -14,6 +14,7 @@ from castore.remote.root import Root
 from castore.remote.transport import Transport
 from castore.store.stages import worker_header
 from castore.store.store import Store
+from castore.store.sync_fetch import record_removals
 from castore.store.sync_remote import connect
 from castore.store.sync_take import Intake
 from castore.store.sync_walk import LackWalk
@@ -28,12 +29,14 @@ def bring(
 ) -> list[Id]:
     """Fetch promised files and store them; those that this remote has not.
 
-    What was `staged` counts too. Each is compared with its digest. Raises CorruptObject,
-    RemoteError.
+    What was `staged` counts too. Each is compared with its digest; what was purged there is so here
+    from then on. Raises CorruptObject, RemoteError.
     """
     remote = connect(store, name, transport)
 
     def fetch(root: Root, listed: Catalogue) -> list[Id]:
+        if not root.purged.keys().isdisjoint(ids):
+            record_removals(store, root)
         catalogue = Catalogue((*listed.indexes, *staged))
         there = [id for id in ids if catalogue.has(id)]
         fetcher = BlockFetcher(transport)

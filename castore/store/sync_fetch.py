@@ -310,7 +310,9 @@ def record_removals(store: Store, root: Root) -> None:
                 PURGE, op_id=PURGE, at=at, by=by, why=why, detail=detail
             )
             for id in ids:
-                tables.put_object_row(id, ObjectRow(0, 0, Kind.CHUNK, State.PURGED))
+                promised = tables.object_row(id)
+                kind = promised.kind if promised is not None else Kind.CHUNK
+                tables.put_object_row(id, ObjectRow(0, 0, kind, State.PURGED))
                 tables.record_purged(id, Removal(at, by, why, str(record.sequence)))
 
     if any(store.database.read(lacking)):
@@ -363,4 +365,6 @@ def _whole(tables: Reading, id: Id) -> bool:
 
 
 def _absent(tables: Reading, id: Id) -> bool:
-    return tables.object_row(id) is None
+    """Whether nothing of an object lies here: what was promised only does not."""
+    row = tables.object_row(id)
+    return row is None or row.state is State.PROMISED
