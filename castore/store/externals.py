@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from castore.errors import InvalidInput, RemoteError
+from castore.errors import InvalidInput, NotFound, RemoteError
 from castore.model.artifact_set import ExternalContent
 from castore.model.ids import Id
 from castore.store.pinning import digest_file, uri_path
@@ -48,21 +50,23 @@ def record_external(
 ) -> Recorded:
     """What to record of an artifact at a URI; a file is read for its digest, others as `ask` does.
 
-    `expected` is the digest that the spec pins. What cannot be asked is recorded as unknown, with
-    a warning, where `ask` raises NotAsked. Raises InvalidInput for a URI with a password or where
-    the bytes are others than the spec pins, and what else `ask` raises.
+    `expected` is the digest that the spec pins. What cannot be asked is recorded as unknown, with a
+    warning, where `ask` raises NotAsked; so is a file that is not there. Raises InvalidInput for a
+    URI with a password or where the bytes are others than the spec pins, and what else `ask`
+    raises.
     """
     _refuse_credentials(name, uri)
     path = uri_path(uri, folder)
     warnings: tuple[str, ...] = ()
     seen = Seen(b"", -1, "")
-    if path is not None:
-        seen, uri = Seen(*digest_file(path), ""), path.as_uri()
-    elif ask is not None:
-        try:
+    try:
+        if path is not None:
+            uri = path.as_uri()
+            seen = _file(path, uri, ask)
+        elif ask is not None:
             seen = ask(uri)
-        except NotAsked as error:
-            warnings = (f"{name}: nothing was found out of what is there: {error.message}",)
+    except NotAsked as error:
+        warnings = (unknown(name, error.message),)
     if expected and seen.digest and seen.digest != expected:
         raise InvalidInput(
             f"artifact {name!r}: what is at {uri} is {seen.digest.hex()}, and the spec pins "
@@ -70,6 +74,30 @@ def record_external(
             fix="put the right bytes there, or change `digest:`",
         )
     return Recorded(uri, ExternalContent(seen.digest or expected, seen.size), seen.etag, warnings)
+
+
+def unknown(name: str, why: str) -> str:
+    """The warning for an artifact of which nothing was found out."""
+    return f"{name}: nothing was found out of what is there: {why}"
+
+
+def absent_file(name: str, uri: str) -> list[str]:
+    """The warning for a `file:` URI at which nothing is, if it is one; other URIs are not asked."""
+    path = uri_path(uri)
+    if path is None or os.path.lexists(path):
+        return []
+    return [unknown(name, f"{path}: no such file or folder")]
+
+
+def _file(path: Path, uri: str, ask: Ask | None) -> Seen:
+    """What a file is; raises NotAsked where there is none, or what `ask` raises then."""
+    try:
+        return Seen(*digest_file(path), "")
+    except NotFound as error:
+        with suppress(NotAsked):
+            if ask is not None:
+                return ask(uri)
+        raise NotAsked(error.message) from None
 
 
 def _refuse_credentials(name: str, uri: str) -> None:

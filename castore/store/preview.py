@@ -14,6 +14,7 @@ from castore.model.artifact_set import Artifact, Content, ExternalContent, FileC
 from castore.model.ids import Id
 from castore.model.pages import EMPTY_FOLDER
 from castore.store.conformance import Conformance, check_on_disk, conform, guessed_on_disk
+from castore.store.externals import absent_file
 from castore.store.gather import Gathered, Input
 from castore.store.intent import Intent, kept_notices
 from castore.store.said import said_sources
@@ -159,7 +160,7 @@ def _checked(
         detail = f"spec {intent.spec.spec.id} declares no artifact of this name"
         return [{"artifact": found.name, "check": "declared", "detail": detail, "line": None}], []
     if found.uri:
-        return [], []
+        return [], absent_file(found.name, found.uri)
     if not found.glob:
         return check_on_disk(declared, found.path, files)
     faults, warnings = check_on_disk(declared, found.path, files, folder=_size(content))

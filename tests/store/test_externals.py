@@ -26,7 +26,7 @@ from castore.model.ids import content_id
 from castore.remote.elsewhere import look_at, reach
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_roots import Roots
-from castore.store.commit import CommitRequest, commit
+from castore.store.commit import CommitRequest, commit, preview
 from castore.store.externals_verify import ask_elsewhere
 from castore.store.records import artifact_record
 from tests.store.syncing import sound
@@ -178,6 +178,30 @@ def test_what_cannot_be_asked_is_recorded_as_unknown_with_a_warning(
     (tmp_path / "out.spec.yaml").write_text(SPEC.format(uri=f"{site.url}/none", more=""))
     request = CommitRequest(cwd=tmp_path, ask=partial(ask_elsewhere, pin=False))
     assert any("far: nothing was found out" in text for text in commit(store, request).warnings)
+
+
+def test_a_file_that_is_not_there_is_recorded_as_unknown_with_a_warning(
+    store: castore.Store, made: Commit, tmp_path: Path
+) -> None:
+    """As a page that does not answer: a mount that is gone keeps nobody from committing."""
+    uri = (tmp_path / "absent.bin").as_uri()
+    version = made(uri)
+    assert far(store, version) == ExternalContent()
+    assert version.manifest.locations == (("far", uri, ""),)
+    for ask in (None, partial(ask_elsewhere, pin=False)):
+        request = CommitRequest(cwd=tmp_path, ask=ask)
+        said = f"far: nothing was found out of what is there: {tmp_path}/absent.bin"
+        assert any(text.startswith(said) for text in commit(store, request).warnings)
+        assert any(text.startswith(said) for text in preview(store, request).warnings)
+    with pytest.raises(RemoteError):
+        made(uri, pin=True)
+    assert states(store) == [("unreachable", "")]
+    (tmp_path / "absent.bin").mkdir()
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        made(uri)
+    (tmp_path / "absent.bin").rmdir()
+    digest = content_id(BIG)
+    assert far(store, made(uri, more=f', digest: "{digest.hex()}"')) == ExternalContent(digest, -1)
 
 
 def test_a_spec_pins_the_digest(
