@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.harness import report
 from tests.harness.frame import Result
 
+TESTS = Path(__file__).parent
 # What a test of a harness found, as text: the results of tests reach this from other processes.
 HARNESS_RESULT = "harness result"
 
@@ -47,7 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long form of tests unless `-m` asks for it."""
+    """Leave out the long form of tests unless `-m` asks for it; what tests the whole goes first.
+
+    It takes longest: no processor is to wait for it at the end.
+    """
+    items.sort(key=lambda item: item.path.parent != TESTS)
     if config.option.markexpr:
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
