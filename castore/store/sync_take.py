@@ -111,24 +111,22 @@ class Intake:
 
     def _checked(self, fetched: Sequence[FetchedBlock]) -> _Ready:
         """Blocks of content that are right, as they are or without what may not be stored."""
+        decoded = [_content_block(spot, data) for spot, data in fetched]
+        fitting, purged = self._store.database.read(partial(_judged, blocks=decoded))
         blocks: list[EncodedBlock] = []
         passing: list[Passing] = []
-        for spot, data in fetched:
+        for (spot, data), block, fits in zip(fetched, decoded, fitting, strict=True):
             where = spot_place(spot)
-            block = decode_block(data, where)
-            if block.metadata:
-                raise CorruptObject(f"{where} holds no content", where=where)
-            fits = self._store.database.read(lambda tables: _fits(tables, block))  # noqa: B023
             load = self._store.database.load if fits else self._far.load
             raw = raw_bytes(block, load, where)
             _compare(block, raw, where)
-            purged = self._store.database.read(lambda tables: _purged(tables, block))  # noqa: B023
+            whole = purged.isdisjoint([member.id for member in block.members])
             if self._lack.files:
                 for slot, (member, payload) in enumerate(_members(block, raw)):
-                    if member.id not in purged:
+                    if whole or member.id not in purged:
                         place = self._place(spot, slot)
                         passing.append(Passing(place, member.id, payload))
-            if fits and not purged:
+            if fits and whole:
                 blocks.append(EncodedBlock(data, block.members, block.raw_size, block.bases))
                 continue
             blocks += encode_plain(
@@ -326,11 +324,21 @@ def _fits(tables: Reading, block: Block, depths: Mapping[Id, int] = _NOTHING) ->
     return True
 
 
-def _purged(tables: Reading, block: Block) -> set[Id]:
-    """The members of a block that were purged from this store."""
-    if not tables.purges():
-        return set()
-    return {member.id for member in block.members if tables.purged(member.id) is not None}
+def _judged(tables: Reading, blocks: Sequence[Block]) -> tuple[list[bool], set[Id]]:
+    """Whether each block fits, and the members that were purged from this store."""
+    purged: set[Id] = set()
+    if tables.purges():
+        ids = {member.id for block in blocks for member in block.members}
+        purged = {id for id in ids if tables.purged(id) is not None}
+    return [_fits(tables, block) for block in blocks], purged
+
+
+def _content_block(spot: Spot, data: bytes) -> Block:
+    where = spot_place(spot)
+    block = decode_block(data, where)
+    if block.metadata:
+        raise CorruptObject(f"{where} holds no content", where=where)
+    return block
 
 
 def _members(block: Block, raw: bytes) -> Iterator[tuple[Member, bytes]]:
