@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from castore.database.failures import using_files
 from castore.database.reading import BlockInfo, Reading, State
 from castore.model.ids import Id, Kind, content_id
 from castore.model.limits import MIB
+from castore.model.refs import LOST, PARTIALS
 from castore.remote.index import Catalogue
 from castore.store.collect import CollectRequest, collect
 from castore.store.collect_report import CollectReport
@@ -224,18 +225,31 @@ class _Held:
 
 
 def _unsent_sets(tables: Reading, there: Catalogue) -> Iterator[Id]:
-    """The sets of versions that refs of here lead to and that a bucket has not."""
+    """The sets of versions that refs of here lead to and a bucket has not, or has in no ref.
+
+    What no ref of it leads to goes with its next collection.
+    """
     reader = ObjectReader(tables.load)
     found: dict[Id, None] = {}
-    stack = [id for _, id in tables.refs()]
+    refs = tables.refs()
+    tips = {id for ref, id in refs if not ref.startswith((LOST, PARTIALS))}
+    stack = [id for _, id in refs]
     seen: set[Id] = set()
     while stack:
         id = stack.pop()
-        if id in seen or there.has(id) or not tables.present((id,)):
+        if id in seen or not tables.present((id,)):
             continue
         seen.add(id)
+        if there.has(id) and (id in tips or _on_a_line(tables, id, tips)):
+            continue
         manifest = reader.manifest(id)
         if tables.forgotten(id) is None:
             found[manifest.set] = None
         stack += manifest.parents
     return iter(found)
+
+
+def _on_a_line(tables: Reading, id: Id, tips: Collection[Id]) -> bool:
+    """Whether a version is on the line of first parents of one of these."""
+    step = tables.step(id)
+    return step is not None and any(tables.ancestor(tip, step.number) == id for tip in tips)

@@ -15,6 +15,9 @@ from castore.remote.urls import open_transport
 from castore.store.caches import CacheUse, contents_bytes, trim
 from castore.store.config import KnownRemote
 from castore.store.shared import cache_folder
+from castore.store.sync import collect_remote
+from castore.store.sync_plan import Move
+from castore.store.sync_push import push_moves
 from castore.store.sync_remote import connect
 from tests.store.syncing import commit, sound
 
@@ -104,6 +107,24 @@ def test_what_never_arrived_stays_as_a_whole(tmp_path: Path) -> None:
         assert store.read_bytes(f"{label}:big") == contents["out@v1:big"]
         with pytest.raises(castore.CastoreError, match="promised"):
             store.read_bytes("out@v2:big")
+        sound(store)
+
+
+def test_what_others_took_back_stays_as_a_whole(tmp_path: Path) -> None:
+    """The bucket has it until its next collection, and nothing leads to it there."""
+    with machine(tmp_path) as store:
+        contents = filled(store, 2)
+    with machine(tmp_path, "two") as two:
+        older, newer = (two.resolve(f"out@v{number}").version.id for number in (1, 2))
+        transport = open_transport((tmp_path / "bucket").as_uri())
+        push_moves(two, "origin", transport, [Move("heads/out", newer, older)])
+    for _ in range(2):
+        with machine(tmp_path, cache_bytes=1) as store:
+            assert [id for _, id in store.database.read(lambda t: t.refs(LOST))] == [newer]
+    with machine(tmp_path, "two") as two:
+        collect_remote(two)
+    with machine(tmp_path) as store:
+        assert store.read_bytes(f"{newer.hex()}:big") == contents["out@v2:big"]
         sound(store)
 
 
