@@ -39,6 +39,7 @@ from castore.store.sync_pull import Rebased, rebase_onto
 from castore.store.sync_sound import require_sound
 from castore.store.sync_take import Intake
 from castore.store.sync_walk import LackWalk
+from castore.store.taken_back import TakenBack, hint, taken_back
 
 IMPORT: Final = "import"
 
@@ -48,8 +49,8 @@ class ImportReport:
     """What taking a bundle in did, or with `dry_run` would do.
 
     `moves` are branches that went forward or are new, and new tags; `rebased` the versions of here
-    that were made anew; `ahead` branches that are further here than there. `bytes` is what blocks
-    took in the bundle.
+    that were made anew, `takes_back` what that takes back of others; `ahead` branches that are
+    further here than there. `bytes` is what blocks took in the bundle.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class ImportReport:
     objects: int
     bytes: int
     dry_run: bool = False
+    takes_back: tuple[TakenBack, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -92,6 +94,7 @@ class ImportReport:
             "objects": self.objects,
             "bytes": self.bytes,
             "dry_run": self.dry_run,
+            "takes_back": [taken.as_json() for taken in self.takes_back],
         }
 
 
@@ -99,6 +102,7 @@ class _Plan(NamedTuple):
     forward: list[Move]
     diverged: list[Move]
     ahead: list[str]
+    taken: list[TakenBack]
 
 
 def import_bundle(
@@ -237,7 +241,7 @@ class _Import:
 
         Branches that diverged are only told of where they are to be made anew.
         """
-        plan = _Plan([], [], [])
+        plan = _Plan([], [], [], [])
         for ref, new in sorted(self._wanted.items()):
             old = tables.ref(ref) or b""
             if old == new:
@@ -257,38 +261,51 @@ class _Import:
                     f"{name!r} is a {kind} here: a branch and a tag may not share a name",
                     fix="name the branches and tags to take in, without it",
                 )
-            if not old or self._after(tables, new, old, lacking):
+            met = self._met(new, lacking)
+            if not old or any(descends(tables, id, old) for id in met):
                 plan.forward.append(Move(ref, old, new))
             elif new not in lacking and descends(tables, old, new):
                 plan.ahead.append(name)
             else:
                 plan.diverged.append(Move(ref, old, new))
+                plan.taken.extend(self._taken(tables, plan.diverged[-1], met))
         if plan.diverged and not self._rebase:
-            raise self._diverged(plan.diverged)
+            raise self._diverged(plan)
         return plan
 
-    def _after(self, tables: Reading, new: Id, old: Id, lacking: Collection[Id]) -> bool:
-        """Whether a version comes after one of here, along any parents."""
-        seen, waiting = {new}, [new]
+    def _met(self, new: Id, lacking: Collection[Id]) -> list[Id]:
+        """The versions here that a version is, or rests on by way of those that are lacking."""
+        found, seen, waiting = [], {new}, [new]
         while waiting:
             id = waiting.pop()
             if id not in lacking:
-                if descends(tables, id, old):
-                    return True
+                found.append(id)
                 continue
             news = [p for p in self._reader.manifest(id).parents if p not in seen]
             seen.update(news)
             waiting.extend(news)
-        return False
+        return found
 
-    def _diverged(self, moves: Sequence[Move]) -> RefMoved:
+    def _taken(self, tables: Reading, move: Move, rests: Sequence[Id]) -> list[TakenBack]:
+        """What a rebase takes back in a branch."""
+        name, old, new = move.name, move.old, move.new
+        if new in rests:
+            return taken_back(tables, name, old, new)
+        if new in self._root.forgotten:
+            return []
+        theirs = self._reader.set(self._reader.manifest(new).set).artifacts
+        return taken_back(tables, name, old, new, rests=rests, theirs=theirs)
+
+    def _diverged(self, plan: _Plan) -> RefMoved:
+        moves = plan.diverged
         names = [move.name for move in moves]
         what = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
         return RefMoved(
             f"{what}: {short(moves[0].old)} here and {short(moves[0].new)} in {self._bundle.url} "
-            "have each what the other lacks; nothing was taken in",
+            f"have each what the other lacks; nothing was taken in{hint(plan.taken)}",
             fix=f"cas bundle import --rebase {quoted(self._bundle.url)} {names[0]}",
             branches=names,
+            takes_back=[taken.as_json() for taken in plan.taken],
         )
 
     def _finish(self, session: bytes) -> tuple[_Plan, list[Rebased]]:
@@ -335,6 +352,7 @@ class _Import:
             objects=len(lack.objects) + len(lack.chunks),
             bytes=sum(spot.stored for spot in spots.values()),
             dry_run=dry_run,
+            takes_back=tuple(plan.taken),
         )
 
 

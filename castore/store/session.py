@@ -383,7 +383,8 @@ class Session:
         written: bool = True,
     ) -> CommitReport:
         tally = self._stored
-        notices = [*kept_notices(self.intent, self._made, version.manifest.parents)]
+        notices = list(kept_notices(self.intent, self._made, version.manifest.parents))
+        notices += self.store.took_back.pop(version.id, ())
         notices += doubts(self.store, said_sources(self.intent, self._sources))
         notices += secrets_found.allowed_notices(self._guard)
         return CommitReport(

@@ -52,6 +52,7 @@ from castore.store.sync_push import push_moves
 from castore.store.sync_remote import connect, emptied, noted
 from castore.store.sync_removals import lacks, removals_of
 from castore.store.sync_stage import BucketStages
+from castore.store.taken_back import TakenBack, hint, taken_back
 from castore.store.undo import UNDO
 
 REFRESH: Final = "refresh"
@@ -230,8 +231,11 @@ class _Shared:
     def _anew(self, operation: Operation, move: Move) -> None:
         """Make a version that was refused anew after those of others, and send that."""
 
+        said = self._store.took_back.pop(move.new, ())
+
         def transact(tables: Writing) -> Id:
             tip = tables.ref(move.ref) or b""
+            taken = taken_back(tables, move.name, move.new, tip) if tip else []
             made = rebase_onto(tables, move.name, move.new, tip)[-1].new if tip else move.new
             tables.set_if_equals(move.ref, tip or None, made)
             lost = lost_ref(move.name, move.new)
@@ -240,6 +244,7 @@ class _Shared:
                 refs.append((lost, move.new, b""))
             # Told before this is acknowledged: that may fail again, and name another.
             self._store.renamed[move.new] = made
+            self._store.took_back[made] = (*said, *(f"{one.branch}: {one.words}" for one in taken))
             tables.append_operation(
                 COMMIT,
                 op_id=operation.op_id,
@@ -285,6 +290,23 @@ class _Shared:
             if self._store.database.read(lost):
                 self._store.database.write(transact)
 
+    def _refused(self, error: RefMoved | TagExists, moves: Sequence[Move]) -> CastoreError:
+        """What is told of moves that somebody else was faster than."""
+        taken: list[TakenBack] = []
+        said = ""
+        if moves and moves[0].new:
+            ref, _, new = moves[0]
+            tip = self._store.database.read(partial(Reading.ref, name=ref))
+            if tip and ref.startswith(HEADS):
+                branch = moves[0].name
+                taken = self._store.database.read(partial(_taken, branch=branch, new=new, tip=tip))
+            said = f"; the version made here is kept in the cache{hint(taken)}"
+        return type(error)(
+            error.message + said,
+            fix="the same again with --rebase, after those of others",
+            **{**error.attributes, "takes_back": [one.as_json() for one in taken]},
+        )
+
     def _owe(self, *, owing: bool) -> None:
         """Remember whether something was said that the bucket has not."""
         if owing is not self._store.owing:
@@ -319,13 +341,7 @@ class _Shared:
             if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:
                 self._anew(operation, moves[0])
                 return
-            raise type(error)(
-                f"{error.message}; the version made here is kept in the cache"
-                if moves and moves[0].new
-                else error.message,
-                fix="the same again with --rebase, after those of others",
-                **error.attributes,
-            ) from None
+            raise self._refused(error, moves) from None
         except CastoreError as error:
             if not moves:
                 self._owe(owing=True)
@@ -336,6 +352,10 @@ class _Shared:
                     error.message += "; what was said is kept here, and goes with the next write"
                     error.fix = error.fix or "cas push"
             raise
+
+
+def _taken(tables: Reading, branch: str, new: Id, tip: Id) -> list[TakenBack]:
+    return taken_back(tables, branch, new, tip)
 
 
 def _news(tables: Reading, there: Mapping[str, Id]) -> list[Move]:

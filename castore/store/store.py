@@ -40,7 +40,7 @@ class Store:
     said is not there yet, `waits` that it waits there for somebody who may write; `offline` that no
     bucket may be asked;
     with `rebase` a version that the bucket refuses is made anew after those of others, and
-    `renamed` tells its id.
+    `renamed` tells its id, `took_back` by that what it takes back of others, in words.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Store:
         self.waits = False
         self.rebase = False
         self.renamed: dict[Id, Id] = {}
+        self.took_back: dict[Id, tuple[str, ...]] = {}
         self.load: Load = self._load
         self.reader = ObjectReader(self._load, self._load_all, database.read)
         self.near_reader = ObjectReader(database.load, database.load_all, database.read)

@@ -15,6 +15,7 @@ from castore.database.sink import StageSink
 from castore.database.tables import ObjectRow, Removal
 from castore.database.writing import Writing
 from castore.errors import CorruptObject, ObjectNotFound, RefNotFound
+from castore.model.artifact_set import Artifact
 from castore.model.ids import Id, Kind, short
 from castore.model.names import near_names
 from castore.model.refs import HEADS, TAGS, remote_ref
@@ -46,7 +47,8 @@ class FetchReport:
     here than there, and stay. `purged` were purged there and still lie here, at `places`. `bytes`
     came in `requests`; a dry run tells what the blocks take there. `there` are all refs of the
     bucket, `waiting` notes in its inbox, which nobody who may write has taken along yet. `met`, of
-    a dry run, are for each branch of the bucket the versions here that those to come rest on.
+    a dry run, are for each branch of the bucket the versions here that those to come rest on;
+    `tips` what is in the newest of those branches that are here as well.
     """
 
     remote: str
@@ -63,6 +65,7 @@ class FetchReport:
     waiting: tuple[Waiting, ...] = ()
     met: Mapping[str, Sequence[Id]] = field(default_factory=dict)
     places: tuple[PurgedThere, ...] = ()
+    tips: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -165,7 +168,8 @@ class _Fetch:
         if dry_run:
             report = self._report(lack, self._store.database.read(self._moves), dry_run=True)
             heads = [ref for ref in self._wanted if ref.startswith(HEADS)]
-            return replace(report, met={ref: self._met(self._wanted[ref]) for ref in heads})
+            met = {ref: self._met(self._wanted[ref]) for ref in heads}
+            return replace(report, met=met, tips=self._tips(met))
         session = self._store.entropy(16)
         header = worker_header(self._store.now(), os.getpid())
         sink = StageSink(self._store.database, session, header=header)
@@ -196,6 +200,17 @@ class _Fetch:
                 above = [up for up in self._reader.manifest(id).parents if up not in seen]
                 seen.update(above)
                 waiting += above
+        return found
+
+    def _tips(self, met: Mapping[str, Sequence[Id]]) -> dict[str, Sequence[Artifact]]:
+        """What is in the newest version of each branch that is here too, and is not here as far."""
+        found: dict[str, Sequence[Artifact]] = {}
+        for ref, rests in met.items():
+            id = self._wanted[ref]
+            if id in rests or self._store.database.read(partial(Reading.ref, name=ref)) is None:
+                continue
+            if id not in self._root.forgotten:
+                found[ref] = self._reader.set(self._reader.manifest(id).set).artifacts
         return found
 
     def _refuse_partials(self) -> None:

@@ -19,6 +19,7 @@ from castore.store.removals import record_forgotten
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport, fetch
 from castore.store.sync_plan import Move, descends
+from castore.store.taken_back import TakenBack, hint, taken_back
 
 PULL: Final = "pull"
 
@@ -38,7 +39,7 @@ class PullReport:
     """What a pull did: what was fetched, the branches that moved, the versions made anew.
 
     `ahead` are branches that are further here than there; `diverged`, of a dry run, those whose
-    versions that are only here would be made anew.
+    versions that are only here would be made anew. `takes_back` is what that takes back of others.
     """
 
     fetched: FetchReport
@@ -47,6 +48,7 @@ class PullReport:
     ahead: tuple[str, ...]
     dry_run: bool = False
     diverged: tuple[str, ...] = ()
+    takes_back: tuple[TakenBack, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -68,6 +70,7 @@ class PullReport:
             ],
             "ahead": list(self.ahead),
             "would_rebase": list(self.diverged),
+            "takes_back": [taken.as_json() for taken in self.takes_back],
         }
 
 
@@ -75,6 +78,7 @@ class _Plan(NamedTuple):
     forward: list[Move]
     diverged: list[Move]
     ahead: list[str]
+    taken: list[TakenBack]
 
 
 def pull(
@@ -119,6 +123,7 @@ def pull(
             tuple(plan.ahead),
             dry_run=True,
             diverged=tuple(ref.removeprefix(HEADS) for ref, _, _ in plan.diverged),
+            takes_back=tuple(plan.taken),
         )
     at = store.now()
 
@@ -144,7 +149,13 @@ def pull(
     plan, rebased = store.database.write(transact)
     if plan.diverged and not rebase:
         raise _diverged(name, plan)
-    return PullReport(fetched, tuple(plan.forward), tuple(rebased), tuple(plan.ahead))
+    return PullReport(
+        fetched,
+        tuple(plan.forward),
+        tuple(rebased),
+        tuple(plan.ahead),
+        takes_back=tuple(plan.taken),
+    )
 
 
 def _plan(tables: Reading, remote: str, names: Sequence[str]) -> _Plan:
@@ -161,13 +172,14 @@ def _plan(tables: Reading, remote: str, names: Sequence[str]) -> _Plan:
 
 def _dry_plan(tables: Reading, fetched: FetchReport) -> _Plan:
     """What a pull would make of each branch, before the versions are here."""
-    plan = _Plan([], [], [])
+    plan = _Plan([], [], [], [])
     for ref, met in sorted(fetched.met.items()):
         current, id = tables.ref(ref), fetched.there[ref]
         if id in met:
             found = _compare(tables, {ref: id})
             plan.forward.extend(found.forward)
             plan.diverged.extend(found.diverged)
+            plan.taken.extend(found.taken)
             plan.ahead.extend(found.ahead)
         elif current is None:
             if not _is_tag(tables, ref):
@@ -176,6 +188,10 @@ def _dry_plan(tables: Reading, fetched: FetchReport) -> _Plan:
             plan.forward.append(Move(ref, current, id))
         else:
             plan.diverged.append(Move(ref, current, id))
+            name = ref.removeprefix(HEADS)
+            theirs = fetched.tips.get(ref)
+            if theirs is not None:
+                plan.taken.extend(taken_back(tables, name, current, id, rests=met, theirs=theirs))
     return plan
 
 
@@ -186,7 +202,7 @@ def _is_tag(tables: Reading, ref: str) -> bool:
 
 
 def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
-    plan = _Plan([], [], [])
+    plan = _Plan([], [], [], [])
     for ref, id in sorted(there.items()):
         current = tables.ref(ref)
         name = ref.removeprefix(HEADS)
@@ -198,6 +214,7 @@ def _compare(tables: Reading, there: Mapping[str, Id]) -> _Plan:
             plan.ahead.append(name)
         else:
             plan.diverged.append(Move(ref, current, id))
+            plan.taken.extend(taken_back(tables, name, current, id))
     return plan
 
 
@@ -249,7 +266,8 @@ def _diverged(remote: str, plan: _Plan) -> RefMoved:
     moved = f"; {len(plan.forward)} others moved" if plan.forward else ""
     return RefMoved(
         f"{what}: {short(first.old)} here and {short(first.new)} there have each what the other "
-        f"lacks{moved}",
+        f"lacks{moved}{hint(plan.taken)}",
         fix=f"cas pull --rebase {remote} {names[0]}",
         branches=names,
+        takes_back=[taken.as_json() for taken in plan.taken],
     )

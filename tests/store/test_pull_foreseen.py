@@ -24,10 +24,10 @@ def outcome(
     try:
         report = pull(store, NAME, bucket, rebase=rebase, dry_run=dry_run)
     except RefMoved as error:
-        return (error.code, error.attributes["branches"])
+        return (error.code, error.attributes["branches"], error.attributes["takes_back"])
     anew = report.diverged if dry_run else tuple(dict.fromkeys(r.branch for r in report.rebased))
     moves = [move for move in report.moves if move.name not in anew]
-    return (moves, anew, report.ahead)
+    return (moves, anew, report.ahead, report.takes_back)
 
 
 @settings(max_examples=40)
@@ -54,7 +54,8 @@ def test_a_dry_run_says_what_the_pull_does(
         with copy_of(bucket, folder / "two") as two:
             for branch, many in there.items():
                 for number in range(many):
-                    commit(one, branch, x=b"there %d" % number)
+                    more = {} if branch == "a" else {"more": b"m"}
+                    commit(one, branch, x=b"there %d" % number, **more)
             push(one, NAME, bucket)
             for branch, many in here.items():
                 for number in range(many):

@@ -302,6 +302,8 @@ def _print_imported(output: Output, report: ImportReport) -> None:
         what = f"{plural(report.versions, 'version')}, {plural(report.notes, 'note')}"
         what += f", {plural(report.objects, 'object')}"
         output.line(f"{said} {what} from {place}: {size(report.bytes)}")
+    for taken in report.takes_back:
+        output.warn(f"{taken.branch}: {taken.words}")
     if report.rebased:
         output.say("approvals were of the versions before: ask for them again")
     for name in report.ahead:

@@ -84,6 +84,8 @@ def print_pulled(output: Output, report: PullReport) -> None:
             f"{branch}@v{old.old_number} ({short(old.old)}) is {branch}@v{old.new_number} "
             f"({short(old.new)}) now"
         )
+    for taken in report.takes_back:
+        output.warn(f"{taken.branch}: {taken.words}")
     if report.rebased:
         output.say("approvals were of the versions before: ask for them again")
     for name in report.diverged:
