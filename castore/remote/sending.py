@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeAlias
 
 from castore.content.blocks import Block, decode_block
+from castore.errors import CastoreError
 from castore.model.ids import Id
 from castore.model.limits import PACK_FULL_BYTES
 from castore.remote.index import IndexWriter, PackName
@@ -20,6 +22,7 @@ from castore.remote.waiting import result_of
 _THREADS: Final = 3
 _FLYING: Final = 3
 
+_Sent: TypeAlias = tuple[Id, IndexWriter, int]
 Arrived: TypeAlias = Callable[[Id, IndexWriter, int], None]
 """Told of a pack that is in the bucket: its id, the index of it alone, and its bytes."""
 
@@ -34,8 +37,8 @@ class _Filling(NamedTuple):
 class PackQueue:
     """Takes blocks, sends packs under an upload; holds at most five packs in memory.
 
-    `arrived` is called in the thread that adds, in the order of packs. Leaving it without an
-    exception waits for all.
+    `arrived` is called in the thread that adds, in the order of packs, soon after. Leaving it
+    without an exception waits for all; with one, what has arrived by then is told of all the same.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class PackQueue:
         self._entropy = entropy
         self._arrived = arrived
         self._filling: dict[PackType, _Filling] = {}
-        self._flying: deque[Future[tuple[Id, IndexWriter, int]]] = deque()
+        self._flying: deque[Future[_Sent]] = deque()
         self._pool = ThreadPoolExecutor(_THREADS)
 
     def add(self, data: bytes, alive: Sequence[int]) -> None:
         """Send a block, of which these slots are indexed; raises CorruptObject."""
+        while self._flying and self._flying[0].done():
+            self._land()
         block = decode_block(data, "a block to send")
         type = PackType.META if block.metadata else PackType.DATA
         filling = self._filling.get(type)
@@ -81,23 +86,34 @@ class PackQueue:
                     self._fly(type)
                 while self._flying:
                     self._land()
-        except KeyboardInterrupt as interrupt:
-            error = interrupt
+        except BaseException as failure:
+            error = failure
             raise
         finally:
             if isinstance(error, KeyboardInterrupt):
                 # Nobody waits for an answer that may take minutes.
                 self._transport.close()
             self._pool.shutdown(wait=True, cancel_futures=True)
+            if error is not None:
+                self._tell_arrived()
 
     def _fly(self, type: PackType) -> None:
         """Begin to send a pack that is full, or the last."""
         filling = self._filling.pop(type)
         while len(self._flying) >= _FLYING:
             self._land()
-        self._flying.append(self._pool.submit(self._put, filling))
+        # It is on its way before it is sent: an interrupt may come right after.
+        future: Future[_Sent] = Future()
+        self._flying.append(future)
+        self._pool.submit(self._put, filling, future)
 
-    def _put(self, filling: _Filling) -> tuple[Id, IndexWriter, int]:
+    def _put(self, filling: _Filling, future: Future[_Sent]) -> None:
+        try:
+            future.set_result(self._send(filling))
+        except BaseException as error:
+            future.set_exception(error)
+
+    def _send(self, filling: _Filling) -> _Sent:
         id, data = filling.pack.finish()
         self._transport.put(pack_key(self._upload, id), data)
         writer = IndexWriter()
@@ -107,4 +123,13 @@ class PackQueue:
 
     def _land(self) -> None:
         """Wait for the oldest pack on its way, and tell that it has arrived."""
-        self._arrived(*result_of(self._flying.popleft()))
+        # It stays among those on their way until that is told: an interrupt may come before.
+        self._arrived(*result_of(self._flying[0]))
+        self._flying.popleft()
+
+    def _tell_arrived(self) -> None:
+        """Tell of packs that arrived although sending failed, so that they need not go again."""
+        with suppress(CastoreError, OSError):
+            for future in self._flying:
+                if future.done() and future.exception() is None:
+                    self._arrived(*future.result())

@@ -52,7 +52,7 @@ from castore.store.sync_push import push_moves
 from castore.store.sync_remote import connect, emptied, noted
 from castore.store.sync_removals import lacks, removals_of
 from castore.store.sync_stage import BucketStages
-from castore.store.taken_back import TakenBack, hint, taken_back
+from castore.store.taken_back import beaten, taken_back
 from castore.store.undo import UNDO
 
 REFRESH: Final = "refresh"
@@ -290,23 +290,6 @@ class _Shared:
             if self._store.database.read(lost):
                 self._store.database.write(transact)
 
-    def _refused(self, error: RefMoved | TagExists, moves: Sequence[Move]) -> CastoreError:
-        """What is told of moves that somebody else was faster than."""
-        taken: list[TakenBack] = []
-        said = ""
-        if moves and moves[0].new:
-            ref, _, new = moves[0]
-            tip = self._store.database.read(partial(Reading.ref, name=ref))
-            if tip and ref.startswith(HEADS):
-                branch = moves[0].name
-                taken = self._store.database.read(partial(_taken, branch=branch, new=new, tip=tip))
-            said = f"; the version made here is kept in the cache{hint(taken)}"
-        return type(error)(
-            error.message + said,
-            fix="the same again with --rebase, after those of others",
-            **{**error.attributes, "takes_back": [one.as_json() for one in taken]},
-        )
-
     def _owe(self, *, owing: bool) -> None:
         """Remember whether something was said that the bucket has not."""
         if owing is not self._store.owing:
@@ -341,7 +324,7 @@ class _Shared:
             if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:
                 self._anew(operation, moves[0])
                 return
-            raise self._refused(error, moves) from None
+            raise beaten(self._store.database, error, moves) from None
         except CastoreError as error:
             if not moves:
                 self._owe(owing=True)
@@ -352,10 +335,6 @@ class _Shared:
                     error.message += "; what was said is kept here, and goes with the next write"
                     error.fix = error.fix or "cas push"
             raise
-
-
-def _taken(tables: Reading, branch: str, new: Id, tip: Id) -> list[TakenBack]:
-    return taken_back(tables, branch, new, tip)
 
 
 def _news(tables: Reading, there: Mapping[str, Id]) -> list[Move]:

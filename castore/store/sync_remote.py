@@ -103,7 +103,9 @@ class Remote:
         self._note(self.state._replace(upload=upload, packs=()))
 
     def note_sent(self, pack: Id, index: Id, data: bytes) -> None:
-        """Note that a pack was sent, so that it is not sent again."""
+        """Note that a pack was sent, so that it is not sent again; once, however often."""
+        if any(sent.pack == pack for sent in self.state.packs):
+            return
         state = self.state._replace(packs=(*self.state.packs, SentPack(pack, index)))
 
         def transact(tables: Writing) -> None:

@@ -7,11 +7,13 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from castore.content.reader import ObjectReader
+from castore.database.environment import Database
 from castore.database.reading import Reading
-from castore.errors import ObjectNotFound
+from castore.errors import ObjectNotFound, RefMoved, TagExists
 from castore.model.artifact_set import Artifact
 from castore.model.ids import Id
-from castore.store.sync_plan import descends
+from castore.model.refs import HEADS
+from castore.store.sync_plan import Move, descends
 
 _SHOWN: Final = 10
 BACK: Final = "changes back or removes"
@@ -79,6 +81,27 @@ def hint(taken: Sequence[TakenBack]) -> str:
     """What a message that proposes a rebase says of it, for the first branch; "" for nothing."""
     more = "; …" if len(taken) > 1 else ""
     return f"; in {taken[0].branch!r} --rebase {taken[0].words}{more}" if taken else ""
+
+
+def beaten(
+    database: Database, error: RefMoved | TagExists, moves: Sequence[Move]
+) -> RefMoved | TagExists:
+    """What is told of moves in a bucket that is the store, where somebody else was faster."""
+    said, taken = "", list[TakenBack]()
+    if moves and moves[0].new:
+        move = moves[0]
+
+        def read(tables: Reading) -> list[TakenBack]:
+            tip = tables.ref(move.ref) if move.ref.startswith(HEADS) else None
+            return taken_back(tables, move.name, move.new, tip) if tip else []
+
+        taken = database.read(read)
+        said = f"; the version made here is kept in the cache{hint(taken)}"
+    return type(error)(
+        error.message + said,
+        fix="the same again with --rebase, after those of others",
+        **{**error.attributes, "takes_back": [one.as_json() for one in taken]},
+    )
 
 
 def _left(
