@@ -22,6 +22,7 @@ from castore.remote.index import Catalogue
 from castore.remote.root import Root
 from castore.remote.transport import Transport
 from castore.store.caches import owes
+from castore.store.collect_roots import INTERNALIZE
 from castore.store.opening import FOLDER
 from castore.store.salvage_history import believed, replayed
 from castore.store.stages import staged_sessions
@@ -78,11 +79,21 @@ def unsent_here(store: Store, root: Root, there: Catalogue) -> list[str]:
     for found in staged_sessions(store):
         if found.id in stages:
             lines.append(f"{found.header.run}  an incomplete set on {found.header.branch}")
+    brought = store.database.read(partial(_brought_in, there=there))
+    if brought:
+        lines.append(f"bytes of external artifacts that were brought in, {brought}")
     if need.notes:
         lines.append(f"notes that did not arrive, {len(need.notes)}: cas push sends them")
     elif need.objects and not lines:
         lines.append(f"objects that did not arrive, {need.objects}")
     return _bounded(lines)
+
+
+def _brought_in(tables: Reading, there: Catalogue) -> int:
+    """How many files that live elsewhere were brought in: no push takes them along."""
+    ops = (operation for operation in tables.operations() if operation.op == INTERNALIZE)
+    held = {digest for operation in ops for digest in operation.detail.get("held", ())}
+    return sum(not there.has(digest) for digest in tables.present(held))
 
 
 def readable_here_only(home: Path, root: Root, there: Catalogue) -> list[str]:

@@ -13,6 +13,13 @@ from castore.errors import CastoreError, RefMoved
 from tests.cli.conftest import Cas, Result, write
 from tests.cli.test_repair import SPEC
 
+FAR = """\
+spec: far
+version: "1"
+artifacts:
+  - {name: model, type: dataset, format: binary, storage: external}
+"""
+
 
 @pytest.fixture
 def bucket(cas: Cas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -179,3 +186,21 @@ def test_the_bucket_that_is_the_store_keeps_its_name(cas: Cas, bucket: Path) -> 
     assert cas("cat", "weekly:summary").out == "# one\n"
     assert cas("fsck", "--remote", "origin").code == 0
     assert "removed" in _tried(cas, refused).out
+
+
+def test_what_was_brought_in_lies_in_the_cache_only(
+    cas: Cas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push does not take it along, and it is not thrown away with the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setenv("CAS_STORE", (tmp_path / "bucket").as_uri())
+    write("far.yaml", FAR)
+    write("model.bin", "weights")
+    cas("commit", "--spec", "far.yaml", "model=model.bin")
+    assert "the bucket does not get them" in cas("internalize", "far").err
+    Path("model.bin").unlink()
+    refused = cas("cache", "prune", "--remove", (tmp_path / "bucket").as_uri(), code=4)
+    assert "external artifacts that were brought in, 1" in refused.err
+    assert cas("cat", "far:model").out == "weights"
+    _tried(cas, refused)
+    cas("cat", "far:model", code=2)

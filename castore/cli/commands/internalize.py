@@ -54,6 +54,8 @@ def command(call: Invocation, rev: str, artifacts: tuple[str, ...]) -> int:
             call.output.row(f"{'not pinned':<12}  {clean(name)}")
         if report.brought:
             call.output.line(f"stored {size(report.bytes)}; {clean(version.label)} is as it was")
+            if store.url:
+                call.output.say("in the cache of this machine: the bucket does not get them")
         elif not (report.held or report.unpinned):
             call.output.say(f"{clean(version.label)} has no external artifacts")
     if not report.unpinned:
