@@ -109,7 +109,7 @@ def seaweed(folder: Path) -> Iterator[Server]:
         data = folder / f"data{attempt}"
         data.mkdir()
         with (folder / "log").open("wb") as log:
-            ports = _free_ports(8)
+            ports = free_ports(8)
             process = subprocess.Popen(
                 [program, *_weed_options(data, config, ports)],
                 stdout=log,
@@ -171,7 +171,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     """Ports that were free a moment ago, all different."""
     sockets = []
     try:
@@ -201,7 +201,7 @@ class AzureServer(NamedTuple):
 @contextmanager
 def azurite(program: str, folder: Path) -> Iterator[AzureServer]:
     """The emulator of Azure's blobs, with its data below `folder`."""
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = [program, "--location", str(folder), "--blobHost", "127.0.0.1", "--blobPort",
                str(port), "--skipApiVersionCheck", "--disableTelemetry", "--silent"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

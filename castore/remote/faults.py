@@ -54,7 +54,7 @@ class Fault(NamedTuple):
     fix: str = ""
 
 
-_ADDRESS: Final = "see its address: --endpoint and --region, or AWS_ENDPOINT_URL and AWS_REGION"
+_ADDRESS: Final = "its address: --endpoint and --region, or AWS_ENDPOINT_URL and AWS_REGION"
 # What of an error without an answer means what.
 _TEXTS: Final = (
     (("StartTooLarge",), Fault(Kind.BEYOND, "the object ends before")),
@@ -72,7 +72,7 @@ _TEXTS: Final = (
     ),
     (
         ("InvalidUri", "RelativeUrlWithoutBase", "InvalidPort"),
-        Fault(Kind.REFUSED, "its address cannot be used", _ADDRESS),
+        Fault(Kind.REFUSED, "its address cannot be used", f"see {_ADDRESS}"),
     ),
     (
         ('store: "Config"', "Generic Config error"),
@@ -158,17 +158,17 @@ def _unanswered(name: str, text: str) -> Fault:
         )
     if "kind: Connect" in text:
         if "dns error" in text:
-            return Fault(Kind.BUSY, "its name is not known to this network", _ADDRESS)
+            return Fault(Kind.BUSY, "its name is not known to this network", f"see {_ADDRESS}")
         system = _SYSTEM.search(text)
         server = _SERVER.search(text)
         place = f" to {server[1]}" if server else ""
         return Fault(
             Kind.BUSY,
             f"no connection{place} ({system[1] if system else 'none is made'})",
-            f"see that the server runs; {_ADDRESS}",
+            f"see that the server runs, and {_ADDRESS}",
         )
     if "kind: Timeout" in text or "timed out" in text:
-        return Fault(Kind.UNSURE, "no answer in time", f"try again, or {_ADDRESS}")
+        return Fault(Kind.UNSURE, "no answer in time", f"try again, or see {_ADDRESS}")
     if name == "PreconditionError" or name == "AlreadyExistsError":
         return Fault(Kind.MOVED, "the condition does not hold")
     if name == "FileNotFoundError":
