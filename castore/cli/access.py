@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 from castore.cli.headers import SpecHead, head_here, read_head
 from castore.cli.identity import author
-from castore.cli.invocation import Invocation
+from castore.cli.invocation import Invocation, load
 from castore.cli.screen import clean
 from castore.errors import CorruptObject, InvalidInput, NotFound, RefNotFound, StoreNotFound
 from castore.model.ids import Id
@@ -37,7 +36,7 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
     """
     url = shared_url(call, spec)
     store = (
-        importlib.import_module(_SHARED).open_shared(
+        load(_SHARED).open_shared(
             url, user_caches(), user_config=user_config, root=Path.cwd(), offline=call.offline
         )
         if url
@@ -58,7 +57,7 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
             )
     except CorruptObject as error:
         if store.url:
-            importlib.import_module(_CACHE).damaged(error, store.url)
+            load(_CACHE).damaged(error, store.url)
         raise
     finally:
         store.close()
@@ -94,14 +93,14 @@ def user_caches() -> Path:
 
 def _bring(store: Store, ids: Sequence[Id]) -> None:
     """Fetch promised files; what talks to buckets is loaded when there are some."""
-    importlib.import_module(_SYNC).bring(store, ids)
+    load(_SYNC).bring(store, ids)
 
 
 def ask_elsewhere(uri: str, *, pin: bool) -> Any:
     """What is found out of bytes at a URI; what talks to servers is loaded when there are some."""
     from urllib.request import getproxies
 
-    asking = importlib.import_module(_EXTERNALS)
+    asking = load(_EXTERNALS)
     return asking.ask_elsewhere(uri, proxies=getproxies(), pin=pin)
 
 

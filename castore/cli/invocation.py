@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Mapping
+from types import ModuleType
+from typing import Final
 
 from castore.cli.output import Output, is_terminal
 from castore.errors import InvalidInput
+
+_VARIABLES: Final = "castore.remote.variables"
+
+
+def load(name: str) -> ModuleType:
+    """A module, loaded now; what talks to buckets is told then what the environment is."""
+    module = importlib.import_module(name)
+    variables = sys.modules.get(_VARIABLES)
+    if variables is not None:
+        variables.tell_variables(os.environ)
+    return module
 
 
 class Invocation:

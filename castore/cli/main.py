@@ -15,7 +15,6 @@ from castore.cli.invocation import Invocation
 from castore.cli.program import Root
 from castore.cli.quick import leave
 from castore.cli.verbs import HELP_COLUMNS
-from castore.remote.variables import tell_variables
 
 _COMPLETE = "_CAS_COMPLETE"
 
@@ -43,7 +42,6 @@ def main() -> int:
 def run(arguments: list[str]) -> int:
     """Run `cas` with these arguments; prints, and returns the exit code (interface: 0 to 130)."""
     call = Invocation(os.environ)
-    tell_variables(os.environ)
     for stream in (sys.stdout, sys.stderr):
         _tolerate(stream)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
 import click
 
+from castore.cli.invocation import load
 from castore.cli.options import GLOBAL_OPTIONS, global_options, version_option
 from castore.cli.verbs import SETTINGS, Choosing
 
@@ -131,7 +131,7 @@ class Root(Choosing):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        return cast(click.Command, importlib.import_module(entry.module).command)
+        return cast(click.Command, load(entry.module).command)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """One screen: what it is, the commands by section, the global options."""
