@@ -31,6 +31,7 @@ from castore.model.refs import HEADS, TAGS
 from castore.remote.bundle import BundleFile
 from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.store.opening import FOLDER, complete
+from castore.store.promises import keep_history
 from castore.store.stages import worker_header
 from castore.store.store import Store
 from castore.store.sync_fetch import record_removals
@@ -147,11 +148,10 @@ class _Import:
         self._check_project()
         self._check_needs()
         self._wanted = self._chosen(refs)
-        catalogue = bundle.catalogue()
+        self._catalogue = bundle.catalogue()
         bundle.compare()
-        self._far = FarObjects(catalogue, self._fetcher)
+        self._far = FarObjects(self._catalogue, self._fetcher)
         self._reader = ObjectReader(self._far.load)
-        self._walk = LackWalk(store, catalogue, self._reader, self._root)
 
     def run(self, *, dry_run: bool) -> ImportReport:
         """Take the bundle in, or tell what that would do."""
@@ -165,9 +165,14 @@ class _Import:
             raise
 
     def _run(self, *, dry_run: bool) -> ImportReport:
-        self._walk.versions(self._wanted.values())
-        self._walk.notes()
-        self._walk.bases()
+        try:
+            self._walk = self._walked()
+        except CorruptObject:
+            # What it begins after may be here without its files.
+            if not self._bundle.head.needs or self._store.bring is None:
+                raise
+            keep_history(self._store, [need.id for need in self._bundle.head.needs])
+            self._walk = self._walked()
         lack = self._walk.lack
         self._new = {wanted.id for wanted in lack.objects if wanted.kind is Kind.MANIFEST}
         self._check_notes()
@@ -188,6 +193,13 @@ class _Import:
         except BaseException:
             sink.discard()
             raise
+
+    def _walked(self) -> LackWalk:
+        walk = LackWalk(self._store, self._catalogue, self._reader, self._root)
+        walk.versions(self._wanted.values())
+        walk.notes()
+        walk.bases()
+        return walk
 
     def _check_project(self) -> None:
         own, theirs = self._store.database.project, self._root.project

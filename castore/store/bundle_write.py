@@ -19,7 +19,7 @@ from castore.remote.pack import NONCE_BYTES
 from castore.remote.root import IndexName, Removed, Root, seal_notes
 from castore.remote.transport import Got, KeyAbsent, Transport
 from castore.store.new_file import check_new, new_file
-from castore.store.promises import keep_promises
+from castore.store.promises import keep_history
 from castore.store.selectors import resolve_version
 from castore.store.store import PROMISED, Store
 from castore.store.sync_need import Moved, Need, find_need
@@ -210,21 +210,14 @@ def _find(store: Store, starts: Sequence[Id], needs: Sequence[Needed]) -> Need:
         except ObjectNotFound as error:
             if last or store.bring is None or error.attributes.get("state") != PROMISED:
                 raise
-        _keep_promises(store, [*starts, *before])
+        except Conflict as error:
+            raise Conflict(
+                f"history here was cut at version {error.attributes['id']}, and a bundle has all "
+                "of it",
+                fix="--since a version that is here, or first: cas fetch --unshallow",
+            ) from None
+        keep_history(store, [*starts, *before])
     raise AssertionError
-
-
-def _keep_promises(store: Store, starts: Sequence[Id]) -> None:
-    """Fetch the files of these versions and all before them."""
-    seen, waiting = set(starts), list(starts)
-    while waiting:
-        version = store.version(waiting.pop())
-        if store.forgotten(version) is None:
-            members = store.set_of(version).artifacts
-            keep_promises(store, [artifact.content for artifact in members])
-        news = set(version.manifest.parents) - seen
-        seen |= news
-        waiting.extend(news)
 
 
 def _report(path: Path, refs: dict[str, Id], needs: tuple[Needed, ...], need: Need) -> BundleReport:

@@ -30,6 +30,22 @@ def keep_promises(store: Store, contents: Iterable[Content]) -> None:
             store.bring(store, left)
 
 
+def keep_history(store: Store, versions: Iterable[Id]) -> None:
+    """Fetch the promised files of these versions and all before them, as far as they are here."""
+    waiting = list(versions)
+    seen = set(waiting)
+    while waiting:
+        version = store.version_here(waiting.pop())
+        if version is None:
+            continue
+        if store.forgotten(version) is None:
+            members = store.set_of(version).artifacts
+            keep_promises(store, [artifact.content for artifact in members])
+        news = set(version.manifest.parents) - seen
+        seen |= news
+        waiting.extend(news)
+
+
 def promised(store: Store, ids: Iterable[Id]) -> list[Id]:
     """Those of these files that a remote has and the store has not."""
     known = list(dict.fromkeys(ids))

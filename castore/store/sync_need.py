@@ -89,8 +89,11 @@ class _Walk:
         there: Catalogue,
         cut: Container[Id],
         purged: Container[Id],
+        *,
+        shallow: bool = False,
     ) -> None:
         self._need = need
+        self._shallow = shallow
         self._there = there
         self._cut = cut
         self._purged = purged
@@ -131,6 +134,8 @@ class _Walk:
                 self._need.purged.add(id)
                 continue
             if state == _PROMISED and kind == Kind.MANIFEST:
+                if self._shallow:
+                    continue
                 raise Conflict(
                     f"history here was cut after version {id.hex()}, and the remote has not what "
                     "was before: nothing was sent",
@@ -181,12 +186,13 @@ def find_need(
 
     `cut` are versions whose set the bucket gave up, `purged` what may not be in it. With `notes`
     those go along about every version that the bucket has or will have, those that are `given`
-    among them. Raises Moved, CorruptObject for what is missing here.
+    among them; without them it is what is to be `given`, as far back as history goes here. Raises
+    Moved, Conflict where that was cut, CorruptObject for what is missing here.
     """
     need = Need(store.database.read(lambda tables: tables.gc_epoch()), given)
     if given is not None and given.epoch != need.epoch:
         raise Moved
-    walk = _Walk(need, starts, there, cut, purged)
+    walk = _Walk(need, starts, there, cut, purged, shallow=not notes)
     while not store.database.read(walk.run):
         pass
     if notes:

@@ -363,6 +363,43 @@ def test_what_was_promised_is_fetched_for_one(
         sound(made)
 
 
+def test_a_clone_without_files_takes_what_follows_in(
+    store: castore.Store, file: Path, tmp_path: Path
+) -> None:
+    """What the bundle leaves out is fetched: a file that stayed, and chunks of one that changed."""
+    bucket = tmp_path / "bucket"
+    commit(store, "out", a=b"one" * 999, big=TEXT, same=b"the same" * 99)
+    store.add_remote("origin", str(bucket))
+    store.push("origin")
+    changed = TEXT + b"and more"
+    commit(store, "out", a=b"two" * 999, big=changed, same=b"the same" * 99)
+    store.create_bundle(file, since=["out@v1"])
+    with castore.clone(bucket, tmp_path / "thin", metadata_only=True) as thin:
+        assert thin.import_bundle(file).versions == 1
+        assert thin.read_bytes("out@v2:big") == changed
+        assert thin.read_bytes("out@v2:same") == b"the same" * 99
+        sound(thin)
+
+
+def test_a_bundle_of_history_that_was_cut(store: castore.Store, file: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        commit(store, "out", a=b"%d" % number)
+    bucket = tmp_path / "bucket"
+    store.add_remote("origin", str(bucket))
+    store.push("origin")
+    with castore.clone(bucket, tmp_path / "short", depth=2) as short:
+        made = commit(short, "out", a=b"new")
+        with pytest.raises(Conflict, match="history here was cut") as caught:
+            short.create_bundle(file)
+        assert "--since" in caught.value.fix
+        assert not file.exists()
+        short.create_bundle(file, since=["out@v4"])
+    whole(file)
+    assert store.import_bundle(file).versions == 1
+    assert store.resolve("out").version.id == made.id
+    sound(store)
+
+
 def test_many_packs_and_indexes_make_one_bundle(
     store: castore.Store, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
