@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from castore.database.writing import Writing
 from castore.errors import RemoteError
 from castore.model.ids import Id, Kind
+from castore.model.limits import MIB
 from castore.model.note import Note
 from castore.remote.inbox import put_waiting, read_waiting, waiting
 from castore.remote.index import Catalogue
@@ -20,6 +21,8 @@ from castore.store.store import Store
 
 TAKEN: Final = "inbox"
 _SHOWN: Final = 100
+_LOOKED_AT: Final = 1_000
+_LOOKED_AT_BYTES: Final = 16 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,14 @@ class Waiting:
 
 
 def look_into_inbox(store: Store, transport: Transport, there: Catalogue) -> tuple[Waiting, ...]:
-    """The notes that wait in a bucket and that it has not, at most 100; raises RemoteError."""
+    """The notes that wait in a bucket and that it has not, at most 100; raises RemoteError.
+
+    No more than 1,000 objects are looked at.
+    """
     found: list[Waiting] = []
-    for id in waiting(transport):
-        if there.has(id) or len(found) >= _SHOWN:
-            continue
+    for id in [id for id in waiting(transport) if not there.has(id)][:_LOOKED_AT]:
+        if len(found) >= _SHOWN:
+            break
         read = read_waiting(transport, id)
         if read is not None and read[1].scope == store.database.project:
             found.append(Waiting(id, read[1]))
@@ -63,38 +69,52 @@ def leave_in_inbox(store: Store, transport: Transport, notes: Iterable[Id]) -> i
     return len(new)
 
 
-def take_from_inbox(
-    store: Store, remote: str, transport: Transport, there: Catalogue, *, by: str
-) -> list[Id]:
-    """Store the notes that wait in a bucket, about what is here; the ids of all that wait.
+class Inbox(NamedTuple):
+    """The ids of all notes that wait in a bucket, and those of them that this store lacks."""
 
-    A push then takes them along. What is no note of this project is passed over.
+    ids: list[Id]
+    new: dict[Id, tuple[bytes, Note]]
+
+
+def find_in_inbox(store: Store, transport: Transport, there: Catalogue) -> Inbox:
+    """What waits in a bucket, and which of it a push is to take along: notes about what is known.
+
+    What is no note of this project is passed over. Who may put there may put much: no more than
+    1,000 objects or 16 MiB are looked at, from another place each time.
     """
     ids = waiting(transport)
     here = store.database.read(lambda tables: tables.present(ids))
-    new: dict[Id, tuple[bytes, Note]] = {}
-    for id in ids:
-        read = None if id in here or there.has(id) else read_waiting(transport, id)
+    lacking = [id for id in ids if id not in here and not there.has(id)]
+    if not lacking:
+        return Inbox(ids, {})
+    first = int.from_bytes(store.entropy(8)) % len(lacking)
+    found: dict[Id, tuple[bytes, Note]] = {}
+    size = 0
+    for id in [*lacking[first:], *lacking[:first]][:_LOOKED_AT]:
+        read = read_waiting(transport, id)
         if read is not None and read[1].scope == store.database.project:
-            new[id] = read
+            found[id] = read
+            size += len(read[0])
+        if size > _LOOKED_AT_BYTES:
+            break
+    targets = {note.target for _, note in found.values()}
+    near = store.database.read(lambda tables: tables.present(targets))
+    near |= {target for target in targets if target in found or there.has(target)}
+    return Inbox(ids, {id: read for id, read in found.items() if read[1].target in near})
+
+
+def take_from_inbox(store: Store, remote: str, inbox: Inbox, *, by: str) -> None:
+    """Store notes that wait in a bucket, for a push that takes them along."""
+    notes = [(Kind.NOTE, id, data) for id, (data, _) in inbox.new.items()]
     at = store.now()
 
     def transact(tables: Writing) -> None:
-        near = tables.present([note.target for _, note in new.values()])
-        known = [
-            (Kind.NOTE, id, data)
-            for id, (data, note) in new.items()
-            if note.target in near or note.target in new or there.has(note.target)
-        ]
-        if known:
-            tables.put_blocks([metadata_block(kind, data)[0] for kind, _, data in known], known)
-            detail = {"remote": remote, "notes": len(known)}
-            tables.append_operation(TAKEN, at=at, by=by, detail=detail)
-            tables.bump_generation()
+        tables.put_blocks([metadata_block(kind, data)[0] for kind, _, data in notes], notes)
+        detail = {"remote": remote, "notes": len(notes)}
+        tables.append_operation(TAKEN, at=at, by=by, detail=detail)
+        tables.bump_generation()
 
-    if new:
-        store.database.write(transact)
-    return ids
+    store.database.write(transact)
 
 
 def empty_inbox(transport: Transport, ids: Sequence[Id], there: Catalogue) -> None:

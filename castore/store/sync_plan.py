@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from castore.content.reader import ObjectReader
@@ -95,6 +95,39 @@ def descends(tables: Reading, new: Id, old: Id) -> bool:
         seen.update(news)
         waiting.extend(news)
     return False
+
+
+def moved_elsewhere(url: str, move: Move, there: Id) -> RefMoved:
+    """The error for a ref that somebody else moved."""
+    now = short(there) if there else "gone"
+    made = short(move.new) if move.new else "a deletion"
+    after = f"after {short(move.old)}" if move.old else "as the first"
+    return RefMoved(
+        f"{move.name!r} is {now} in {url}; {made} was made {after}",
+        branch=move.name,
+        remote=there.hex() or None,
+        local=move.new.hex() or None,
+    )
+
+
+def still_open(root: Root, move: Move) -> bool:
+    """Whether a ref may still move as planned: nobody moved it, or took or ended its name."""
+    ref, old, new = move
+    there = root.refs.get(ref, b"")
+    if there == new:
+        return True
+    if not new or there:
+        return there == old
+    other = (TAGS if ref.startswith(HEADS) else HEADS) + move.name
+    return not old and not {ref, other} & (root.refs.keys() | root.tombs)
+
+
+def moved_refs(
+    refs: Mapping[str, Id], moves: Sequence[Move], tombs: frozenset[str]
+) -> dict[str, Id]:
+    """The refs of a root after these moves, without those that were ended."""
+    after = {**refs, **{move.ref: move.new for move in moves}}
+    return {ref: id for ref, id in after.items() if id and ref not in tombs}
 
 
 def _refuse_shared_name(ref: str, name: str, chosen: dict[str, Id], root: Root) -> None:

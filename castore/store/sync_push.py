@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from castore.database.reading import Reading
 from castore.database.writing import Writing
-from castore.errors import Locked, PermissionDenied, RefMoved, RemoteMoved
-from castore.model.ids import Id, Kind, short
-from castore.model.refs import HEADS, TAGS, remote_ref
+from castore.errors import Locked, PermissionDenied, RemoteMoved
+from castore.model.ids import Id, Kind
+from castore.model.refs import HEADS, remote_ref
 from castore.remote.bucket import Bucket, look
 from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import UPLOAD_BYTES
@@ -22,9 +22,16 @@ from castore.remote.uploads import registered
 from castore.store.collect import await_quiet
 from castore.store.staging import expired
 from castore.store.store import Store
-from castore.store.sync_inbox import empty_inbox, leave_in_inbox, take_from_inbox
+from castore.store.sync_inbox import empty_inbox, find_in_inbox, leave_in_inbox, take_from_inbox
 from castore.store.sync_need import Moved, Need, find_need
-from castore.store.sync_plan import Move, chosen_refs, plan_moves
+from castore.store.sync_plan import (
+    Move,
+    chosen_refs,
+    moved_elsewhere,
+    moved_refs,
+    plan_moves,
+    still_open,
+)
 from castore.store.sync_proof import Part, Parts, find_short
 from castore.store.sync_remote import Remote, connect
 from castore.store.sync_removals import Removals, lacks, removals_of
@@ -99,7 +106,7 @@ def push_moves(
         for ref, old, new in moves:
             there = root.refs.get(ref, b"")
             if there not in (old, new) or (new and ref in root.tombs):
-                raise _elsewhere(transport.url, Move(ref, old, new), there)
+                raise moved_elsewhere(transport.url, Move(ref, old, new), there)
         return [new for _, _, new in moves if new], [
             move for move in moves if root.refs.get(move.ref, b"") != move.new
         ]
@@ -123,14 +130,19 @@ def _push(
     remote = connect(store, name, transport, create=True, sleep=sleep)
 
     def attempt(root: Root, there: Catalogue) -> PushReport:
-        waiting = [] if dry_run else take_from_inbox(store, name, remote.transport, there, by=by)
         plan = _planned(store, root, staged.over(there), decide, name, transport.url)
         if dry_run:
             return replace(plan.report, dry_run=True)
-        done = _Push(remote, root, there, plan, by, progress, staged).run()
-        if waiting and not done.waits:
+        pushing = _Push(remote, root, there, plan, by, progress, staged)
+        inbox = find_in_inbox(store, remote.transport, there)
+        # What waits counts here as soon as it is stored: that is for who may make it count there.
+        if inbox.new and pushing.may_publish():
+            take_from_inbox(store, name, inbox, by=by)
+            pushing.plan = _planned(store, root, staged.over(there), decide, name, transport.url)
+        done = pushing.run()
+        if inbox.ids and not done.waits:
             sent = remote.bucket.read().root
-            empty_inbox(remote.transport, waiting, remote.bucket.catalogue(sent, remote))
+            empty_inbox(remote.transport, inbox.ids, remote.bucket.catalogue(sent, remote))
         return done
 
     changed = moved = 0
@@ -203,20 +215,29 @@ class _Push:
         self._remote = remote
         self._store = remote.store
         self._bucket: Bucket = remote.bucket
-        self._plan = plan
+        self.plan = plan
         self._by = by
         self._progress = progress
         self._root = root
         self._there = there
         self._listed = {index.id for index in root.indexes}
+        self._upload = b""
+
+    def may_publish(self) -> bool:
+        """Whether the root may be replaced; an upload is registered then."""
+        try:
+            self._upload = self._register()
+        except PermissionDenied:
+            return False
+        return True
 
     def run(self) -> PushReport:
-        moves, removals, need, report = self._plan
+        moves, removals, need, report = self.plan
         if not (moves or need.objects or lacks(self._root, removals)):
             self._finish(self._root, moves)
             return replace(report, bytes=0)
         try:
-            upload = self._register()
+            upload = self._upload or self._register()
         except PermissionDenied:
             if moves or need.objects > len(need.notes) or not need.notes:
                 raise
@@ -291,7 +312,7 @@ class _Push:
                 return None
             if not {upload, *uploads} <= root.uploads.keys():
                 raise _Again
-            if not all(_open(root, move) for move in moves):
+            if not all(still_open(root, move) for move in moves):
                 raise _Again
             if removals.tombs & (root.refs.keys() - self._root.refs.keys()):
                 raise _Again
@@ -301,7 +322,7 @@ class _Push:
                 raise _Again
             return replace(
                 root,
-                refs=_moved(root.refs, moves, removals.tombs),
+                refs=moved_refs(root.refs, moves, removals.tombs),
                 tombs=root.tombs | removals.tombs,
                 indexes=self._indexes(upload, root, own),
                 notes=seal_notes(there.ids_of(Kind.NOTE) | need.notes),
@@ -357,36 +378,6 @@ class _Push:
                 tables.append_operation(PUSH, at=at, by=self._by, refs=refs, detail=detail)
 
         self._store.database.write(transact)
-
-
-def _elsewhere(url: str, move: Move, there: Id) -> RefMoved:
-    """The error for a ref that somebody else moved."""
-    now = short(there) if there else "gone"
-    made = short(move.new) if move.new else "a deletion"
-    after = f"after {short(move.old)}" if move.old else "as the first"
-    return RefMoved(
-        f"{move.name!r} is {now} in {url}; {made} was made {after}",
-        branch=move.name,
-        remote=there.hex() or None,
-        local=move.new.hex() or None,
-    )
-
-
-def _open(root: Root, move: Move) -> bool:
-    """Whether a ref may still move as planned: nobody moved it, or took or ended its name."""
-    ref, old, new = move
-    there = root.refs.get(ref, b"")
-    if there == new:
-        return True
-    if not new or there:
-        return there == old
-    other = (TAGS if ref.startswith(HEADS) else HEADS) + move.name
-    return not old and not {ref, other} & (root.refs.keys() | root.tombs)
-
-
-def _moved(refs: Any, moves: Sequence[Move], tombs: frozenset[str]) -> dict[str, Id]:
-    after = {**refs, **{move.ref: move.new for move in moves}}
-    return {ref: id for ref, id in after.items() if id and ref not in tombs}
 
 
 def _stored_bytes(tables: Reading, need: Need) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import castore
-from castore.errors import PermissionDenied
+from castore.errors import PermissionDenied, RefMoved
 from castore.model.ids import Kind, object_id
 from castore.model.note import Note, encode_note
-from castore.remote.inbox import INBOX_NOTES, waiting
+from castore.remote.inbox import INBOX_NOTES, read_waiting, waiting
 from castore.remote.keys import INBOX, inbox_key
 from castore.remote.memory import MemoryTransport
 from castore.remote.transport import Got, Listed
@@ -138,6 +138,67 @@ def test_what_is_no_note_of_this_project_is_passed_over(
     assert not store.gate("out", require=["approved"]).passed
     assert len(waiting(bucket)) == 6 < INBOX_NOTES
     sound(store)
+
+
+def test_what_waits_does_not_count_for_who_may_not_take_it_along(
+    store: castore.Store, reviewer: castore.Store, bucket: MemoryTransport, tmp_path: Path
+) -> None:
+    reviewer.approve("out", by="bob@example.org")
+    push(reviewer, NAME, Reviewer(bucket))
+    with copy_of(bucket, tmp_path / "third") as third:
+        for said in (0, 1):
+            push(third, NAME, Reviewer(bucket))
+            assert not third.gate("out", require=["approved"]).passed
+            assert len(waiting(bucket)) == 1 + said
+            third.comment("out", "fine", by="eve@example.org")
+        assert connect(third, NAME, bucket).bucket.read().root.uploads == {}
+        sound(third)
+
+
+def test_a_push_that_is_refused_takes_nothing_in(
+    store: castore.Store, reviewer: castore.Store, bucket: MemoryTransport, tmp_path: Path
+) -> None:
+    with copy_of(bucket, tmp_path / "third") as third:
+        commit(third, "out", a=b"other")
+        commit(store, "out", a=b"two")
+        push(store, NAME, bucket)
+        pull(reviewer, NAME, Reviewer(bucket))
+        reviewer.approve("out@v1", by="bob@example.org")
+        push(reviewer, NAME, Reviewer(bucket))
+        with pytest.raises(RefMoved):
+            push(third, NAME, bucket)
+        assert not third.gate("out@v1", require=["approved"]).passed
+
+
+def test_no_more_is_looked_at_than_memory_and_patience_allow(
+    store: castore.Store,
+    reviewer: castore.Store,
+    bucket: MemoryTransport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("castore.store.sync_inbox._LOOKED_AT", 5)
+    for at in range(50):
+        bucket.put(inbox_key(bytes([at]) * 32), b"junk")
+    reviewer.approve("out", by="bob@example.org")
+    push(reviewer, NAME, Reviewer(bucket))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "castore.store.sync_inbox.read_waiting",
+        lambda transport, id: asked.append(id.hex()) or read_waiting(transport, id),
+    )
+    for push_number in range(1, 500):
+        push(store, NAME, bucket)
+        assert len(asked) <= 5 * push_number
+        if store.gate("out", require=["approved"]).passed:
+            break
+    else:
+        raise AssertionError("junk keeps a note from ever being taken")
+    monkeypatch.setattr("castore.store.sync_inbox._LOOKED_AT_BYTES", 0)
+    for text in ("a", "b"):
+        reviewer.comment("out", text, by="bob@example.org")
+    push(reviewer, NAME, Reviewer(bucket))
+    monkeypatch.setattr("castore.store.sync_inbox._LOOKED_AT", 1_000)
+    assert push(store, NAME, bucket).notes == 1
 
 
 def test_a_collection_leaves_the_inbox(
