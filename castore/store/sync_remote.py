@@ -110,7 +110,7 @@ class Remote:
 
         def transact(tables: Writing) -> None:
             tables.put_located(self._key(index), data)
-            tables.put_upload(self.name, encode_state(state))
+            self._put(tables, state)
 
         self.store.database.write(transact, room=len(data))
         self.state = state
@@ -122,7 +122,7 @@ class Remote:
             for pack in state.packs:
                 tables.drop_located(self._key(pack.alone))
             state = state._replace(packs=())
-        tables.put_upload(self.name, encode_state(state))
+        self._put(tables, state)
         self.state = state
 
     def drop_unlisted(self, tables: Writing, listed: Iterable[Id]) -> None:
@@ -134,8 +134,17 @@ class Remote:
                 tables.drop_located(key)
 
     def _note(self, state: RemoteState) -> None:
-        self.store.database.write(lambda tables: tables.put_upload(self.name, encode_state(state)))
+        self.store.database.write(lambda tables: self._put(tables, state))
         self.state = state
+
+    def _put(self, tables: Writing, state: RemoteState) -> None:
+        """Write the row; what another process saw of the bucket meanwhile stays seen."""
+        row = tables.upload(self.name)
+        noted = decode_state(row).seen if row is not None else None
+        seen = state.seen
+        if noted and (not seen or (noted.uuid == seen.uuid and noted.serial > seen.serial)):
+            state = state._replace(seen=noted)
+        tables.put_upload(self.name, encode_state(state))
 
     def _key(self, index: Id) -> bytes:
         return self.name.encode() + b"\0" + index

@@ -28,7 +28,7 @@ from castore.store.sync_clone import clone
 from castore.store.sync_fetch import fetch
 from castore.store.sync_pull import pull
 from castore.store.sync_push import push
-from castore.store.sync_remote import connect
+from castore.store.sync_remote import connect, noted
 from castore.store.sync_verify import verify_bucket
 from castore.store.tags import delete_tag
 from tests.store.conftest import ticking
@@ -452,3 +452,22 @@ def test_a_tag_of_a_deleted_name_that_comes_meanwhile_stays(
     root = connect(store, NAME, bucket).bucket.read().root
     assert root.refs["tags/rel"] == theirs.id
     assert not root.tombs
+
+
+def test_what_another_process_saw_meanwhile_stays_seen(
+    store: castore.Store, other: castore.Store, bucket: MemoryTransport
+) -> None:
+    slow = connect(store, NAME, bucket)
+    slow.bucket.read()
+    commit(other, "out", a=b"two")
+    push(other, NAME, bucket)
+    fetch(store, NAME, bucket)
+    seen = noted(store, NAME).seen
+    assert seen is not None
+    assert slow.bucket.seen is not None
+    assert slow.bucket.seen.serial < seen.serial
+    slow.begin_upload(b"u" * 16)
+    assert noted(store, NAME).seen == seen
+    store.database.write(slow.note_seen)
+    assert noted(store, NAME).seen == seen
+    assert noted(store, NAME).upload == b"u" * 16
