@@ -1,8 +1,8 @@
 """Healing a bucket: what is damaged or missing in it is sent again, as a store has it.
 
-Nothing in the bucket is changed but root: what is sent lies in new packs, in full, and a new index
-takes the place of those that are damaged or tell of damage. What lies in a damaged pack is let go
-by the next collection.
+What is sent lies in new packs, in full, and a new index takes the place of those that are lost or
+tell of what was damaged. Damage that no ref needs is taken by a collection, with all that needs it:
+a push must not rely on what rests on damage.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from castore.database.reading import Reading, State
 from castore.errors import CastoreError, RemoteMoved
 from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind
+from castore.remote.collect import collect_bucket
 from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue, Index, IndexWriter
 from castore.remote.keys import UPLOAD_BYTES
@@ -91,9 +92,13 @@ def _heal(remote: Remote, progress: Callable[[int], None] | None, *, dry_run: bo
         missing = tuple(Finding(id, "object", "", _UNKNOWN) for id in plan.nowhere[:1000])
         left = (*report.findings, *missing)
         return HealReport(url, remote.name, 0, 0, left, report.more)
-    if not (plan.need.objects or checked.lost):
+    useless = checked.broken - plan.ids
+    if not (plan.need.objects or checked.lost or useless):
         return HealReport(url, remote.name, 0, 0, report.findings, report.more)
-    healing.send(plan, progress)
+    if plan.need.objects or checked.lost:
+        healing.send(plan, progress)
+    if useless and not plan.nowhere:
+        collect_bucket(remote.bucket, remote, remote.store.entropy)
     after = check_bucket(remote.bucket, remote, progress).report
     return HealReport(url, remote.name, plan.need.objects, plan.bytes, after.findings, after.more)
 
@@ -162,9 +167,7 @@ class _Healing:
         writer = IndexWriter()
         for index in sent.indexes:
             writer.add_index(index)
-        # What is broken and needed by nobody goes, too.
-        dropped = self._broken - set(plan.nowhere)
-        kept = self._untold(writer, dropped)
+        kept = self._untold(writer, plan.ids)
         own = bucket.put_index(upload, writer, self._remote)
         seen = self._root
 
@@ -184,7 +187,7 @@ class _Healing:
         self._store.database.write(partial(self._remote.note_seen, finished=True))
 
     def _untold(self, writer: IndexWriter, dropped: set[Id]) -> list[IndexName]:
-        """The indexes that tell of nothing dropped; what others tell of the rest goes along."""
+        """The indexes that tell of nothing sent anew; what others tell of the rest goes along."""
         kept = []
         names = {name.id: name for name in self._root.indexes}
         for index in self._there.indexes:

@@ -24,8 +24,9 @@ from castore.remote.memory import MemoryTransport
 from castore.store.heal import heal
 from castore.store.heal_bucket import heal_bucket
 from castore.store.opening import clock
+from castore.store.sync_plan import Move
 from castore.store.sync_pull import pull
-from castore.store.sync_push import push
+from castore.store.sync_push import push, push_moves
 from castore.store.sync_remote import connect
 from castore.store.sync_repair import repair
 from castore.store.sync_send import PackSender
@@ -329,6 +330,29 @@ def test_an_index_goes_only_if_nothing_is_lost_with_it(
         assert (done.whole, done.objects) == (False, 0)
         assert any("this store has it not" in finding.detail for finding in done.left)
         assert connect(store, NAME, bucket).bucket.read().root.indexes == before.indexes
+
+
+def test_damage_that_nobody_needs_goes_with_what_needs_it(
+    folder: Path, bucket: MemoryTransport, tmp_path: Path
+) -> None:
+    with copy_of(bucket, tmp_path / "copy") as copy:
+        known = set(bucket.list("packs/"))
+        made = commit(copy, "theirs", own=Random(4).randbytes(700_000))
+        push(copy, NAME, bucket)
+        push_moves(copy, NAME, bucket, [Move("heads/theirs", made.id, b"")])
+        pack = max(set(bucket.list("packs/")) - known, key=lambda item: item.size).key
+        data = bytearray(bucket.get(pack).data)
+        data[len(data) // 2] ^= 1
+        bucket.delete([pack])
+        bucket.put(pack, bytes(data))
+        with opened(folder) as store:
+            assert faults(store, bucket)
+            assert heal_bucket(store, NAME, bucket).whole
+            assert faults(store, bucket) == []
+        push(copy, NAME, bucket)
+        assert faults(copy, bucket) == []
+    with copy_of(bucket, tmp_path / "third") as third:
+        sound(third)
 
 
 def copies(bucket: MemoryTransport) -> list[str]:
