@@ -148,9 +148,8 @@ class _Import:
         self._check_project()
         self._check_needs()
         self._wanted = self._chosen(refs)
-        self._catalogue = bundle.catalogue()
+        self._far = FarObjects(bundle.catalogue(), self._fetcher)
         bundle.compare()
-        self._far = FarObjects(self._catalogue, self._fetcher)
         self._reader = ObjectReader(self._far.load)
 
     def run(self, *, dry_run: bool) -> ImportReport:
@@ -195,7 +194,7 @@ class _Import:
             raise
 
     def _walked(self) -> LackWalk:
-        walk = LackWalk(self._store, self._catalogue, self._reader, self._root)
+        walk = LackWalk(self._store, self._far.catalogue, self._reader, self._root)
         walk.versions(self._wanted.values())
         walk.notes()
         walk.bases()

@@ -34,7 +34,7 @@ from castore.store.purge_reach import (
     places,
     staged_by,
 )
-from castore.store.removals import PURGE, climb, removal_record
+from castore.store.removals import PURGE, PURGE_END, climb, removal_record
 from castore.store.selectors import Resolved, resolve
 from castore.store.stages import staged_sessions
 from castore.store.store import Store
@@ -49,7 +49,6 @@ OUT_OF_REACH: Final = (
     "snapshots and versions kept by file systems and buckets, and spare blocks of flash disks",
 )
 """What no purge can reach, in words."""
-_END: Final = "purge-end"
 _ATTEMPTS: Final = 8
 _LISTED: Final = 5
 _IN_ERROR: Final = 100
@@ -198,7 +197,7 @@ def _finish(
     detail = {"blocks": eraser.blocks, "cleared_bytes": scrubbed.bytes}
     store.database.write(
         lambda tables: tables.append_operation(
-            _END, at=store.now(), by=request.by, why=request.reason, detail=detail
+            PURGE_END, at=store.now(), by=request.by, why=request.reason, detail=detail
         ),
         urgent=True,
     )
@@ -247,7 +246,7 @@ def _over(tables: Reading, found: _Found) -> Removal | None:
     """The removal of files that were all purged before, None unless that came to its end."""
     purges = [operation.sequence for operation in tables.operations_by_id(PURGE)]
     since = tables.operations_from(max(purges, default=0) + 1)
-    if not purges or not any(operation.op == _END for operation in since):
+    if not purges or not any(operation.op == PURGE_END for operation in since):
         return None
     removals = (tables.purged(id) for id in found.files)
     return max(filter(None, removals), key=lambda removal: removal.at, default=None)

@@ -18,6 +18,8 @@ FORGET: Final = "forget"
 """The operation that cuts versions from their sets; its detail lists their ids as `versions`."""
 PURGE: Final = "purge"
 """The operation, and the operation id by which all of its kind are found; `files` it made go."""
+PURGE_END: Final = "purge-end"
+"""The operation that ends a purge, when no byte of it is left in the data file."""
 
 
 def record_forgotten(

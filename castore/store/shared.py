@@ -39,7 +39,7 @@ from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import FOLDER, clock, is_store
 from castore.store.publish import COMMIT
 from castore.store.remotes import naming_repair, open_remote, place_url
-from castore.store.removals import FORGET, PURGE
+from castore.store.removals import FORGET, PURGE, PURGE_END
 from castore.store.staging import expired
 from castore.store.store import PROMISED, Store
 from castore.store.sync_bring import bring
@@ -58,7 +58,7 @@ from castore.store.undo import UNDO
 REFRESH: Final = "refresh"
 _TRIES: Final = 20
 _SHARED: Final = (HEADS, TAGS)
-_REMOVING: Final = frozenset({FORGET, PURGE, UNDO})
+_REMOVING: Final = frozenset({FORGET, PURGE_END, UNDO})
 
 
 def open_shared(
@@ -299,6 +299,9 @@ class _Shared:
     def acknowledge(self, operation: Operation) -> None:
         """Take to the bucket what was written here; raises RefMoved where another was faster."""
         moves = [Move(*move) for move in operation.refs if move[0].startswith(_SHARED)]
+        if operation.op == PURGE:
+            # The bucket is told at the end: that it may not be reached erases nothing less here.
+            self._owe(owing=True)
         if operation.op == REFRESH or not (moves or _told(operation)):
             return
         try:
@@ -328,12 +331,8 @@ class _Shared:
         except CastoreError as error:
             if not moves:
                 self._owe(owing=True)
-                if operation.op == PURGE:
-                    error.message += "; the purge is noted here, and nothing is erased yet"
-                    error.fix = "the same again"
-                else:
-                    error.message += "; what was said is kept here, and goes with the next write"
-                    error.fix = error.fix or "cas push"
+                error.message += "; what was said is kept here, and goes with the next write"
+                error.fix = error.fix or "cas push"
             raise
 
 
