@@ -2,8 +2,9 @@
 
 What is believed of nobody: that an index is the one that was named, that folders and lists of
 chunks are what their ids say or lead to known chunks only, that all they need is named by it or by
-the bucket, that nothing rests on what is not there, that packs are there and as long as they must
-be. What the bytes of chunks are is compared when they are read, as everywhere.
+the bucket, that sizes and numbers of entries are what is said of them where they are named, that
+nothing rests on what is not there, that packs are there and as long as they must be. What the bytes
+of chunks are, and that they are as many as an index says, is compared when they are read.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from castore.content.layouts import layout_size
 from castore.content.reader import ObjectReader
 from castore.errors import CorruptObject, InvalidInput
-from castore.model.artifact_set import Content, FileContent
-from castore.model.edges import edges
+from castore.model.artifact_set import Content, ExternalContent, TreeContent
 from castore.model.ids import Id, Kind
+from castore.model.pages import TREE, Branching, decode_layout, decode_tree
 from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue, Index, IndexWriter, PackName
 from castore.remote.keys import PACKS, pack_key
@@ -90,6 +91,29 @@ def prove(
     return _Proof(name, content, upload, index, root, there, fetcher).run()
 
 
+class _Claim(NamedTuple):
+    """An object that is named, and its kind (None: a file), bytes and entries as said there."""
+
+    id: Id
+    kind: Kind | None
+    size: int
+    entries: int = -1
+
+
+def _claims(kind: Kind, payload: bytes) -> list[_Claim]:
+    """What a folder page or a list of chunks says of what it names; raises CorruptObject."""
+    if kind is Kind.LAYOUT:
+        page = decode_layout(payload)
+        below = Kind.LAYOUT if page.level else Kind.CHUNK
+        return [_Claim(part.id, below, part.size) for part in page.parts]
+    return [
+        _Claim(row.id, Kind.TREE, row.size, row.entries)
+        if isinstance(row, Branching)
+        else _Claim(row.id, Kind.TREE if row.kind == TREE else None, row.size)
+        for row in decode_tree(payload).entries
+    ]
+
+
 class _Proof:
     def __init__(
         self,
@@ -107,24 +131,24 @@ class _Proof:
         self._index = index
         self._root = root
         self._there = there
-        far = FarObjects(Catalogue((*there.indexes, index)), fetcher)
-        self._reader = ObjectReader(far.load)
+        self._everywhere = Catalogue((*there.indexes, index))
+        self._reader = ObjectReader(FarObjects(self._everywhere, fetcher).load)
         self._alive = [False] * index.members_count
         self._blocks: set[int] = set()
         self._relied: set[Id] = set()
         self._rests: dict[Id, int] = {}
-        self._stack: list[tuple[Id, Kind | None]] = []
+        self._stack: list[_Claim] = []
+        self._sizes: dict[Id, tuple[int, int]] = {}
 
     def run(self) -> Part:
         if any(pack.upload != self._upload for pack in self._index.packs()):
             raise self._lacking(digest_of(self._content), "lies below another upload")
         start = digest_of(self._content)
-        is_file = isinstance(self._content, FileContent)
-        self._stack.append((start, None if is_file else Kind.TREE))
+        kind = Kind.TREE if isinstance(self._content, TreeContent) else None
+        size = -1 if isinstance(self._content, ExternalContent) else self._content.size
+        self._stack.append(_Claim(start, kind, size))
         while self._stack:
-            self._look(*self._stack.pop())
-        if is_file:
-            self._compare_size(start)
+            self._look(self._stack.pop())
         return Part(
             self._name,
             start,
@@ -135,7 +159,8 @@ class _Proof:
             self._rests,
         )
 
-    def _look(self, id: Id, expected: Kind | None) -> None:
+    def _look(self, claim: _Claim) -> None:
+        id, expected = claim.id, claim.kind
         if id in self._root.purged:
             raise InvalidInput(
                 f"{id.hex()}, which is part of {self._name!r}, was purged from the bucket; it may "
@@ -154,6 +179,31 @@ class _Proof:
             raise self._lacking(id, f"is a {kind.name.lower()} there")
         if id not in self._relied:
             self._mark(id, kind)
+        self._compare(claim, kind)
+
+    def _compare(self, claim: _Claim, kind: Kind) -> None:
+        """Raise for what has another size, or number of entries, than is said where it is named."""
+        found = self._sizes.get(claim.id)
+        if found is None:
+            payload = b"" if kind is Kind.CHUNK else self._reader.object(claim.id)[1]
+            found = self._sizes[claim.id] = self._measured(claim.id, kind, payload)
+        size, entries = found
+        if claim.size not in (-1, size):
+            raise self._lacking(claim.id, f"has {size} bytes, not {claim.size}")
+        if claim.entries not in (-1, entries):
+            raise self._lacking(claim.id, f"has {entries} entries, not {claim.entries}")
+
+    def _measured(self, id: Id, kind: Kind, payload: bytes) -> tuple[int, int]:
+        """The bytes of an object, and of a folder page the entries."""
+        if kind is Kind.TREE:
+            rows = decode_tree(payload).entries
+            entries = sum(row.entries if isinstance(row, Branching) else 1 for row in rows)
+            return sum(row.size for row in rows), entries
+        if kind is Kind.LAYOUT:
+            return layout_size(payload), -1
+        place = self._everywhere.locate(id)
+        assert place is not None, "its kind was told by an index"
+        return self._everywhere.indexes[place[0]].member(place[1]).size, -1
 
     def _mark(self, id: Id, kind: Kind) -> None:
         """Note a member of the index as needed, and look at all below it and what it rests on."""
@@ -170,7 +220,8 @@ class _Proof:
         found, payload = self._reader.object(id)
         if found is not kind:
             raise self._lacking(id, "is not what its index says")
-        self._stack += [(edge.target, edge.kind) for edge in edges(kind, payload)]
+        self._sizes[id] = self._measured(id, kind, payload)
+        self._stack += _claims(kind, payload)
 
     def _rest(self, block: int) -> None:
         """What a block rests on must be there, or lie here, less deep."""
@@ -186,18 +237,6 @@ class _Proof:
             if self._index.block(member.block).depth >= spot.depth:
                 raise self._lacking(base, "is too deep for a delta to rest on")
             self._mark(base, member.kind)
-
-    def _compare_size(self, digest: Id) -> None:
-        """The size of a file that was staged is that of its chunk, or of its list of chunks."""
-        row = self._index.row_of(digest)
-        if row < 0 or not self._alive[row] or not isinstance(self._content, FileContent):
-            return
-        member = self._index.member(row)
-        size = member.size
-        if member.kind is Kind.LAYOUT:
-            size = layout_size(self._reader.object(digest)[1])
-        if size != self._content.size:
-            raise self._lacking(digest, f"has {size} bytes, not {self._content.size}")
 
     def _lacking(self, id: Id, why: str) -> Lacking:
         return Lacking(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,6 +17,7 @@ import castore
 from castore.errors import CorruptObject, IncompleteSet, InvalidInput, ObjectNotFound, RefMoved
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Kind
+from castore.model.pages import Branching, Entry, encode_tree
 from castore.remote.collect import ROUNDS_KEPT, collect_bucket
 from castore.remote.index import Index, IndexWriter
 from castore.remote.root import Root
@@ -358,6 +359,7 @@ def test_a_worker_is_not_believed(machine: Machine, tmp_path: Path) -> None:
     cases += [
         replace(big, content=replace(big.content, size=big.content.size + 1)),
         replace(big, content=replace(tree.content, id=big.content.digest)),
+        replace(tree, content=replace(tree.content, size=tree.content.size + 1)),
         replace(big, upload=os.urandom(16)),
         replace(big, index=b"", rows=b""),
     ]
@@ -371,6 +373,37 @@ def test_a_worker_is_not_believed(machine: Machine, tmp_path: Path) -> None:
         session.add("tree", tree)
         session.commit()
     whole(machine("look"))
+    # Nor where the bucket has all of it.
+    for there in (big, tree):
+        assert isinstance(there.content, (FileContent, TreeContent))
+        case = replace(there, content=replace(there.content, size=there.content.size + 1))
+        with boss.session("set") as session, pytest.raises(ObjectNotFound, match="expired"):
+            session.add("x", case)
+
+
+@pytest.mark.parametrize("told", ["size", "entries"])
+def test_a_folder_that_says_something_else_than_the_folder_in_it_is_refused(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    worker, boss = machine("worker"), machine("boss")
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for at in range(3_000):
+        (folder / f"{at}").write_bytes(b"x")
+
+    def lie(level: int, entries: Sequence[Entry] | Sequence[Branching]) -> bytes:
+        rows = list(entries)
+        first = rows[0]
+        if isinstance(first, Branching):
+            rows[0] = first._replace(**{told: getattr(first, told) + 1})
+        return encode_tree(level, rows)
+
+    monkeypatch.setattr("castore.content.trees.encode_tree", lie)
+    staged = worker.stage(folder)
+    monkeypatch.undo()
+    assert isinstance(staged.content, TreeContent)
+    with boss.session("set") as session, pytest.raises(ObjectNotFound, match="expired"):
+        session.add("x", staged)
 
 
 def test_a_pack_that_is_gone_or_short_is_noticed_at_the_commit(machine: Machine) -> None:
