@@ -23,7 +23,7 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     a place that cannot be written, StoreFull.
     """
     check_new(path, force=force)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}.unfinished")
     try:
         with open(unfinished, "xb", buffering=_BUFFER_BYTES) as file:
             yield file
