@@ -79,16 +79,7 @@ class ImportReport:
             "refs": [
                 {"ref": m.ref, "old": m.old.hex() or None, "new": m.new.hex()} for m in self.moves
             ],
-            "rebased": [
-                {
-                    "branch": r.branch,
-                    "old": r.old.hex(),
-                    "old_number": r.old_number,
-                    "new": r.new.hex(),
-                    "new_number": r.new_number,
-                }
-                for r in self.rebased
-            ],
+            "rebased": [made.as_json() for made in self.rebased],
             "ahead": list(self.ahead),
             "versions": self.versions,
             "notes": self.notes,
@@ -158,7 +149,8 @@ class _Import:
             return self._run(dry_run=dry_run)
         except CorruptObject as error:
             # What is shared with buckets speaks of one.
-            error.message = f"{self._bundle.url}: {error.message}".replace("bucket", "bundle")
+            said = error.message.replace("bucket", "bundle")
+            error.message = f"{self._bundle.url}: {said}"
             error.args = (error.message,)
             error.fix = f"cas bundle verify {quoted(self._bundle.url)}"
             raise

@@ -33,6 +33,10 @@ class Rebased(NamedTuple):
     new: Id
     new_number: int
 
+    def as_json(self) -> dict[str, Any]:
+        """The version as `--json` prints it."""
+        return {**self._asdict(), "old": self.old.hex(), "new": self.new.hex()}
+
 
 @dataclass(frozen=True, slots=True)
 class PullReport:
@@ -58,16 +62,7 @@ class PullReport:
                 {"branch": m.name, "old": m.old.hex() or None, "new": m.new.hex()}
                 for m in self.moves
             ],
-            "rebased": [
-                {
-                    "branch": r.branch,
-                    "old": r.old.hex(),
-                    "old_number": r.old_number,
-                    "new": r.new.hex(),
-                    "new_number": r.new_number,
-                }
-                for r in self.rebased
-            ],
+            "rebased": [made.as_json() for made in self.rebased],
             "ahead": list(self.ahead),
             "would_rebase": list(self.diverged),
             "takes_back": [taken.as_json() for taken in self.takes_back],
