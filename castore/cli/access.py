@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +73,12 @@ def _say_shared(call: Invocation, store: Store) -> None:
             "something that was said here is not in the bucket yet: it goes with the next write, "
             "or by cas push"
         )
+    if store.purged_there:
+        names = " ".join(quoted(selector) for selector in store.purged_there[:_LISTED])
+        call.output.warn(
+            "purged in the bucket, and still in the cache of this machine: "
+            f"cas purge {clean(names)} --reason 'purged there' --include all"
+        )
 
 
 def shared_url(call: Invocation, spec: str = "") -> str:
@@ -91,9 +97,9 @@ def user_caches() -> Path:
     return platformdirs.user_cache_path("castore", appauthor=False) / "shared"
 
 
-def _bring(store: Store, ids: Sequence[Id]) -> None:
+def _bring(store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None) -> None:
     """Fetch promised files; what talks to buckets is loaded when there are some."""
-    load(_SYNC).bring(store, ids)
+    load(_SYNC).bring(store, ids, sharing=sharing)
 
 
 def ask_elsewhere(uri: str, *, pin: bool) -> Any:

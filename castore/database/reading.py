@@ -167,14 +167,16 @@ class Reading(LookupView):
                 found.append((block, id))
         return found, b""
 
-    def promised(self, start: Id, limit: int) -> tuple[int, Id]:
-        """How many objects only a remote has in `limit` rows from `start`; where to go on."""
-        count = 0
+    def promised(self, start: Id, limit: int, kind: Kind | None = None) -> tuple[list[Id], Id]:
+        """What only a remote has, all or of a kind, in `limit` rows from `start`; where to go on."""
+        found: list[Id] = []
+        tail = _PROMISED if kind is None else bytes((kind, State.PROMISED))
         for seen, (id, value) in enumerate(self._walk(self._tables.objects, start)):
             if seen == limit:
-                return count, id
-            count += value[_STATE_AT:] == _PROMISED
-        return count, b""
+                return found, id
+            if value.endswith(tail):
+                found.append(id)
+        return found, b""
 
     # Blocks.
 

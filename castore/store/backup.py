@@ -106,7 +106,7 @@ def _elsewhere(store: Store) -> int:
     start: Id = b""
     while True:
         found, start = store.database.read(partial(Reading.promised, start=start, limit=_ROWS))
-        count += found
+        count += len(found)
         if not start:
             return count
 

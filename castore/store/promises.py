@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from castore.content.trees import walk_tree
 from castore.database.reading import Reading, State
 from castore.model.artifact_set import Content, FileContent, TreeContent
-from castore.model.ids import Id
+from castore.model.ids import Id, Kind
 from castore.model.pages import FILE
 from castore.store.store import Store
 
@@ -44,6 +45,24 @@ def keep_history(store: Store, versions: Iterable[Id]) -> None:
         news = set(version.manifest.parents) - seen
         seen |= news
         waiting.extend(news)
+
+
+def keep_sharing(store: Store, chunks: Set[Id]) -> None:
+    """Fetch the promised files that have one of these chunks: only remotes know which do."""
+    if store.bring is not None:
+        for ids in promised_of(store, Kind.LAYOUT):
+            store.bring(store, ids, sharing=chunks)
+
+
+def promised_of(store: Store, kind: Kind) -> Iterator[list[Id]]:
+    """The objects of a kind that a remote has and the store has not, some at a time."""
+    start: Id | None = b""
+    while start is not None and store.database.read(_may_promise):
+        look = partial(Reading.promised, start=start, limit=_TOGETHER, kind=kind)
+        ids, after = store.database.read(look)
+        if ids:
+            yield ids
+        start = after or None
 
 
 def promised(store: Store, ids: Iterable[Id]) -> list[Id]:

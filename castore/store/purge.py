@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,8 @@ from castore.database.scrub import Scrubbed
 from castore.database.tables import ObjectRow, Removal, State
 from castore.database.writing import Writing
 from castore.errors import Conflict, InvalidInput, Locked, StoreFull
-from castore.model.ids import Id
+from castore.model.ids import Id, Kind
+from castore.store.promises import keep_sharing, promised, promised_of
 from castore.store.purge_erase import Eraser
 from castore.store.purge_reach import (
     Doomed,
@@ -218,7 +219,9 @@ def _find(store: Store, request: PurgeRequest) -> _Found:
     files: dict[Id, int] = {}
     for target in targets:
         files |= files_of(store, target)
+    _fetch_promised(store, list(files))
     doomed = doom(store, files)
+    keep_sharing(store, doomed.chunks)
     scan = LayoutScan(doomed.chunks)
     more = bool(doomed.objects)
     while more:
@@ -240,6 +243,19 @@ def _find(store: Store, request: PurgeRequest) -> _Found:
         frozenset(pages),
         frozenset(scan.deltas),
     )
+
+
+def _fetch_promised(store: Store, files: Sequence[Id]) -> None:
+    """Have what must go here; raises Conflict where versions that may have it too are not."""
+    left = promised(store, files)
+    if left and store.bring is not None:
+        store.bring(store, left)
+    if next(promised_of(store, Kind.MANIFEST), None) is not None:
+        raise Conflict(
+            "history here was cut, and what the versions before have of the same bytes is not "
+            "known: they would lose it in every store",
+            fix="cas fetch --unshallow",
+        )
 
 
 def _over(tables: Reading, found: _Found) -> Removal | None:

@@ -8,7 +8,7 @@ Files come when they are read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -153,7 +153,12 @@ def _sealed(url: str) -> RemoteError:
     )
 
 
-def _not_brought(store: Store, ids: Sequence[Id]) -> None:
+def _not_brought(
+    store: Store,
+    ids: Sequence[Id],
+    *,
+    sharing: Set[Id] | None = None,  # noqa: ARG001
+) -> None:
     raise RemoteError(
         f"a file of {store.url} is not in the cache: {ids[0].hex()}",
         fix="the same without --offline",
@@ -174,9 +179,10 @@ class _Shared:
         self.stages = BucketStages(store, ORIGIN, transport)
         self._closed = False
 
-    def bring(self, store: Store, ids: Sequence[Id]) -> None:
+    def bring(self, store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None) -> None:
         """Fetch files that are read."""
-        bring(store, ORIGIN, self._transport, ids, self.stages.parts.indexes)
+        staged = self.stages.parts.indexes
+        bring(store, ORIGIN, self._transport, ids, staged, sharing=sharing)
 
     def refresh(self) -> None:
         """Make refs here what they are in the bucket; versions that never got there are lost."""
@@ -185,7 +191,9 @@ class _Shared:
             if noted(self._store, ORIGIN).seen is not None:
                 raise emptied(self._transport.url)
         else:
-            there = fetch(self._store, ORIGIN, self._transport, contents=False).there
+            fetched = fetch(self._store, ORIGIN, self._transport, contents=False)
+            there = fetched.there
+            self._store.purged_there = tuple(place.selector for place in fetched.places)
         if self._store.database.read(partial(_news, there=there)):
             self._store.database.write(partial(_follow, there=there, at=self._store.now()))
         self._use.note_seen(self._store.now())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Protocol, Self
 
 from castore.content.deltas import Load, StoredObject
 from castore.content.layouts import layout_size
@@ -22,8 +22,13 @@ from castore.store.version import Version
 
 PROMISED: Final = "promised"
 CUT: Final = "cut"
-Bring: TypeAlias = Callable[["Store", Sequence[Id]], None]
-"""Fetches files that remotes promised."""
+
+
+class Bring(Protocol):
+    """Fetches files that remotes promised."""
+
+    def __call__(self, store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None) -> None:
+        """Fetch these; with `sharing` those only whose chunk lists have one of these chunks."""
 
 
 class Store:
@@ -37,8 +42,8 @@ class Store:
     the bucket that this is a cache of, "" for a store of its own, and `at_close` gives it back;
     `far`, if it is set, is the `castore.store.staged.FarStages` of that bucket;
     `seen_at` tells when that was read last, in microseconds, and `owing` that something that was
-    said is not there yet, `waits` that it waits there for somebody who may write; `offline` that no
-    bucket may be asked;
+    said is not there yet, `waits` that it waits there for somebody who may write; `purged_there`
+    names what was purged there and still lies here; `offline` that no bucket may be asked;
     with `rebase` a version that the bucket refuses is made anew after those of others, and
     `renamed` tells its id, `took_back` by that what it takes back of others, in words.
     """
@@ -65,6 +70,7 @@ class Store:
         self.seen_at: int | None = None
         self.owing = False
         self.waits = False
+        self.purged_there: tuple[str, ...] = ()
         self.rebase = False
         self.renamed: dict[Id, Id] = {}
         self.took_back: dict[Id, tuple[str, ...]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -254,17 +254,19 @@ def remote_stats(store: Store, name: str = "", *, options: Options = None) -> Bu
         return known.at_rest(lambda root, there: take_census(root, there, transport))
 
 
-def bring(store: Store, ids: Sequence[Id], *, options: Options = None) -> None:
+def bring(
+    store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None, options: Options = None
+) -> None:
     """Fetch files that a remote promised; raises ObjectNotFound where none has them.
 
-    See `castore.store.sync_bring.bring`.
+    With `sharing` what no remote has is passed over. See `castore.store.sync_bring.bring`.
     """
     left = list(ids)
     for name, found in remotes(store).items():
         if left and not _contents(found):
             with reached(store, name, options) as (meant, transport):
-                left = sync_bring.bring(store, meant, transport, left)
-    if left:
+                left = sync_bring.bring(store, meant, transport, left, sharing=sharing)
+    if left and sharing is None:
         raise ObjectNotFound(
             f"no remote has {left[0].hex()} and {len(left) - 1} more of what was promised"
             if len(left) > 1

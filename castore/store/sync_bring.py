@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
+from castore.content.layouts import iter_parts
 from castore.content.reader import ObjectReader
 from castore.database.sink import StageSink
 from castore.model.ids import Id
@@ -26,11 +27,14 @@ def bring(
     transport: Transport,
     ids: Sequence[Id],
     staged: Sequence[Index] = (),
+    *,
+    sharing: Set[Id] | None = None,
 ) -> list[Id]:
     """Fetch promised files and store them; those that this remote has not.
 
-    What was `staged` counts too. Each is compared with its digest; what was purged there is so here
-    from then on. Raises CorruptObject, RemoteError.
+    With `sharing` only those come whose chunk lists have one of these chunks. What was `staged`
+    counts too. Each is compared with its digest; what was purged there is so here from then on.
+    Raises CorruptObject, RemoteError.
     """
     remote = connect(store, name, transport)
 
@@ -41,8 +45,9 @@ def bring(
         there = [id for id in ids if catalogue.has(id)]
         fetcher = BlockFetcher(transport)
         far = FarObjects(catalogue, fetcher)
-        walk = LackWalk(store, catalogue, ObjectReader(far.load), root)
-        walk.files(there)
+        reader = ObjectReader(far.load)
+        walk = LackWalk(store, catalogue, reader, root)
+        walk.files(there if sharing is None else [i for i in there if _shares(reader, i, sharing)])
         walk.bases()
         header = worker_header(store.now(), os.getpid())
         sink = StageSink(store.database, store.entropy(16), header=header)
@@ -55,3 +60,11 @@ def bring(
         return [id for id in ids if id not in there]
 
     return remote.at_rest(fetch)
+
+
+def _shares(reader: ObjectReader, file: Id, chunks: Set[Id]) -> bool:
+    """Whether a file of several chunks has one of these."""
+    root = reader.layout_root(file)
+    return root is not None and any(
+        part.id in chunks for part in iter_parts(reader.layout_page, root)
+    )

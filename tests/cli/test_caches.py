@@ -204,3 +204,16 @@ def test_what_was_brought_in_lies_in_the_cache_only(
     assert cas("cat", "far:model").out == "weights"
     _tried(cas, refused)
     cas("cat", "far:model", code=2)
+
+
+def test_what_was_purged_in_the_bucket_is_named(cas: Cas, bucket: Path) -> None:
+    with castore.open(bucket.as_uri(), caches=bucket.parent / "other") as other:
+        [artifact] = other.set_of(other.resolve("weekly").version).artifacts
+        other.purge(f"weekly@v1:{artifact.name}", reason="a name", by="ann@example.org")
+    for _ in range(2):
+        told = cas("log")
+        assert "still in the cache of this machine" in told.err
+    [line] = [line for line in told.err.splitlines() if "cas purge" in line]
+    cas("purge", *shlex.split(line.partition("cas purge ")[2]), "--yes")
+    assert "still in the cache" not in cas("log").err
+    assert "was purged" in cas("cat", f"weekly@v1:{artifact.name}", code=3).err

@@ -75,3 +75,60 @@ def test_a_cache_is_not_removed_with_a_purge_that_did_not_arrive(
         pytest.raises(ObjectNotFound, match=r"purged by ann@example\.org"),
     ):
         made.read_bytes("out:a")
+
+
+PART = Random(7).randbytes(600_000)
+
+
+@pytest.fixture
+def shared(store: castore.Store, tmp_path: Path) -> bytes:
+    """A bucket with a big file, and another that has the same bytes and more; what that has."""
+    more = PART + Random(8).randbytes(300_000)
+    commit(store, "out", a=PART)
+    commit(store, "other", b=more, c=Random(9).randbytes(500_000))
+    store.add_remote("origin", str(tmp_path / "bucket"))
+    store.push()
+    return more
+
+
+@pytest.mark.parametrize("how", ["clone", "cache"])
+@pytest.mark.parametrize("read", [False, True])
+def test_what_shares_bytes_with_a_purged_file_is_found_where_it_was_not_fetched(
+    shared: bytes, tmp_path: Path, how: str, *, read: bool
+) -> None:
+    url = (tmp_path / "bucket").as_uri()
+    if how == "clone":
+        castore.clone(url, tmp_path / "thin", metadata_only=True).close()
+        made = castore.open(tmp_path / "thin")
+    else:
+        made = castore.open(url, caches=tmp_path / "caches")
+    with made:
+        if read:
+            made.read_bytes("out:a")
+        with pytest.raises(Conflict, match="also in other@v1:b"):
+            made.purge("out@v1:a", reason="a name", by="ann@example.org")
+        assert made.read_bytes("out:a") == PART
+        assert made.read_bytes("other:b") == shared
+        # What shares nothing with it was not fetched for that.
+        made.bring, bring = None, made.bring
+        with pytest.raises(ObjectNotFound, match="promised"):
+            made.read_bytes("other:c")
+        made.bring = bring
+        gone = made.purge("out@v1:a", reason="a name", include=["all"], by="ann@example.org")
+        assert {place.label for place in gone.places} == {"out@v1:a", "other@v1:b"}
+        sound(made)
+
+
+def test_where_history_was_cut_nothing_is_purged(store: castore.Store, tmp_path: Path) -> None:
+    """Versions before the cut may have the same bytes: nobody knows here."""
+    commit(store, "out", a=PART)
+    commit(store, "out", a=PART[1000:] + b"changed")
+    store.add_remote("origin", str(tmp_path / "bucket"))
+    store.push()
+    with castore.clone(tmp_path / "bucket", tmp_path / "short", depth=1) as short:
+        with pytest.raises(Conflict, match="history here was cut") as caught:
+            short.purge("out@v2:a", reason="a name")
+        assert caught.value.fix == "cas fetch --unshallow"
+        short.fetch(depth=0)
+        with pytest.raises(Conflict, match="also in out@v1:a"):
+            short.purge("out@v2:a", reason="a name")
