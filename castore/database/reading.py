@@ -168,7 +168,7 @@ class Reading(LookupView):
         return found, b""
 
     def promised(self, start: Id, limit: int, kind: Kind | None = None) -> tuple[list[Id], Id]:
-        """What only a remote has, all or of a kind, in `limit` rows from `start`; where to go on."""
+        """What only a remote has, or of a kind, in `limit` rows from `start`; where to go on."""
         found: list[Id] = []
         tail = _PROMISED if kind is None else bytes((kind, State.PROMISED))
         for seen, (id, value) in enumerate(self._walk(self._tables.objects, start)):
