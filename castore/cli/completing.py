@@ -12,7 +12,7 @@ from castore.content.trees import iter_tree, look_up
 from castore.errors import CastoreError
 from castore.model.artifact_set import TreeContent
 from castore.model.pages import TREE
-from castore.model.refs import HEADS, TAGS
+from castore.model.refs import HEADS, REMOTES, TAGS
 from castore.store.selectors import resolve
 from castore.store.store import Store
 
@@ -37,7 +37,8 @@ def revisions(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
 
 
 def _refs(store: Store) -> list[str]:
-    refs = store.database.read(lambda tables: [*tables.refs(HEADS), *tables.refs(TAGS)])
+    kinds = (HEADS, TAGS, REMOTES)
+    refs = store.database.read(lambda tables: [ref for kind in kinds for ref in tables.refs(kind)])
     return [name.partition("/")[2] for name, _ in refs]
 
 

@@ -13,7 +13,7 @@ from castore.model.artifact_set import Artifact
 from castore.model.ids import Id, Kind, short
 from castore.model.limits import PREFIX_MIN
 from castore.model.names import near_names
-from castore.model.refs import HEADS, PARTIALS, TAGS
+from castore.model.refs import HEADS, PARTIALS, REMOTES, TAGS
 from castore.model.values import frozen
 from castore.store.moments import DAYS, FORMS, parse_moment
 from castore.store.standing import newest_approved, newest_in_state
@@ -177,12 +177,14 @@ def numbered(store: Store, version: Version, number: int) -> Version:
 
 
 def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Version:
-    """Full id, branch, tag, then prefix, in this order."""
+    """Full id, branch, tag, branch of a remote, then prefix, in this order."""
     if re.fullmatch(r"[0-9a-f]{64}", name):
         return _by_id(store, bytes.fromhex(name), name)
     found = _named(store, HEADS + name, name) or _named(store, TAGS + name)
     if found is None and name.startswith(PARTIALS):
         found = _named(store, name)
+    if found is None and "/" in name:
+        found = _seen(store, name)
     if found is not None:
         return found
     if re.match(_HEX, name):
@@ -195,13 +197,26 @@ def _start(store: Store, name: str, selector: Selector, *, prefixes: bool) -> Ve
     if name == "latest" and not selector.at:
         raise RefNotFound(f"{name!r} needs a branch", fix="cas show NAME@latest")
     known = branch_names(store) + _tag_names(store)
-    near = near_names(name, known)
+    near = near_names(name, known + (_seen_names(store) if "/" in name else []))
     if len(name) < PREFIX_MIN and not name.strip("0123456789abcdef"):
         near = near or f"; the beginning of an id has {PREFIX_MIN} digits or more"
     raise RefNotFound(
         f"no branch, tag or version is called {name!r}{near}",
         fix="cas branch" if known else "cas commit PATH",
     )
+
+
+def _seen(store: Store, name: str) -> Version | None:
+    """Where `REMOTE/BRANCH` was when it was seen last; `remotes/` may stand before it."""
+    short_name = name.removeprefix(REMOTES)
+    # What it is called must mean it again.
+    taken = any(_named(store, kind + short_name) for kind in (HEADS, TAGS))
+    return _named(store, REMOTES + short_name, REMOTES + short_name if taken else short_name)
+
+
+def _seen_names(store: Store) -> list[str]:
+    refs = store.database.read(lambda tables: tables.refs(REMOTES))
+    return [name.removeprefix(REMOTES) for name, _ in refs]
 
 
 def _tag_names(store: Store) -> list[str]:
