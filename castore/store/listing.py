@@ -26,13 +26,16 @@ _NEAR: Final = 1_000
 class ListedArtifact:
     """One artifact of a version; `made_by` is the version that made it, another one if carried.
 
-    `purged` tells that its content, or something in its folder, was purged.
+    `purged` tells that its content, or something in its folder, was purged; `uri` where an external
+    one is, `held` that the bytes of such a one are here too.
     """
 
     artifact: Artifact
     title: str
     made_by: Version
     purged: bool = False
+    uri: str = ""
+    held: bool = False
 
     @property
     def kind(self) -> str:
@@ -77,6 +80,8 @@ def list_artifacts(store: Store, version: Version) -> list[ListedArtifact]:
             titles.get(artifact.name, ""),
             maker(store, version, artifact.name),
             held_id(artifact.content) in gone,
+            location(version.manifest, artifact.name) or "",
+            as_held(store, artifact) is not artifact,
         )
         for artifact in store.set_of(version).artifacts
     ]

@@ -72,11 +72,11 @@ def _print_artifacts(output: Output, listed: Iterable[ListedArtifact], version: 
 
 def _remarks(item: ListedArtifact, version: bytes) -> Iterator[str]:
     if item.kind == "external":
-        yield "external"
+        yield "held" if item.held else "external"
     if item.made_by.id != version:
         yield f"from {clean(item.made_by.label)}"
     if item.purged:
-        yield "purged" if item.kind == "file" else "purged in part"
+        yield "purged in part" if item.kind == "folder" else "purged"
 
 
 def _line(entry: ListedEntry) -> str:

@@ -102,7 +102,7 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
             clean(item.artifact.format) or "unknown",
             size(item.artifact.content.size),
             content_id(item.artifact),
-            " ".join(filter(None, (_origin(item.made_by, version), _gone(item)))),
+            " ".join(filter(None, (_origin(item.made_by, version), _gone(item), _elsewhere(item)))),
         )
         for item in listed
     ]
@@ -113,7 +113,15 @@ def _show_version(output: Output, store: Store, version: Version) -> None:
 
 def _gone(item: ListedArtifact) -> str:
     """That an artifact, or something in its folder, was purged."""
-    return ("purged" if item.kind == "file" else "purged in part") if item.purged else ""
+    return ("purged in part" if item.kind == "folder" else "purged") if item.purged else ""
+
+
+def _elsewhere(item: ListedArtifact) -> str:
+    """Of an external artifact: whether its bytes are here as well, and where they are."""
+    if item.kind != "external":
+        return ""
+    word = "held" if item.held else "external"
+    return clean(f"{word}: {item.uri}" if item.uri else word)
 
 
 def _origin(made_by: Version, version: Version) -> str:
