@@ -32,6 +32,7 @@ _IDENTITY_BYTES: Final = 4096
 _LIST_BYTES: Final = 4 * MIB
 # What helps where the root is gone: copies of it are kept.
 REPAIR: Final = "cas remote repair NAME"
+CHECK: Final = "cas fsck --remote NAME"
 ROOTS_KEPT: Final = 20
 ATTEMPTS: Final = 100
 _PAUSE_FIRST: Final = 0.02

@@ -24,7 +24,7 @@ from castore.errors import CorruptObject, RemoteMoved
 from castore.model.edges import Strength, edges
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import MIB
-from castore.remote.bucket import Bucket, IndexCache
+from castore.remote.bucket import CHECK, Bucket, IndexCache
 from castore.remote.fetching import BlockFetcher, FarObjects, FetchedBlock, spot_place
 from castore.remote.index import Index, Indexed, IndexWriter, PackName
 from castore.remote.keys import (
@@ -179,7 +179,7 @@ class _Collection:
                 f"{self._bucket.url}: its root has refs and no index, and there are packs: nothing "
                 "is removed",
                 where="root",
-                fix="cas fsck --remote",
+                fix=CHECK,
             )
 
     def _marked(self) -> Marks:
@@ -289,7 +289,7 @@ class _Collection:
                     f"{where}: the bytes of {member.id.hex()} are wrong",
                     id=member.id.hex(),
                     where=where,
-                    fix="cas fsck --remote",
+                    fix=CHECK,
                 )
             chosen.append((member.kind, member.id, payload))
         if stands and len(chosen) == len(block.members):

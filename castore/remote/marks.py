@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from castore.errors import CorruptObject
 from castore.model.ids import Id, Kind
+from castore.remote.bucket import CHECK
 from castore.remote.index import Catalogue, Indexed, PackName, Spot
 
 
@@ -33,7 +34,7 @@ class Marks:
                 "from a damaged bucket",
                 id=id.hex(),
                 where="index",
-                fix="cas fsck --remote",
+                fix=CHECK,
             )
         number, row = found
         if self.rows[number][row]:

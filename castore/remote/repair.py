@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from castore.errors import CastoreError, Conflict, CorruptObject, InvalidInput
 from castore.model.limits import ROOT_BYTES
 from castore.remote.bucket import (
+    CHECK,
     Bucket,
     BucketIdentity,
     Seen,
@@ -28,7 +29,6 @@ from castore.remote.root import Root
 from castore.remote.transport import KeyAbsent, Transport
 
 # What helps, by the name of the remote.
-CHECK: Final = "cas fsck --remote NAME"
 ANEW: Final = "cas remote remove NAME, and add it again, if this is meant"
 
 
@@ -98,7 +98,7 @@ def repair_root(
     """
     known = _Known(project, seen)
     said, wrong = _said(transport)
-    live, etag = _live(transport)
+    live = _live(transport)
     identity = said
     if wrong or (said is not None and not known.fits(said)):
         identity = _proven(transport, known, live, said, wrong)
@@ -116,7 +116,7 @@ def repair_root(
     if dry_run:
         return replace(report, dry_run=True)
     if report.copy is not None:
-        _put_root(transport, report.root, etag)
+        _put_root(transport, report.root)
     if report.identity:
         _put_identity(transport, BucketIdentity(report.root.project, report.root.uuid))
     return report
@@ -147,13 +147,14 @@ def _from_copy(
     return RepairReport(transport.url, damage, copy.serial, serial, passed, missing, root)
 
 
-def _put_root(transport: Transport, root: Root, etag: str) -> None:
-    """Write a root in the place of the one with this tag, "" for none: what came since stays."""
+def _put_root(transport: Transport, root: Root) -> None:
     data = encode_same_root(root)
-    if etag:
-        transport.replace(ROOT, data, etag)
-    else:
+    try:
+        etag = transport.get(ROOT, 0, ROOT_BYTES + 1).etag
+    except KeyAbsent:
         transport.put(ROOT, data, if_absent=True)
+    else:
+        transport.replace(ROOT, data, etag)
     with suppress(CastoreError):
         transport.put(root_key(root.serial), data)
 
@@ -177,16 +178,12 @@ def _said(transport: Transport) -> tuple[BucketIdentity | None, str]:
         return None, error.message
 
 
-def _live(transport: Transport) -> tuple[Root | None, str]:
-    """The root as it is, if that can be read, and its tag, "" where there is none."""
+def _live(transport: Transport) -> Root | None:
+    """The root as it is, if that can be read."""
     try:
-        got = transport.get(ROOT, 0, ROOT_BYTES + 1)
-    except KeyAbsent:
-        return None, ""
-    try:
-        return decode_root_of(transport, got.data), got.etag
-    except CorruptObject:
-        return None, got.etag
+        return decode_root_of(transport, transport.get(ROOT, 0, ROOT_BYTES + 1).data)
+    except (CorruptObject, KeyAbsent):
+        return None
 
 
 def _proven(
@@ -236,7 +233,7 @@ def _damage(
     if identity is None:
         with suppress(KeyAbsent):
             transport.get(ROOT, 0, 1)
-            if _live(transport)[0] is None:
+            if _live(transport) is None:
                 return "it has no castore.json, and its root cannot be read"
             raise Conflict(
                 f"{transport.url}: its root is there, only castore.json is not",

@@ -19,6 +19,7 @@ from castore.database.reading import Reading
 from castore.errors import CorruptObject, InvalidInput, WouldOverwrite
 from castore.model.ids import Id
 from castore.model.names import quoted
+from castore.store.mending import with_remotes
 from castore.store.opening import FOLDER, is_store
 from castore.store.store import Store
 from castore.store.verify import fsck
@@ -219,13 +220,21 @@ def _check(
 ) -> None:
     """Refuse a copy with anything wrong; raises CorruptObject naming the first findings.
 
-    It holds what the store holds by now, so the store may be to blame as well.
+    It holds what the store holds by now: where that is damaged as well, that is told.
     """
     report = fsck(Store(copy, now=store.now, entropy=store.entropy), full=full, progress=progress)
     lines = list(report.lines())
     if pages:
         lines += copy.check_pages().problems
     if lines:
+        own = with_remotes(store, fsck(store, full=full, progress=progress))
+        if not own.ok:
+            done = "was not backed up" if full else "what is wrong with it is in its backup"
+            raise CorruptObject(
+                f"this store is damaged, and {done}: {_first(list(own.lines()))}",
+                where=str(store.folder),
+                fix=own.fix,
+            )
         raise CorruptObject(
             f"the backup at {folder} is damaged: {_first(lines)}",
             where=str(folder),

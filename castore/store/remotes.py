@@ -13,19 +13,30 @@ from typing import Any, Final
 from castore.database.failures import using_files
 from castore.database.operations import RefMove
 from castore.database.writing import Writing
-from castore.errors import CastoreError, Conflict, InvalidInput, RefNotFound, RemoteError
+from castore.errors import (
+    FULL_CHECK,
+    CastoreError,
+    Conflict,
+    CorruptObject,
+    InvalidInput,
+    RefNotFound,
+    RemoteError,
+)
 from castore.model.names import check_segment, near_names, quoted
 from castore.model.refs import REMOTES
 from castore.remote.address import parse_url
-from castore.remote.bucket import REPAIR
+from castore.remote.bucket import CHECK, REPAIR
 from castore.remote.probe import probe
-from castore.remote.repair import ANEW, CHECK
+from castore.remote.repair import ANEW
 from castore.remote.transport import Transport
 from castore.remote.urls import open_transport
 from castore.store.config import CONFIG_FILE, KnownRemote, parse_config
 from castore.store.store import Store
 
 _REMOVED: Final = "remote-remove"
+# How damage of this store, and of a bucket, is called.
+_NEAR: Final = r"block \d"
+_FAR: Final = r"a block that was fetched|the block at |(pack|index) [0-9a-f]|root\b|castore\.json"
 # A path with a colon before its first '/' is more likely a URL that was mistyped.
 _PATH: Final = r"[^/:]*(/.*)?"
 
@@ -52,11 +63,20 @@ def refuse_offline(store: Store, place: str) -> None:
 
 
 @contextmanager
-def naming_repair(name: str, url: str = "") -> Iterator[None]:
-    """Let errors of a damaged bucket name a command that works: of a remote, or of a store."""
+def naming_repair(
+    name: str, url: str = "", *, place: str = "", folder: Path | None = None, sends: bool = False
+) -> Iterator[None]:
+    """Let errors of a damaged bucket name a command that works: of a remote, or of a store.
+
+    `place` is where the bucket is, `url` the same where it is the store. With `folder`, the store's
+    own, damage of which nobody said what helps is told as the bucket's; where the store `sends`,
+    only what was read there.
+    """
     try:
         yield
     except CastoreError as error:
+        if isinstance(error, CorruptObject) and folder is not None and error.fix == FULL_CHECK:
+            _blame(error, place or url, folder, sends=sends)
         if error.fix == ANEW and url:
             error.fix = f"cas cache prune --remove --force {url}"
         elif error.fix in (REPAIR, CHECK, ANEW):
@@ -64,6 +84,19 @@ def naming_repair(name: str, url: str = "") -> Iterator[None]:
             if url:
                 error.fix = error.fix.replace("cas", f"cas --store {url}", 1)
         raise
+
+
+def _blame(error: CorruptObject, place: str, folder: Path, *, sends: bool) -> None:
+    """Say of damage that it is the bucket's, unless it is the store's."""
+    about = (error.where, error.message)
+    near = re.match(_NEAR, error.where) or any(str(folder) in text for text in about)
+    far = place in error.message or any(re.match(_FAR, text) for text in about)
+    if near or (sends and not far):
+        return
+    error.fix = CHECK
+    if place not in error.message:
+        error.message = f"{place} is damaged: {error.message}"
+        error.args = (error.message,)
 
 
 def open_remote(found: KnownRemote, *, options: Mapping[str, str] | None = None) -> Transport:

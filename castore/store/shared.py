@@ -182,7 +182,8 @@ class _Shared:
     def bring(self, store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None) -> None:
         """Fetch files that are read."""
         staged = self.stages.parts.indexes
-        bring(store, ORIGIN, self._transport, ids, staged, sharing=sharing)
+        with naming_repair(ORIGIN, self._transport.url, folder=store.folder):
+            bring(store, ORIGIN, self._transport, ids, staged, sharing=sharing)
 
     def refresh(self) -> None:
         """Make refs here what they are in the bucket; versions that never got there are lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -62,13 +63,19 @@ def remote_meant(store: Store, name: str = "") -> str:
 
 
 @contextmanager
-def reached(store: Store, name: str, options: Options = None) -> Iterator[tuple[str, Transport]]:
-    """The name of the remote that is meant and a transport to it, closed at the end."""
+def reached(
+    store: Store, name: str, options: Options = None, *, sends: bool = False
+) -> Iterator[tuple[str, Transport]]:
+    """The name of the remote that is meant and a transport to it, closed at the end.
+
+    Damage is told as the bucket's, where the store `sends` if it was read there.
+    """
     meant = remote_meant(store, name)
     refuse_offline(store, f"remote {meant}")
     transport = open_remote(remote(store, meant), options=options)
     try:
-        with naming_repair(meant, store.url):
+        place, folder = transport.url, store.folder
+        with naming_repair(meant, store.url, place=place, folder=folder, sends=sends):
             yield meant, transport
     finally:
         transport.close()
@@ -85,7 +92,7 @@ def push(
     progress: Callable[[int], None] | None = None,
 ) -> PushReport:
     """See `castore.store.sync_push.push`."""
-    with reached(store, name, options) as (meant, transport):
+    with reached(store, name, options, sends=True) as (meant, transport):
         return sync_push.push(
             store, meant, transport, refs, by=by, dry_run=dry_run, progress=progress
         )
@@ -209,7 +216,7 @@ def heal(
     progress: Callable[[int], None] | None = None,
 ) -> HealReport:
     """See `castore.store.heal.heal`."""
-    with reached(store, name, options) as (meant, transport):
+    with reached(store, name, options, sends=True) as (meant, transport):
         return heal_store(store, meant, transport, by=by, dry_run=dry_run, progress=progress)
 
 
@@ -222,7 +229,7 @@ def heal_remote(
     progress: Callable[[int], None] | None = None,
 ) -> HealReport:
     """See `castore.store.heal_bucket.heal_bucket`."""
-    with reached(store, name, options) as (meant, transport):
+    with reached(store, name, options, sends=True) as (meant, transport):
         return heal_bucket(store, meant, transport, dry_run=dry_run, progress=progress)
 
 
@@ -244,7 +251,13 @@ def verify_remote(
     """See `castore.store.sync_verify.verify_bucket`."""
     with reached(store, name, options) as (meant, transport):
         known = connect(store, meant, transport)
-        return verify_bucket(known.bucket, known, progress)
+        report = verify_bucket(known.bucket, known, progress)
+        if report.ok:
+            return report
+        root = any(found.kind == "store" for found in report.findings)
+        with_url = f"cas --store {store.url}" if store.url else "cas"
+        helps = f"remote repair {meant}" if root else f"heal --remote {meant}"
+        return replace(report, helps=f"{with_url} {helps}")
 
 
 def remote_stats(store: Store, name: str = "", *, options: Options = None) -> BucketStats:

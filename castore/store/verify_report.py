@@ -10,6 +10,7 @@ from castore.model.ids import Id
 
 FINDINGS: Final = 1_000
 """Findings kept in one report; the rest is counted."""
+SALVAGE: Final = "cas salvage DEST"
 _DERIVED: Final = frozenset({"objects", "blockinfo", "lookup"})
 
 
@@ -99,7 +100,7 @@ class FsckReport:
         if self.ok or self.helps:
             return self.helps
         derived = all(f.kind == "table" and f.where in _DERIVED for f in self.findings)
-        return "cas reindex" if derived else "cas salvage DEST"
+        return "cas reindex" if derived else SALVAGE
 
     def lines(self) -> Iterator[str]:
         """One line for each finding."""

@@ -20,6 +20,7 @@ from castore.errors import CorruptObject, InvalidInput
 from castore.store.apart import Tell
 from castore.store.cache_listing import cache_info
 from castore.store.cache_opening import PRUNE, damaged
+from castore.store.mending import with_remotes
 from castore.store.opening import FOLDER, find_store
 from castore.store.selectors import resolve_version
 from castore.store.sync import verify_remote
@@ -83,7 +84,7 @@ def _place(call: Invocation, error: CorruptObject) -> Path:
 def _check(call: Invocation, rev: str | None, tell: Tell, *, full: bool) -> FsckReport:
     with opened(call) as store:
         version = resolve_version(store, full_rev(store, rev)) if rev else None
-        return fsck(store, full=full, version=version, progress=tell)
+        return with_remotes(store, fsck(store, full=full, version=version, progress=tell))
 
 
 def _remote(call: Invocation, name: str) -> int:
@@ -92,11 +93,11 @@ def _remote(call: Invocation, name: str) -> int:
     if call.output.json:
         call.output.record(report.as_json())
     else:
-        _print(call.output, report, helps=False)
+        _print(call.output, report)
     return 0 if report.ok else CorruptObject.code
 
 
-def _print(output: Output, report: FsckReport, *, helps: bool = True) -> None:
+def _print(output: Output, report: FsckReport) -> None:
     for line in report.lines():
         output.line(output.style(clean(line), "red"))
     counts = ", ".join(
@@ -107,7 +108,7 @@ def _print(output: Output, report: FsckReport, *, helps: bool = True) -> None:
     found = len(report.findings) + report.more
     verdict = "no damage found" if report.ok else plural(found, "finding")
     output.line(f"{verdict}; looked at {counts or 'nothing'}")
-    if report.fix and helps:
+    if report.fix:
         output.next(report.fix)
     elif not report.full:
         output.next("cas fsck --full")

@@ -60,9 +60,16 @@ def _print(output: Output, report: HealReport, *, bucket: bool) -> None:
         output.line(f"… and {report.more} more findings")
     done = f"{plural(report.objects, 'object')}, {size(report.bytes)}"
     place = clean(report.place)
+    if report.dry_run and report.whole:
+        output.line(f"nothing is wrong in {place}")
+        return
     if report.dry_run:
         output.line(f"would put in {done} of what is wrong in {place}")
-        output.next(f"cas heal --remote {report.remote}" if bucket else f"cas heal {report.remote}")
+        if report.objects:
+            of = f"--remote {report.remote}" if bucket else report.remote
+            output.next(f"cas heal {of}")
+        elif not bucket:
+            output.next(report.fix)
         return
     verdict = "nothing is wrong" if report.whole else f"{plural(len(report.left), 'finding')} left"
     output.line(f"put in {done}; {verdict} in {place}")
