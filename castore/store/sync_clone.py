@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from castore.content.absent import look_for, near_files
 from castore.database.environment import Database
 from castore.database.failures import using_files
-from castore.errors import InvalidInput, WouldOverwrite
+from castore.errors import FULL_CHECK, CastoreError, CorruptObject, InvalidInput, WouldOverwrite
 from castore.model.names import quoted
+from castore.remote.address import parse_url
 from castore.remote.bucket import look
 from castore.remote.transport import Transport
-from castore.store.opening import FOLDER, complete
+from castore.store.config import CONFIG_FILE, read_config
+from castore.store.opening import FOLDER, complete, is_store
 from castore.store.store import Store
 from castore.store.sync_pull import PullReport, pull
 
@@ -42,14 +47,11 @@ def clone(
     """
     identity = look(transport)
     if identity is None:
-        raise InvalidInput(f"{transport.url} is empty: nothing was pushed to it", fix="cas push")
+        raise _nothing_at(transport.url)
     home = folder if folder.name == FOLDER else folder / FOLDER
     made = not home.parent.exists()
     if not made and (not home.parent.is_dir() or any(home.parent.iterdir())):
-        raise WouldOverwrite(
-            f"{str(home.parent)!r} exists and is not empty",
-            fix=f"cas clone {transport.url} {quoted(str(home.parent) + '-2')}",
-        )
+        raise _not_empty(home, transport.url)
     with using_files(home):
         home.parent.mkdir(parents=True, exist_ok=True)
         database = Database.create(home, now=now, entropy=entropy, project=identity.project)
@@ -66,6 +68,63 @@ def clone(
             store, name, transport, by=by, contents=contents, depth=depth, progress=progress
         )
         return store, report
-    except BaseException:
+    except BaseException as error:
         store.close()
+        _tell_left(error, home, name, depth)
         raise
+
+
+def _tell_left(error: BaseException, home: Path, name: str, depth: int | None) -> None:
+    """Say what goes on with a clone that ended early; what came of it lies in the store."""
+    place = _typed(home)
+    goes_on = f"cas -C {place} pull" + (f" --depth {depth}" if depth else "")
+    if isinstance(error, KeyboardInterrupt):
+        error.add_note(goes_on)
+    elif isinstance(error, CorruptObject):
+        if error.fix == FULL_CHECK:
+            error.fix = f"cas -C {place} fsck --remote {name}"
+    elif isinstance(error, CastoreError):
+        error.message += f"; what came is in {place}: {goes_on} goes on"
+        error.args = (error.message,)
+        error.fix = error.fix or goes_on
+
+
+def _typed(home: Path) -> str:
+    """The folder of a store for a command to type."""
+    near = os.path.relpath(home.parent)
+    return quoted(str(home.parent) if near.startswith("..") else near)
+
+
+def _nothing_at(url: str) -> InvalidInput:
+    """The error for a place to clone where there is no bucket."""
+    address = parse_url(url)
+    folder = address.folder
+    if address.scheme != "file":
+        return InvalidInput(f"{url} is empty: nothing was pushed to it, or it is called otherwise")
+    if is_store(folder) or is_store(folder / FOLDER):
+        return InvalidInput(
+            f"{str(folder)!r} is a store; what is cloned is a bucket that it pushes to",
+            fix=f"cas -C {quoted(str(folder))} remote list",
+        )
+    if not folder.exists():
+        return InvalidInput(
+            f"there is no folder {str(folder)!r}{near_files(folder)}", fix=look_for(folder)
+        )
+    return InvalidInput(
+        f"{str(folder)!r} is no bucket: nothing was pushed to it", fix=look_for(folder)
+    )
+
+
+def _not_empty(home: Path, url: str) -> WouldOverwrite:
+    """The error for a folder that is there, which may be the same clone that ended early."""
+    place = str(home.parent)
+    if is_store(home):
+        with suppress(InvalidInput):
+            known = read_config(home / CONFIG_FILE).remotes
+            if any(found.url == url for found in known.values()):
+                return WouldOverwrite(
+                    f"{place!r} is a clone of {url} already", fix=f"cas -C {_typed(home)} pull"
+                )
+    return WouldOverwrite(
+        f"{place!r} exists and is not empty", fix=f"cas clone {url} {quoted(place + '-2')}"
+    )

@@ -167,7 +167,9 @@ def connect(
     if identity is None and state.seen is not None:
         raise emptied(transport.url)
     if identity is None and not create:
-        raise InvalidInput(f"{transport.url} is empty: nothing was pushed to it", fix="cas push")
+        raise InvalidInput(
+            f"{transport.url} is empty: nothing was pushed to it", fix=f"cas push {name}"
+        )
     if identity is None:
         identity = create_bucket(transport, store.database.project, store.entropy)
     if identity.project != store.database.project:
