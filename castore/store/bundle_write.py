@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 from castore.database.reading import Reading
 from castore.database.tables import Removal
 from castore.errors import Conflict, InvalidInput, ObjectNotFound
-from castore.model.ids import Id
+from castore.model.ids import Id, short
 from castore.model.limits import BUNDLE_NEEDS, MIB
 from castore.remote.bundle import BundleHead, BundleWriter, Needed, PartType
 from castore.remote.index import Catalogue, Index, IndexWriter
@@ -18,6 +18,7 @@ from castore.remote.keys import UPLOAD_BYTES
 from castore.remote.pack import NONCE_BYTES
 from castore.remote.root import IndexName, Removed, Root, seal_notes
 from castore.remote.transport import Got, KeyAbsent, Transport
+from castore.store.mending import remote_for
 from castore.store.new_file import check_new, new_file
 from castore.store.promises import keep_history
 from castore.store.selectors import resolve_version
@@ -207,17 +208,24 @@ def _find(store: Store, starts: Sequence[Id], needs: Sequence[Needed]) -> Need:
         try:
             given = find_need(store, before, _NOTHING, notes=False) if before else None
             return find_need(store, starts, _NOTHING, given=given)
+        except Conflict as error:
+            raise _cut(store, error) from None
         except ObjectNotFound as error:
             if last or store.bring is None or error.attributes.get("state") != PROMISED:
                 raise
-        except Conflict as error:
-            raise Conflict(
-                f"history here was cut at version {error.attributes['id']}, and a bundle has all "
-                "of it",
-                fix="--since a version that is here, or first: cas fetch --unshallow",
-            ) from None
         keep_history(store, [*starts, *before])
     raise AssertionError
+
+
+def _cut(store: Store, error: Conflict) -> Conflict:
+    """The error for a history that was not fetched from its beginning."""
+    name = remote_for(store)
+    return Conflict(
+        f"history here was cut at version {short(bytes.fromhex(error.attributes['id']))}, and a "
+        "bundle has all of it, but what is left out by --since a version that is here",
+        fix=f"cas fetch --unshallow {name}" if name else "",
+        id=error.attributes["id"],
+    )
 
 
 def _report(path: Path, refs: dict[str, Id], needs: tuple[Needed, ...], need: Need) -> BundleReport:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from castore.content.reader import ObjectReader
+from castore.database.folded import notes_about
 from castore.database.reading import Reading
 from castore.database.writing import Writing
 from castore.errors import RefMoved
@@ -25,13 +26,17 @@ PULL: Final = "pull"
 
 
 class Rebased(NamedTuple):
-    """A version made anew on top of the remote's: the same set under another id."""
+    """A version made anew on top of the remote's: the same set under another id.
+
+    `reviewed` tells that something was said for or against the old one, which does not follow.
+    """
 
     branch: str
     old: Id
     old_number: int
     new: Id
     new_number: int
+    reviewed: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The version as `--json` prints it."""
@@ -238,7 +243,8 @@ def rebase_onto(tables: Writing, branch: str, old: Id, onto: Id) -> list[Rebased
         block, tip = metadata_block(Kind.MANIFEST, payload)
         tables.put_blocks([block], [(Kind.MANIFEST, tip, payload)])
         renamed[id] = tip
-        made.append(Rebased(branch, id, manifest.number, tip, number))
+        said = any(note.subject == "review" for note in notes_about(tables, id).values())
+        made.append(Rebased(branch, id, manifest.number, tip, number, said))
     _forget_anew(tables, made)
     return made
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -11,17 +14,19 @@ from typing import Final
 import click
 
 from castore.cli.access import actor, named_place, opened, store_place, user_config
+from castore.cli.commands.pull import print_taken, rebased_line
 from castore.cli.commands.push import moved_lines
 from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
-from castore.cli.output import Output
+from castore.cli.output import Output, is_terminal
 from castore.cli.paths import files
 from castore.cli.progress import Progress
 from castore.cli.screen import clean, first_line, plural, size
 from castore.cli.verbs import Family, verb
-from castore.errors import CorruptObject, StoreNotFound
+from castore.errors import CorruptObject, InvalidInput, StoreNotFound
 from castore.model.ids import short
+from castore.model.limits import MIB
 from castore.model.names import quoted
 from castore.store.bundle_show import BundleInfo, read_bundle
 from castore.store.bundle_take import ImportReport, import_bundle, store_from_bundle
@@ -50,6 +55,7 @@ command = Family(
     examples=[
         ("cas bundle create all.bundle", "every branch and tag"),
         ("cas bundle create new.bundle report --since report@v7", "what version 7 has not"),
+        ("cas bundle create - | ssh HOST 'cat > all.bundle'", "to stdout"),
     ],
 )
 @click.argument("file", metavar="FILE", shell_complete=files)
@@ -70,30 +76,61 @@ def create(
 ) -> None:
     """Write branches and tags, or all, to FILE: sets, history, notes, signatures.
 
-    FILE appears when it is whole. With --since it lacks what REV has, and is taken in only where
-    REV is; notes go along about those versions too. Nothing that the branches do not need is in it.
+    FILE appears when it is whole; - is stdout, unless that is a terminal. With --since it lacks
+    what REV has, and is taken in only where REV is; notes go along about those versions too.
+    Nothing that the branches do not need is in it.
     """
-    with opened(call) as store, Progress(call.output, "bundling") as progress:
-        report = create_bundle(
-            store,
-            Path(file),
-            refs,
-            since=since,
-            force=force,
-            by=actor(call),
-            dry_run=dry_run,
-            progress=progress.advance,
-        )
+
+    def made(path: Path) -> BundleReport:
+        with opened(call) as store, Progress(call.output, "bundling") as progress:
+            return create_bundle(
+                store,
+                path,
+                refs,
+                since=since,
+                force=force,
+                by=actor(call),
+                dry_run=dry_run,
+                progress=progress.advance,
+            )
+
+    if file == "-" and not dry_run:
+        _to_stdout(call.output, made)
+        return
+    report = made(Path(file))
     if call.output.json:
         call.output.record(report.as_json())
         return
     _print_created(call.output, report)
 
 
+def _to_stdout(output: Output, made: Callable[[Path], BundleReport]) -> None:
+    """Write a bundle to stdout, all of it or nothing, and tell of it on stderr."""
+    if output.json or is_terminal(sys.stdout):
+        why = "with --json stdout is for the report" if output.json else "stdout is a terminal"
+        raise InvalidInput(f"{why}, not for a bundle", fix="cas bundle create out.bundle")
+    with tempfile.TemporaryDirectory(prefix="cas-bundle-") as folder:
+        report = made(Path(folder) / "bundle")
+        with report.path.open("rb") as whole:
+            shutil.copyfileobj(whole, sys.stdout.buffer, MIB)
+        sys.stdout.buffer.flush()
+    output.say(f"wrote {_held(report)}, {size(report.bytes)}; its id is {short(report.id)}")
+
+
 def _print_created(output: Output, report: BundleReport) -> None:
     for need in report.needs:
         output.row(f"begins after {clean(need.label)} ({short(need.id)})")
-    what = ", ".join(
+    what = _held(report)
+    place = clean(str(report.path))
+    if report.dry_run:
+        output.line(f"would write {place}: {what}, about {size(report.bytes)}")
+        return
+    output.line(f"wrote {place}: {what}, {size(report.bytes)}; its id is {short(report.id)}")
+    output.next(f"cas bundle verify {quoted(place)}")
+
+
+def _held(report: BundleReport) -> str:
+    return ", ".join(
         (
             plural(len(report.refs), "ref"),
             plural(report.versions, "version"),
@@ -101,12 +138,6 @@ def _print_created(output: Output, report: BundleReport) -> None:
             plural(report.objects, "object"),
         )
     )
-    place = clean(str(report.path))
-    if report.dry_run:
-        output.line(f"would write {place}: {what}, about {size(report.bytes)}")
-        return
-    output.line(f"wrote {place}: {what}, {size(report.bytes)}; its id is {short(report.id)}")
-    output.next(f"cas bundle verify {quoted(place)}")
 
 
 @verb(
@@ -290,11 +321,7 @@ def _print_imported(output: Output, report: ImportReport) -> None:
     for line in moved_lines(report.moves):
         output.row(line)
     for old in report.rebased:
-        branch = clean(old.branch)
-        output.row(
-            f"{branch}@v{old.old_number} ({short(old.old)}) is {branch}@v{old.new_number} "
-            f"({short(old.new)}) now"
-        )
+        output.row(rebased_line(old))
     if not report.changed:
         output.line(f"nothing new in {place}")
     else:
@@ -302,9 +329,6 @@ def _print_imported(output: Output, report: ImportReport) -> None:
         what = f"{plural(report.versions, 'version')}, {plural(report.notes, 'note')}"
         what += f", {plural(report.objects, 'object')}"
         output.line(f"{said} {what} from {place}: {size(report.bytes)}")
-    for taken in report.takes_back:
-        output.warn(f"{taken.branch}: {taken.words}")
-    if report.rebased:
-        output.say("approvals were of the versions before: ask for them again")
+    print_taken(output, report.rebased, report.takes_back)
     for name in report.ahead:
         output.say(f"{clean(name)} has versions here that the bundle has not")

@@ -64,5 +64,6 @@ def command(
             call.output.record({"store": str(store.folder), **report.as_json()})
             return
         print_pulled(call.output, report)
-        call.output.line(f"made a store at {clean(str(store.folder))}")
+        if not call.output.quiet:
+            call.output.line(f"made a store at {clean(str(store.folder))}")
         call.output.next(f"cd {clean(str(place))} && cas log")

@@ -69,41 +69,54 @@ def command(
             return
         print_fetched(call.output, report)
         if report.moves and not dry_run:
-            call.output.next(f"cas pull {report.remote}")
+            call.output.next(" ".join(["cas pull", report.remote, *map(quoted, names)]))
 
     with opened(call) as store:
         return with_each(call, store, remote, refs, one, every=every)
 
 
-def print_fetched(output: Output, report: FetchReport, *, pulling: bool = False) -> None:
+def print_fetched(output: Output, report: FetchReport, pulled: Sequence[str] | None = None) -> None:
     """What came, or would; and what of it needs somebody's attention.
 
-    When `pulling`, where the remote's branches are is not worth a line.
+    Of a pull, `pulled` are the lines about what became of branches here; where those of the remote
+    are is not worth a line then.
     """
+    if report.dry_run or not output.quiet:
+        _print_came(output, report, pulled)
+    _print_waiting(output, report)
+    for name in report.conflicts:
+        output.warn(f"tag {clean(name)} names another version there; the one here stays")
+    if report.purged:
+        _print_purged(output, report)
+
+
+def _print_came(output: Output, report: FetchReport, pulled: Sequence[str] | None) -> None:
     place = f"{clean(report.remote)} ({clean(report.url)})"
-    moves = [move for move in report.moves if not (pulling and move.ref.startswith(REMOTES))]
-    for line in moved_lines(moves):
+    moves = [m for m in report.moves if pulled is None or not m.ref.startswith(REMOTES)]
+    for line in [*moved_lines(moves), *(pulled or ())]:
         output.row(line)
     what = plural(report.objects, "object")
     what += f", {plural(report.notes, 'note')} among them" if report.notes else ""
     if not report.changed:
-        output.line(f"nothing new in {place}")
+        if not pulled:
+            output.line(f"nothing new in {place}")
     elif report.dry_run:
         output.line(f"would fetch {what} from {place}, about {size(report.bytes)}")
     else:
         requests = plural(report.requests, "request")
         output.line(f"fetched {what} from {place}: {size(report.bytes)}, {requests}")
+
+
+def _print_waiting(output: Output, report: FetchReport) -> None:
+    """What others left in the inbox of the bucket."""
     for waiting in report.waiting:
         said = clean(waiting.note.value or waiting.note.subject)
         about = short(waiting.note.target)
         output.say(f"not yet counted: {said} of {about} by {clean(waiting.note.by)}")
     if report.waiting:
         what = plural(len(report.waiting), "note")
+        place = f"{clean(report.remote)} ({clean(report.url)})"
         output.say(f"{what} in the inbox of {place}: cas push {report.remote} takes them along")
-    for name in report.conflicts:
-        output.warn(f"tag {clean(name)} names another version there; the one here stays")
-    if report.purged:
-        _print_purged(output, report)
 
 
 def _print_purged(output: Output, report: FetchReport) -> None:

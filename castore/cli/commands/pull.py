@@ -18,7 +18,8 @@ from castore.cli.syncing import all_option, depth_meant, depth_options, with_eac
 from castore.cli.verbs import verb
 from castore.model.ids import short
 from castore.store.sync import pull
-from castore.store.sync_pull import PullReport
+from castore.store.sync_pull import PullReport, Rebased
+from castore.store.taken_back import TakenBack
 
 
 @verb(
@@ -75,22 +76,31 @@ def command(
 
 def print_pulled(output: Output, report: PullReport) -> None:
     """What came, and which branches moved."""
-    print_fetched(output, report.fetched, pulling=True)
-    for line in moved_lines(report.moves):
-        output.row(line)
-    for old in report.rebased:
-        branch = clean(old.branch)
-        output.row(
-            f"{branch}@v{old.old_number} ({short(old.old)}) is {branch}@v{old.new_number} "
-            f"({short(old.new)}) now"
-        )
-    for taken in report.takes_back:
-        output.warn(f"{taken.branch}: {taken.words}")
-    if report.rebased:
-        output.say("approvals were of the versions before: ask for them again")
-    for name in report.diverged:
-        output.row(f"{clean(name)}: what is only here would be made anew after what is there")
+    would = [f"{clean(name)}: what is only here would be made anew" for name in report.diverged]
+    print_fetched(
+        output,
+        report.fetched,
+        [*moved_lines(report.moves), *map(rebased_line, report.rebased), *would],
+    )
+    print_taken(output, report.rebased, report.takes_back)
     for name in report.ahead:
         output.say(f"{clean(name)} has versions here that the remote has not")
     if report.ahead and not report.dry_run:
         output.next(f"cas push {report.fetched.remote}")
+
+
+def rebased_line(made: Rebased) -> str:
+    """A version that was made anew: what it was and what it is called now."""
+    branch = clean(made.branch)
+    return (
+        f"{branch}@v{made.old_number} ({short(made.old)}) is {branch}@v{made.new_number} "
+        f"({short(made.new)}) now"
+    )
+
+
+def print_taken(output: Output, rebased: Sequence[Rebased], taken: Sequence[TakenBack]) -> None:
+    """What versions made anew take back of others, and that verdicts do not follow."""
+    for one in taken:
+        output.warn(f"{one.branch}: {one.words}")
+    if any(made.reviewed for made in rebased):
+        output.say("reviews were of the versions before: ask for them again")
