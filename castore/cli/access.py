@@ -169,6 +169,14 @@ def default_branch(store: Store, spec: str = "") -> str:
     )
 
 
+def name_of(store: Store, command: str) -> str:
+    """What to type for `command` to go on with a version: the branch it would take, if there is."""
+    try:
+        return f"{command} {default_branch(store)}"
+    except RefNotFound as error:
+        return "cas branch" if error.attributes else error.fix
+
+
 def resolve_here(store: Store, rev: str | None, spec: str = "") -> Resolved:
     """What `rev` means; without it, or where it begins with @ ~ or :, of the default branch."""
     if rev and rev[0] not in _RELATIVE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Final
 
@@ -31,6 +31,7 @@ class Invocation:
         self.environ = environ
         self.output = Output(environ)
         self.store_option = ""
+        self.arguments: Sequence[str] = ()
         self.yes = False
         self.offline = False
 

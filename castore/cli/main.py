@@ -42,6 +42,7 @@ def main() -> int:
 def run(arguments: list[str]) -> int:
     """Run `cas` with these arguments; prints, and returns the exit code (interface: 0 to 130)."""
     call = Invocation(os.environ)
+    call.arguments = arguments
     for stream in (sys.stdout, sys.stderr):
         _tolerate(stream)
     try:

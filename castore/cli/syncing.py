@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import click
 
+from castore.cli.failure import tell
 from castore.cli.invocation import Invocation
-from castore.cli.screen import clean
 from castore.errors import CastoreError, InvalidInput, RefNotFound
 from castore.store.remotes import remotes
 from castore.store.selectors import branch_names
@@ -59,8 +60,25 @@ def with_each(
 ) -> int:
     """Do `work` with the remote that is meant, or with every: then what fails is told, and passed.
 
-    With `every` all arguments are refs. The exit code is that of the first that failed.
+    With `every` all arguments are refs. The exit code is that of the first that failed. An
+    interrupt says how to go on: what has arrived does not travel twice.
     """
+    try:
+        return _with_each(call, store, remote, refs, work, every=every)
+    except KeyboardInterrupt as error:
+        error.add_note(shlex.join(["cas", *call.arguments]))
+        raise
+
+
+def _with_each(
+    call: Invocation,
+    store: Store,
+    remote: str | None,
+    refs: Sequence[str],
+    work: Callable[[str, Sequence[str]], None],
+    *,
+    every: bool,
+) -> int:
     known = remotes(store)
     if not every:
         if remote and remote not in known and known and remote in branch_names(store):
@@ -80,7 +98,8 @@ def with_each(
         try:
             work(name, [remote, *refs] if remote else refs)
         except CastoreError as error:
-            fix = f"; try: {clean(error.fix)}" if error.fix else ""
-            call.output.error(f"{clean(name)}: {clean(error.message)}{fix}")
-            code = code or error.code
+            error.message = f"{name}: {error.message}"
+            error.attributes["remote_name"] = name
+            failed = tell(error, call.output)
+            code = code or failed
     return code

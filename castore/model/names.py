@@ -47,7 +47,8 @@ def check_branch(name: str, what: str = "branch") -> str:
         )
     number = name.startswith("v") and name[1:].isdigit()
     if number or (len(name) == 64 and not name.strip(_HEX)):
-        raise InvalidName(f"{what} {name!r}: reads as a version number or an id")
+        near = f"; release-{name} would do" if number else ""
+        raise InvalidName(f"{what} {name!r}: reads as a version number or an id{near}")
     return name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import actor, full_rev, opened
+from castore.cli.access import actor, full_rev, name_of, opened
 from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
@@ -12,6 +12,7 @@ from castore.cli.output import Output
 from castore.cli.screen import clean, columns, first_line
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
+from castore.model.names import check_branch
 from castore.store.branches import (
     create_branch,
     delete_branch,
@@ -58,9 +59,9 @@ def command(
         elif delete:
             _delete(call, store, name)
         elif rev is None:
-            raise InvalidInput(
-                f"branch {name!r}: say where it begins", fix=f"cas branch {name} REV"
-            )
+            check_branch(name)
+            fix = name_of(store, f"cas branch {name}")
+            raise InvalidInput(f"branch {name!r}: say where it begins", fix=fix)
         else:
             _put(call, store, name, resolve_version(store, full_rev(store, rev)), force=force)
 

@@ -16,6 +16,7 @@ from castore.cli.screen import clean, columns, plural, size
 from castore.cli.syncing import all_option, with_each
 from castore.cli.verbs import verb
 from castore.model.ids import short
+from castore.model.names import quoted
 from castore.store.sync import push
 from castore.store.sync_plan import Move
 from castore.store.sync_report import PushReport
@@ -53,17 +54,19 @@ def command(
         if call.output.json:
             call.output.record(report.as_json())
         else:
-            _print(call.output, report)
+            _print(call.output, report, names)
 
     with opened(call) as store:
         return with_each(call, store, remote, refs, one, every=every)
 
 
-def _print(output: Output, report: PushReport) -> None:
+def _print(output: Output, report: PushReport, names: Sequence[str]) -> None:
     place = f"{clean(report.remote)} ({clean(report.url)})"
     if report.waits:
         output.line(f"left {plural(report.inbox, 'note')} in the inbox of {place}")
         output.say("they count when somebody who may write there pushes")
+        return
+    if output.quiet and not report.dry_run:
         return
     if not report.changed:
         output.line(f"{place} has everything already")
@@ -78,7 +81,7 @@ def _print(output: Output, report: PushReport) -> None:
     if report.dry_run:
         if report.objects or report.moves:
             output.line(f"would send {what} to {place}, about {size(report.bytes)}")
-        output.next(f"cas push {report.remote}")
+        output.next(" ".join(["cas push", report.remote, *map(quoted, names)]))
         return
     if report.objects or report.moves:
         output.line(f"sent {what} to {place}: {size(report.bytes)}, {plural(report.packs, 'pack')}")

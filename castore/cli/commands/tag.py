@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from castore.cli.access import actor, full_rev, opened
+from castore.cli.access import actor, full_rev, name_of, opened
 from castore.cli.completing import revisions
 from castore.cli.describe import moment
 from castore.cli.invocation import Invocation
@@ -12,6 +12,7 @@ from castore.cli.output import Output
 from castore.cli.screen import clean, columns, first_line
 from castore.cli.verbs import verb
 from castore.errors import InvalidInput
+from castore.model.names import check_branch
 from castore.store.records import version_record
 from castore.store.selectors import resolve_version
 from castore.store.store import Store
@@ -47,7 +48,9 @@ def command(
                 raise InvalidInput("use -d NAME, without REV", fix=f"cas tag -d {name}")
             _delete(call, store, name, message)
         elif rev is None:
-            raise InvalidInput(f"tag {name!r}: say which version", fix=f"cas tag {name} REV")
+            check_branch(name, "tag")
+            fix = name_of(store, f"cas tag {name}")
+            raise InvalidInput(f"tag {name!r}: say which version", fix=fix)
         else:
             _make(call, store, name, rev, message)
 
