@@ -337,8 +337,12 @@ def test_every_remote_gets_it(cas: Cas, shared: Path) -> None:
     cas("-C", "one", "commit", "--name", "other", "a.md")
     (Path("bucket") / "root").unlink()
     part = cas("-C", "one", "push", "--all", "out", code=7)
-    assert part.err.startswith("origin: ")
+    assert part.err.startswith("error: origin: ")
+    assert "\ntry:   cas remote repair origin\n" in part.err
     assert "branch  out" in part.out
+    told = cas("-C", "one", "push", "--all", "out", "--json", code=7)
+    assert (told.error["error"], told.error["remote_name"]) == ("CorruptObject", "origin")
+    assert [row["remote"] for row in told.rows] == ["spare"]
     assert cas("-C", "one", "fetch", "--all", code=7)
     cas("-C", "one", "remote", "repair", "origin")
     cas("-C", "one", "pull", "--all")

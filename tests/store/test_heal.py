@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -15,13 +15,12 @@ from castore.database.datafile import DATA_FILE
 from castore.database.environment import Database
 from castore.database.leaves import Leaves
 from castore.database.tables import State
-from castore.errors import Conflict, CorruptObject, InvalidInput, RemoteMoved
+from castore.errors import Conflict, CorruptObject, InvalidInput
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id
 from castore.remote.bucket import look
 from castore.remote.collect import collect_bucket
 from castore.remote.memory import MemoryTransport
-from castore.remote.transport import Listed
 from castore.store.heal import heal
 from castore.store.heal_bucket import heal_bucket
 from castore.store.opening import clock
@@ -411,36 +410,6 @@ def test_what_an_older_copy_does_not_know_is_told(
         push(store, NAME, bucket)
         assert not pull(copy, NAME, bucket).moves
         assert faults(copy, bucket) == []
-
-
-@pytest.mark.parametrize("harm", ["gone", "garbage"])
-def test_who_repairs_after_another_takes_no_push_back(
-    folder: Path,
-    bucket: MemoryTransport,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    harm: str,
-) -> None:
-    """The other repaired it, and pushed, while the copies were looked at."""
-    with copy_of(bucket, tmp_path / "copy") as copy, opened(folder) as store:
-        bucket.delete(["root"])
-        if harm == "garbage":
-            bucket.put("root", b"garbage")
-        listed = bucket.list
-
-        def meanwhile(prefix: str) -> Iterator[Listed]:
-            monkeypatch.setattr(bucket, "list", listed)
-            repair(copy, NAME, bucket)
-            commit(copy, "out", a=b"x")
-            push(copy, NAME, bucket)
-            return listed(prefix)
-
-        monkeypatch.setattr(bucket, "list", meanwhile)
-        with pytest.raises(RemoteMoved):
-            repair(store, NAME, bucket)
-        assert not push(copy, NAME, bucket).changed
-        assert pull(store, NAME, bucket).moves
-        assert faults(store, bucket) == []
 
 
 def test_repairs_that_cannot_be(folder: Path, bucket: MemoryTransport, tmp_path: Path) -> None:
