@@ -222,7 +222,7 @@ def _cut(store: Store, error: Conflict) -> Conflict:
     name = remote_for(store)
     return Conflict(
         f"history here was cut at version {short(bytes.fromhex(error.attributes['id']))}, and a "
-        "bundle has all of it, but what is left out by --since a version that is here",
+        "bundle has all of it but what --since leaves out",
         fix=f"cas fetch --unshallow {name}" if name else "",
         id=error.attributes["id"],
     )

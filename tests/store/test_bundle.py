@@ -391,7 +391,7 @@ def test_a_bundle_of_history_that_was_cut(store: castore.Store, file: Path, tmp_
         made = commit(short, "out", a=b"new")
         with pytest.raises(Conflict, match="history here was cut") as caught:
             short.create_bundle(file)
-        assert "--since" in caught.value.fix
+        assert "--since" in caught.value.message
         assert not file.exists()
         short.create_bundle(file, since=["out@v4"])
     whole(file)
