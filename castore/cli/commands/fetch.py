@@ -85,7 +85,8 @@ def print_fetched(output: Output, report: FetchReport, pulled: Sequence[str] | N
         _print_came(output, report, pulled)
     _print_waiting(output, report)
     for name in report.conflicts:
-        output.warn(f"tag {clean(name)} names another version there; the one here stays")
+        where = clean(report.remote)
+        output.warn(f"tag {clean(name)} of {where} is not taken: in use here, or deleted here")
     if report.purged:
         _print_purged(output, report)
 
