@@ -96,7 +96,7 @@ def open_shared(
     if offline:
         return _offline(home, found, made)
     transport = open_remote(found, options=options)
-    with naming_repair(ORIGIN, found.url):
+    with naming_repair(ORIGIN, found.url, folder=home):
         try:
             identity = look(transport)
             use = CacheUse(home)

@@ -1,4 +1,4 @@
-"""Repairing a bucket that is used as a store: from its cache, for it cannot be opened itself."""
+"""Repairing or checking a bucket that is used as a store, by its cache: it cannot be opened."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from castore.database.environment import Database
 from castore.database.reading import Reading
@@ -21,10 +22,16 @@ from castore.store.config import ON_DEMAND, KnownRemote
 from castore.store.opening import FOLDER, clock, is_store
 from castore.store.remotes import naming_repair, open_remote, place_url
 from castore.store.store import Store
+from castore.store.sync import helped
 from castore.store.sync_clone import ORIGIN
 from castore.store.sync_plan import Move
 from castore.store.sync_push import push_moves
+from castore.store.sync_remote import connect
 from castore.store.sync_repair import RemoteRepair, repair
+from castore.store.sync_verify import verify_bucket
+from castore.store.verify_report import FsckReport
+
+_ELSEWHERE: Final = f"cas heal --remote {ORIGIN}, in a store of its own that has what is damaged"
 
 
 def repair_shared(
@@ -60,6 +67,38 @@ def repair_shared(
                 return RemoteRepair(report, 0, 0, {})
             return _from_cache(home, found, transport, by, now, entropy, dry_run=dry_run)
     finally:
+        transport.close()
+
+
+def verify_shared(
+    place: str,
+    caches: Path,
+    *,
+    options: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] | None = None,
+    now: Callable[[], int] = clock,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> FsckReport:
+    """What is wrong with a bucket that is used as a store and too damaged to be opened as one.
+
+    As `castore.store.sync_verify.verify_bucket`; there is a cache of it below the folder `caches`.
+    """
+    found = KnownRemote(place_url(place), "", "", ON_DEMAND)
+    home = cache_folder(caches, found)
+    transport = open_remote(found, options=options)
+    use = CacheUse(home)
+    try:
+        with naming_repair(ORIGIN, found.url):
+            database = open_database(home / FOLDER, found.url)
+            try:
+                known = connect(Store(database, now=now, entropy=entropy), ORIGIN, transport)
+                report = helped(verify_bucket(known.bucket, known, progress), ORIGIN, found.url)
+                root = report.ok or any(one.kind == "store" for one in report.findings)
+                return report if root else replace(report, helps=_ELSEWHERE)
+            finally:
+                database.close()
+    finally:
+        use.close()
         transport.close()
 
 

@@ -252,12 +252,16 @@ def verify_remote(
     with reached(store, name, options) as (meant, transport):
         known = connect(store, meant, transport)
         report = verify_bucket(known.bucket, known, progress)
-        if report.ok:
-            return report
-        root = any(found.kind == "store" for found in report.findings)
-        with_url = f"cas --store {store.url}" if store.url else "cas"
-        helps = f"remote repair {meant}" if root else f"heal --remote {meant}"
-        return replace(report, helps=f"{with_url} {helps}")
+        return helped(report, meant, store.url)
+
+
+def helped(report: FsckReport, name: str, url: str = "") -> FsckReport:
+    """The report of a remote, with the command that helps; `url` is that of one that is a store."""
+    if report.ok:
+        return report
+    root = any(found.kind == "store" for found in report.findings)
+    helps = f"remote repair {name}" if root else f"heal --remote {name}"
+    return replace(report, helps=f"cas --store {url} {helps}" if url else f"cas {helps}")
 
 
 def remote_stats(store: Store, name: str = "", *, options: Options = None) -> BucketStats:

@@ -271,3 +271,19 @@ def test_where_external_artifacts_are(cas: Cas) -> None:
     cas("internalize", "report:far")
     assert f"held: {far.as_uri()}" in cas("show").out
     assert "held" in cas("ls").out
+
+
+def test_a_bucket_that_is_the_store_and_too_damaged_to_open(
+    cas: Cas, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("caches").absolute()))
+    url = shared.absolute().as_uri()
+    spoil(shared)
+    error = cas("--store", url, "log", "--json", code=7).error
+    assert error["fix"] == f"cas --store {url} fsck --remote origin"
+    found = cas(*error["fix"].split()[1:], "--json", code=7).json
+    assert found["findings"]
+    assert found["fix"].startswith("cas heal --remote origin, in a store of its own")
+    # There it is.
+    cas("-C", "one", "heal", "--remote", "origin")
+    assert cas("--store", url, "log", "--json").rows[0]["number"] == 1

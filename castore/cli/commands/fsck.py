@@ -23,6 +23,7 @@ from castore.store.cache_opening import PRUNE, damaged
 from castore.store.mending import with_remotes
 from castore.store.opening import FOLDER, find_store
 from castore.store.selectors import resolve_version
+from castore.store.shared_repair import verify_shared
 from castore.store.sync import verify_remote
 from castore.store.verify import fsck
 from castore.store.verify_pages import unreadable
@@ -88,8 +89,16 @@ def _check(call: Invocation, rev: str | None, tell: Tell, *, full: bool) -> Fsck
 
 
 def _remote(call: Invocation, name: str) -> int:
-    with opened(call) as store, Progress(call.output, "fetching") as progress:
-        report = verify_remote(store, name, progress=progress.advance)
+    with Progress(call.output, "fetching") as progress:
+        try:
+            with opened(call) as store:
+                report = verify_remote(store, name, progress=progress.advance)
+        except CorruptObject:
+            url = shared_url(call)
+            if not url:
+                raise
+            # Too damaged to be opened as a store.
+            report = verify_shared(url, user_caches(), progress=progress.advance)
     if call.output.json:
         call.output.record(report.as_json())
     else:
