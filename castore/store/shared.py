@@ -28,7 +28,7 @@ from castore.errors import (
     TagExists,
 )
 from castore.model.ids import Id
-from castore.model.refs import HEADS, TAGS, lost_ref, remote_ref
+from castore.model.refs import HEADS, TAGS, lost_ref
 from castore.remote.bucket import look
 from castore.remote.index import Catalogue
 from castore.remote.root import Root
@@ -40,11 +40,20 @@ from castore.store.opening import FOLDER, clock, is_store
 from castore.store.publish import COMMIT
 from castore.store.remotes import naming_repair, open_remote, place_url
 from castore.store.removals import FORGET, PURGE, PURGE_END
+from castore.store.shared_refs import (
+    REFRESH,
+    arrived,
+    arrived_before,
+    follow,
+    known,
+    news,
+    take_back,
+)
 from castore.store.staging import expired
 from castore.store.store import PROMISED, Store
 from castore.store.sync_bring import bring
 from castore.store.sync_clone import ORIGIN
-from castore.store.sync_fetch import fetch
+from castore.store.sync_fetch import FETCH, fetch
 from castore.store.sync_need import find_need
 from castore.store.sync_plan import Move
 from castore.store.sync_pull import rebase_onto
@@ -55,7 +64,6 @@ from castore.store.sync_stage import BucketStages
 from castore.store.taken_back import beaten, taken_back
 from castore.store.undo import UNDO
 
-REFRESH: Final = "refresh"
 _TRIES: Final = 20
 _SHARED: Final = (HEADS, TAGS)
 _REMOVING: Final = frozenset({FORGET, PURGE_END, UNDO})
@@ -195,8 +203,8 @@ class _Shared:
             fetched = fetch(self._store, ORIGIN, self._transport, contents=False)
             there = fetched.there
             self._store.purged_there = tuple(place.selector for place in fetched.places)
-        if self._store.database.read(partial(_news, there=there)):
-            self._store.database.write(partial(_follow, there=there, at=self._store.now()))
+        if self._store.database.read(partial(news, there=there)):
+            self._store.database.write(partial(follow, there=there, at=self._store.now()))
         self._use.note_seen(self._store.now())
         if self._use.owing and not self._lacking():
             self._use.note_owing(owing=False)
@@ -274,30 +282,17 @@ class _Shared:
         # Refused again on the way, it has another name by now.
         self._store.renamed[move.new] = self._store.renamed.pop(made, made)
 
-    def _take_back(self, moves: Sequence[Move]) -> None:
-        """Mend what another process, that refreshed meanwhile, made of versions on their way."""
-        heads = [move for move in moves if move.new and move.ref.startswith(HEADS)]
-
-        def lost(tables: Reading) -> list[tuple[str, Id, Id]]:
-            names = [(lost_ref(move.name, move.new), move.new, b"") for move in heads]
-            return [(ref, id, none) for ref, id, none in names if tables.ref(ref) == id]
+    def _follow_again(self, moves: Sequence[Move]) -> None:
+        """Refresh where another process, that did so meanwhile, took what has arrived for lost."""
 
         def missed(tables: Reading) -> bool:
-            tips = [(move.new, tables.ref(move.ref) or b"") for move in heads]
-            return bool(lost(tables)) or not all(_known(tables, new, tip) for new, tip in tips)
+            heads = [move for move in moves if move.new and move.ref.startswith(HEADS)]
+            return not all(known(tables, m.new, tables.ref(m.ref) or b"") for m in heads)
 
-        def transact(tables: Writing) -> None:
-            gone = lost(tables)
-            for ref, id, _ in gone:
-                tables.remove_if_equals(ref, id)
-            at, detail = self._store.now(), {"remote": ORIGIN}
-            tables.append_operation(REFRESH, at=at, by="", refs=gone, detail=detail)
-            tables.bump_generation()
-
-        if self._store.database.read(missed):
-            self.refresh()
-            if self._store.database.read(lost):
-                self._store.database.write(transact)
+        # It is there: that it is not seen here just now is not worth failing for.
+        with suppress(CastoreError):
+            if self._store.database.read(missed):
+                self.refresh()
 
     def _owe(self, *, owing: bool) -> None:
         """Remember whether something was said that the bucket has not."""
@@ -311,8 +306,18 @@ class _Shared:
         if operation.op == PURGE:
             # The bucket is told at the end: that it may not be reached erases nothing less here.
             self._owe(owing=True)
-        if operation.op == REFRESH or not (moves or _told(operation)):
+        if _from_there(operation) or not (moves or _told(operation)):
             return
+        try:
+            self._send(operation, moves)
+        except BaseException:
+            # What is not known to be there does not count, here neither.
+            with suppress(CastoreError):
+                self._store.database.write(partial(take_back, moves=moves, at=self._store.now()))
+            raise
+        self._follow_again(moves)
+
+    def _send(self, operation: Operation, moves: Sequence[Move]) -> None:
         try:
             parts = self.stages.parts
             done = push_moves(
@@ -320,7 +325,6 @@ class _Shared:
             )
             self._store.waits = self._store.waits or done.waits
             self._owe(owing=False)
-            self._take_back(moves)
         except ObjectNotFound as error:
             self.refresh()
             if error.attributes.get("state") != PROMISED:
@@ -329,9 +333,10 @@ class _Shared:
             raise expired(bytes.fromhex(error.attributes["id"])) from None
         except (RefMoved, TagExists) as error:
             self.refresh()
-            if self._store.database.read(partial(_arrived, moves=moves)):
+            if self._store.database.read(partial(arrived, moves=moves)):
                 # Another process sent it along with a version after it.
-                self._take_back(moves)
+                return
+            if operation.op == COMMIT and self._arrived_before(operation, moves[0]):
                 return
             if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:
                 self._anew(operation, moves[0])
@@ -344,32 +349,17 @@ class _Shared:
                 error.fix = error.fix or "cas push"
             raise
 
-
-def _news(tables: Reading, there: Mapping[str, Id]) -> list[Move]:
-    """What refs here are to become so that they are those of the bucket."""
-    here = dict((*tables.refs(HEADS), *tables.refs(TAGS)))
-    return [
-        Move(ref, here.get(ref, b""), there.get(ref, b""))
-        for ref in sorted(there.keys() | here.keys())
-        if here.get(ref) != there.get(ref) and not tables.tombstone(ref)
-    ]
+    def _arrived_before(self, operation: Operation, move: Move) -> bool:
+        """Whether this is an attempt again at what got to the bucket: then that is its version."""
+        before = self._store.database.read(partial(arrived_before, operation=operation, move=move))
+        if before:
+            self._store.renamed[move.new] = before
+        return bool(before)
 
 
-def _follow(tables: Writing, there: Mapping[str, Id], at: int) -> None:
-    """Let refs be where they are in the bucket; a version that is not there is lost."""
-    noted: list[tuple[str, Id, Id]] = []
-    for ref, old, new in _news(tables, there):
-        if ref.startswith(HEADS) and old and not _known(tables, old, new):
-            lost = lost_ref(ref.removeprefix(HEADS), old)
-            if tables.add_if_new(lost, old):
-                noted.append((lost, b"", old))
-        if new:
-            tables.set_if_equals(ref, old or None, new)
-        else:
-            tables.remove_if_equals(ref, old)
-        noted.append((ref, old, new))
-    tables.append_operation(REFRESH, at=at, by="", refs=noted, detail={"remote": ORIGIN})
-    tables.bump_generation()
+def _from_there(operation: Operation) -> bool:
+    """Whether an operation is of what the bucket has."""
+    return operation.op in (REFRESH, FETCH) and operation.detail.get("remote") == ORIGIN
 
 
 def _told(operation: Operation) -> bool:
@@ -377,19 +367,3 @@ def _told(operation: Operation) -> bool:
     detail = operation.detail
     brought = bool(detail.get("notes")) and detail.get("remote") != ORIGIN
     return brought or "note" in detail or operation.op in _REMOVING
-
-
-def _arrived(tables: Reading, moves: Sequence[Move]) -> bool:
-    """Whether all these versions are on the lines of their branches, as the bucket was just now."""
-    return bool(moves) and all(
-        move.new
-        and move.ref.startswith(HEADS)
-        and _known(tables, move.new, tables.ref(remote_ref(ORIGIN, move.name)) or b"")
-        for move in moves
-    )
-
-
-def _known(tables: Reading, old: Id, new: Id) -> bool:
-    """Whether a version is on the line that a branch has in the bucket now."""
-    step = tables.step(old)
-    return bool(new) and step is not None and tables.ancestor(new, step.number) == old

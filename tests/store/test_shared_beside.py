@@ -15,6 +15,7 @@ from castore.model.refs import LOST
 from castore.remote.files import FileTransport
 from castore.remote.root import Root
 from castore.remote.urls import open_transport
+from castore.store.branches import delete_branch
 from castore.store.sync_remote import connect
 from tests.store.syncing import commit, refs, sound
 
@@ -125,3 +126,73 @@ def test_notes_that_come_by_a_bundle_get_to_the_bucket(tmp_path: Path) -> None:
     with process(tmp_path) as store:
         assert store.import_bundle(tmp_path / "said.bundle").notes == 1
         assert root_of(store, tmp_path).notes.notes == 1
+
+
+def made(store: castore.Store, data: bytes, operation: str, **options: bool) -> castore.Version:
+    with store.session(name="out", context=castore.Context(operation=operation)) as session:
+        session.add("a", data)
+        return session.commit(**options)
+
+
+@pytest.mark.parametrize("operation", ["", "job-7"])
+@pytest.mark.parametrize("if_changed", [False, True])
+@pytest.mark.parametrize("landed", [False, True])
+def test_what_failed_is_tried_again_in_the_same_process(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    *,
+    if_changed: bool,
+    landed: bool,
+) -> None:
+    """Nothing is acknowledged that the bucket has not, and nothing is there twice."""
+    write = FileTransport.replace
+    left = [2]
+
+    def replace(self: FileTransport, key: str, data: bytes, etag: str) -> str:
+        # The first registers the upload, the second publishes.
+        left[0] -= 1
+        if not left[0] and landed:
+            write(self, key, data, etag)
+        if not left[0]:
+            raise RemoteUnavailable("no connection")
+        return write(self, key, data, etag)
+
+    with process(tmp_path) as store:
+        one = commit(store, "out", a=b"one")
+        monkeypatch.setattr(FileTransport, "replace", replace)
+        with pytest.raises(RemoteUnavailable):
+            made(store, b"two", operation, if_changed=if_changed)
+        assert store.resolve("out").version.id == one.id
+        if landed and not operation:
+            # Whoever gives no id is told that something else is there, and sees what.
+            with pytest.raises(RefMoved):
+                made(store, b"two", operation, if_changed=if_changed)
+        else:
+            two = made(store, b"two", operation, if_changed=if_changed)
+            assert (two.number, two.manifest.parents) == (2, (one.id,))
+            assert root_of(store, tmp_path).refs == {"heads/out": two.id}
+        assert store.resolve("out").version.id == root_of(store, tmp_path).refs["heads/out"]
+        assert [version.number for version in store.log("out")] == [2, 1]
+        assert commit(store, "out", a=b"three").number == 3
+        sound(store)
+
+
+def test_a_branch_that_could_not_be_deleted_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(*_: object) -> str:
+        raise RemoteUnavailable("no connection")
+
+    with process(tmp_path) as store:
+        one = commit(store, "out", a=b"one")
+        with monkeypatch.context() as broken:
+            broken.setattr(FileTransport, "replace", replace)
+            with pytest.raises(RemoteUnavailable):
+                delete_branch(store, "out", by="ann@example.org")
+            with pytest.raises(RemoteUnavailable):
+                store.tag("good", "out")
+        assert refs(store) == {"heads/out": one.id}
+        assert refs(store, "tags/") == {}
+        store.tag("good", "out")
+        assert root_of(store, tmp_path).refs == {"heads/out": one.id, "tags/good": one.id}
