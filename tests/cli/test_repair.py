@@ -54,7 +54,7 @@ def test_a_store_that_is_a_bucket_is_repaired_as_its_error_says(cas: Cas, bucket
     (bucket / "root").write_bytes(b"garbage")
     for command in (["log"], ["commit", "-m", "x"], ["fsck", "--remote", "origin"], ["heal"]):
         told = cas(*command, code=7)
-        assert f"try:   cas --store {bucket.as_uri()} remote repair origin\n" in told.err
+        assert f" cas --store {bucket.as_uri()} remote repair origin\n" in told.err
     foreseen = cas("remote", "repair", "origin", "-n")
     assert "would become root" in foreseen.out
     assert cas("log", code=7)

@@ -346,7 +346,7 @@ class SharingMachine(RuleBasedStateMachine):
         """Versions were made anew after those of the bucket, each with its set."""
         mine = self.known[who]
         after: dict[str, list[Id]] = {}
-        for branch, old, _, new, _ in made:
+        for branch, old, _, new, *_ in made:
             line = after.setdefault(HEADS + branch, [self.there.refs[HEADS + branch]])
             self.parents[new] = line[-1]
             self.contents[new] = self.contents[old]
