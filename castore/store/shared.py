@@ -47,7 +47,7 @@ from castore.store.shared_refs import (
     follow,
     known,
     news,
-    take_back,
+    put_back,
 )
 from castore.store.staging import expired
 from castore.store.store import PROMISED, Store
@@ -313,7 +313,7 @@ class _Shared:
         except BaseException:
             # What is not known to be there does not count, here neither.
             with suppress(CastoreError):
-                self._store.database.write(partial(take_back, moves=moves, at=self._store.now()))
+                self._store.database.write(partial(put_back, moves=moves, at=self._store.now()))
             raise
         self._follow_again(moves)
 

@@ -31,8 +31,8 @@ def follow(tables: Writing, there: Mapping[str, Id], at: int) -> None:
     _move(tables, news(tables, there), at)
 
 
-def take_back(tables: Writing, moves: Sequence[Move], at: int) -> None:
-    """Take refs back that were to move in a bucket, and did not for all that is known.
+def put_back(tables: Writing, moves: Sequence[Move], at: int) -> None:
+    """Put refs back that were to move in a bucket, and did not for all that is known.
 
     Their versions are lost until the bucket is seen to have them.
     """
