@@ -379,3 +379,28 @@ def test_a_check_of_a_cache_says_that_it_is_one(
     assert "cas fsck --remote origin" in cas("fsck").err
     assert "cache" not in cas("fsck", "--remote", "origin").err
     assert cas("fsck", "--json").json["ok"]
+
+
+@pytest.mark.parametrize("store", ["own", "bucket"])
+def test_a_forget_is_taken_back_here_only(
+    cas: Cas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    """What a bucket was told stays forgotten there: nobody is to think otherwise."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    if store == "own":
+        cas("init")
+    else:
+        monkeypatch.setenv("CAS_STORE", (tmp_path / "bucket").as_uri())
+    for text in ("first\n", "second\n"):
+        Path("a.md").write_text(text)
+        cas("commit", "--name", "out", "a.md")
+    if store == "own":
+        cas("forget", "out@v1", "-m", "a slip", "--yes")
+        assert "only here" not in cas("op", "undo").err
+        cas("remote", "add", "origin", str(tmp_path / "bucket"))
+        cas("push")
+    cas("forget", "out@v1", "-m", "a slip", "--yes")
+    undone = cas("op", "undo")
+    assert "has content again" in undone.out
+    assert "only here: a bucket that was told of it" in undone.err
+    assert cas("cat", "out@v1:a.md").out == "first\n"

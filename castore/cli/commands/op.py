@@ -78,6 +78,7 @@ def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: 
     """
     with opened(call) as store:
         done = undo(store, sequence, by=actor(call), why=message, dry_run=dry_run)
+        told = bool(store.url or store.own_config().remotes)
     if call.output.json:
         call.output.record(done.as_json())
         return
@@ -88,6 +89,11 @@ def undo_command(call: Invocation, sequence: int | None, message: str, dry_run: 
     if done.restored:
         word = "would have" if dry_run else "has"
         call.output.line(f"{plural(len(done.restored), 'version')} {word} content again")
+        if told:
+            call.output.warn(
+                "only here: a bucket that was told of it keeps it as forgotten, and its next "
+                "collection takes the bytes; commit them anew"
+            )
     if done.record is not None and done.moves:
         call.output.next(f"cas op undo {done.record.sequence}")
 
