@@ -57,6 +57,18 @@ def edges(kind: Kind, payload: bytes) -> Iterator[Edge]:
         yield from _note_edges(payload)
 
 
+def needs(kind: Kind, payload: bytes, *, forgotten: bool = False) -> list[Edge]:
+    """The edges to what an object needs, in stored order: a `forgotten` version no set any more.
+
+    Raises CorruptObject for a malformed payload.
+    """
+    return [
+        edge
+        for edge in edges(kind, payload)
+        if edge.strength is not Strength.WEAK and not (forgotten and edge.kind is Kind.SET)
+    ]
+
+
 def held_digests(payload: bytes) -> list[Id]:
     """The digests of the external artifacts of a set, where they are known.
 

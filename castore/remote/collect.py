@@ -21,7 +21,7 @@ from castore.content.encoder import encode_metadata
 from castore.content.reader import ObjectReader
 from castore.content.sink import EncodedBlock
 from castore.errors import CorruptObject, RemoteMoved
-from castore.model.edges import Strength, edges
+from castore.model.edges import needs
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import MIB
 from castore.remote.bucket import CHECK, Bucket, IndexCache
@@ -196,10 +196,8 @@ class _Collection:
             if kind is None or kind is Kind.CHUNK:
                 continue
             found, payload = reader.object(id)
-            for edge in edges(found, payload):
-                cut = edge.kind is Kind.SET and id in root.forgotten
-                if edge.strength is not Strength.WEAK and not cut:
-                    stack.append(edge.target)
+            needed = needs(found, payload, forgotten=id in root.forgotten)
+            stack.extend(edge.target for edge in needed)
             if self._progress is not None:
                 self._progress(len(payload))
         return marks

@@ -212,7 +212,9 @@ class ObjectTransport:
         try:
             return wait_for(request, self._closed)
         except GivenUp:
-            raise RemoteError(f"{self._url}: closed, with a request under way") from None
+            raise RemoteError(
+                f"{self._url}: closed, with a request under way", fix="open the store anew"
+            ) from None
 
     def _delete_one(self, store: Any, key: str) -> None:
         with suppress(FileNotFoundError):

@@ -8,6 +8,7 @@ a push must not rely on what rests on damage.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -15,8 +16,8 @@ from typing import Final, NamedTuple
 from castore.content.reader import ObjectReader
 from castore.database.indexes import Index as Lookup
 from castore.database.reading import Reading, State
-from castore.errors import CastoreError, RemoteMoved
-from castore.model.edges import Strength, edges
+from castore.errors import CastoreError, PermissionDenied, RemoteMoved
+from castore.model.edges import needs
 from castore.model.ids import Id, Kind
 from castore.remote.collect import collect_bucket
 from castore.remote.fetching import BlockFetcher, FarObjects
@@ -98,7 +99,9 @@ def _heal(remote: Remote, progress: Callable[[int], None] | None, *, dry_run: bo
     if plan.need.objects or checked.lost:
         healing.send(plan, progress)
     if useless and not plan.nowhere:
-        collect_bucket(remote.bucket, remote, remote.store.entropy)
+        # Who may not delete leaves it to somebody who may.
+        with suppress(PermissionDenied):
+            collect_bucket(remote.bucket, remote, remote.store.entropy)
     after = check_bucket(remote.bucket, remote, progress).report
     return HealReport(url, remote.name, plan.need.objects, plan.bytes, after.findings, after.more)
 
@@ -215,12 +218,8 @@ class _Healing:
         return self._far.object(id)[1]
 
     def _below(self, id: Id, kind: Kind, payload: bytes) -> list[Id]:
-        cut = id in self._root.forgotten
-        return [
-            edge.target
-            for edge in edges(kind, payload)
-            if edge.strength is not Strength.WEAK and not (cut and edge.kind is Kind.SET)
-        ]
+        needed = needs(kind, payload, forgotten=id in self._root.forgotten)
+        return [edge.target for edge in needed]
 
 
 def _without(index: Index, dropped: set[Id]) -> list[bool]:

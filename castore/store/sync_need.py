@@ -12,7 +12,7 @@ from castore.content.reader import ObjectReader
 from castore.database.indexes import Index
 from castore.database.reading import Reading, State
 from castore.errors import Conflict, CorruptObject, ObjectNotFound
-from castore.model.edges import Strength, edges
+from castore.model.edges import needs
 from castore.model.ids import Id, Kind
 from castore.model.pages import layout_ids, tree_ids
 from castore.remote.index import Catalogue
@@ -156,11 +156,7 @@ class _Walk:
         elif kind is Kind.NOTE:
             self._need.notes.add(id)
         cut = kind is Kind.MANIFEST and (id in self._cut or tables.forgotten(id) is not None)
-        return [
-            edge.target
-            for edge in edges(kind, payload)
-            if edge.strength is not Strength.WEAK and not (cut and edge.kind is Kind.SET)
-        ]
+        return [edge.target for edge in needs(kind, payload, forgotten=cut)]
 
 
 def find_content(store: Store, start: Id, there: Catalogue, purged: Container[Id] = ()) -> Need:

@@ -10,7 +10,7 @@ from castore.content.blocks import Block, decode_block
 from castore.content.deltas import raw_bytes
 from castore.content.reader import ObjectReader
 from castore.errors import CastoreError, CorruptObject
-from castore.model.edges import Strength, edges
+from castore.model.edges import needs
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import PACK_BYTES
 from castore.model.manifest import decode_manifest
@@ -246,12 +246,8 @@ class BucketCheck:
 
     def _below(self, id: Id, root: Root) -> list[Id]:
         kind, payload = self._reader.object(id)
-        return [
-            edge.target
-            for edge in edges(kind, payload)
-            if edge.strength is not Strength.WEAK
-            and not (edge.kind is Kind.SET and id in root.forgotten)
-        ]
+        needed = needs(kind, payload, forgotten=id in root.forgotten)
+        return [edge.target for edge in needed]
 
     def _complete(self, id: Id, ref: str) -> list[Id]:
         if not decode_manifest(self._reader.payload(id, Kind.MANIFEST)).complete:

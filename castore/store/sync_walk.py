@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from castore.content.reader import ObjectReader
 from castore.database.reading import Reading, State
 from castore.errors import CorruptObject
-from castore.model.edges import Strength, edges
+from castore.model.edges import needs
 from castore.model.ids import Id, Kind, content_id
 from castore.model.note import decode_note
 from castore.remote.index import Catalogue, PackName, Spot
@@ -233,16 +233,10 @@ def _needs(
     id: Id, kind: Kind, payload: bytes, forgotten: Container[Id]
 ) -> Sequence[tuple[Id, Kind | None]]:
     """What an object needs; parents come last, so that they are taken first."""
-    hard: list[tuple[Id, Kind | None]] = []
-    parents: list[tuple[Id, Kind | None]] = []
-    for edge in edges(kind, payload):
-        if edge.strength is Strength.WEAK:
-            continue
-        if edge.kind is Kind.MANIFEST:
-            parents.append((edge.target, edge.kind))
-        elif not (edge.kind is Kind.SET and edge.strength is Strength.HISTORY and id in forgotten):
-            hard.append((edge.target, edge.kind))
-    return hard + parents
+    found = needs(kind, payload, forgotten=id in forgotten)
+    # Else in stored order: sorting is stable.
+    found.sort(key=lambda edge: edge.kind is Kind.MANIFEST)
+    return [(edge.target, edge.kind) for edge in found]
 
 
 def _absent(id: Id) -> CorruptObject:

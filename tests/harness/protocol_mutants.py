@@ -127,7 +127,7 @@ def _notes_replaced() -> None:
     original = _Push._publish
 
     def publish(self: Any, *given: Any) -> Root:
-        seen = self._there.ids_of(sync_push.Kind.NOTE) | self._plan.need.notes
+        seen = self._there.ids_of(sync_push.Kind.NOTE) | self.plan.need.notes
         sync_push.seal_notes = lambda _ids: seal_notes(seen)
         try:
             return original(self, *given)

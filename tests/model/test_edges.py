@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from castore.errors import CorruptObject
-from castore.model.edges import Edge, Strength, edges
+from castore.model.edges import Edge, Strength, edges, needs
 from castore.model.ids import Kind
 from tests.model.samples import SAMPLES, some_id
 
@@ -51,6 +51,17 @@ def of(name: str) -> list[Edge]:
 )
 def test_edges_of(name: str, expected: list[tuple[int, Kind | None, Strength]]) -> None:
     assert of(name) == [Edge(some_id(number), kind, how) for number, kind, how in expected]
+
+
+@pytest.mark.parametrize(("forgotten", "without"), [(False, set()), (True, {4})])
+def test_what_a_version_needs(forgotten: bool, without: set[int]) -> None:
+    """All but what is only mentioned; a forgotten one keeps its history, and not its files."""
+    sample = SAMPLES["manifest"]
+    found = needs(sample.kind, sample.payload, forgotten=forgotten)
+    assert {edge.target for edge in found} == {
+        some_id(number) for number in {4, 5, 7, 8, 9, 13} - without
+    }
+    assert needs(SAMPLES["note"].kind, SAMPLES["note"].payload) == []
 
 
 def test_a_chunk_has_none() -> None:

@@ -15,7 +15,7 @@ from castore.database.datafile import DATA_FILE
 from castore.database.environment import Database
 from castore.database.leaves import Leaves
 from castore.database.tables import State
-from castore.errors import Conflict, CorruptObject, InvalidInput
+from castore.errors import Conflict, CorruptObject, InvalidInput, PermissionDenied
 from castore.model.artifact_set import FileContent, TreeContent
 from castore.model.ids import Id
 from castore.remote.bucket import look
@@ -332,8 +332,17 @@ def test_an_index_goes_only_if_nothing_is_lost_with_it(
         assert connect(store, NAME, bucket).bucket.read().root.indexes == before.indexes
 
 
+def denied(keys: list[str]) -> None:
+    raise PermissionDenied(f"{keys[0]}: 403")
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
 def test_damage_that_nobody_needs_goes_with_what_needs_it(
-    folder: Path, bucket: MemoryTransport, tmp_path: Path
+    folder: Path,
+    bucket: MemoryTransport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    may_delete: bool,
 ) -> None:
     with copy_of(bucket, tmp_path / "copy") as copy:
         known = set(bucket.list("packs/"))
@@ -345,6 +354,8 @@ def test_damage_that_nobody_needs_goes_with_what_needs_it(
         data[len(data) // 2] ^= 1
         bucket.delete([pack])
         bucket.put(pack, bytes(data))
+        if not may_delete:
+            monkeypatch.setattr(bucket, "delete", denied)
         with opened(folder) as store:
             assert faults(store, bucket)
             assert heal_bucket(store, NAME, bucket).whole
