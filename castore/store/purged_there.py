@@ -1,16 +1,17 @@
-"""Content that was purged in a bucket and still lies here: where it is, as a purge takes it."""
+"""Content that was purged in a bucket and still lies here, or here and is needed by what came."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from castore.errors import CastoreError
 from castore.model.ids import Id
 from castore.remote.root import Root
-from castore.store.purge_reach import places
+from castore.store.purge_reach import LayoutScan, places
 from castore.store.removals import climb
 from castore.store.selectors import resolve
 from castore.store.store import Store
@@ -49,6 +50,21 @@ def purged_places(store: Store, root: Root, ids: Sequence[Id]) -> tuple[PurgedTh
         if len(found) == _SHOWN:
             break
     return tuple(found)
+
+
+def reliant_places(store: Store, purged: Set[Id], versions: Set[Id]) -> tuple[str, ...]:
+    """Where these versions have files that need bytes that were purged here, the first 20."""
+    if not purged:
+        return ()
+    scan = LayoutScan(purged)
+    while store.database.read(scan.scan):
+        pass
+    ids = purged | scan.pages().keys()
+    _, _, manifests = store.database.read(partial(climb, ids=ids))
+    found = (
+        _selector(store, at.label, at.version) for at in places(store, ids, manifests & versions)
+    )
+    return tuple(islice(filter(None, found), _SHOWN))
 
 
 def _selector(store: Store, label: str, version: Id) -> str:

@@ -23,7 +23,7 @@ from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue
 from castore.remote.root import Removed, Root
 from castore.remote.transport import Transport
-from castore.store.purged_there import PurgedThere, purged_places
+from castore.store.purged_there import PurgedThere, purged_places, reliant_places
 from castore.store.removals import PURGE, record_forgotten
 from castore.store.stages import worker_header
 from castore.store.store import Store
@@ -48,7 +48,8 @@ class FetchReport:
     came in `requests`; a dry run tells what the blocks take there. `there` are all refs of the
     bucket, `waiting` notes in its inbox, which nobody who may write has taken along yet. `met`, of
     a dry run, are for each branch of the bucket the versions here that those to come rest on;
-    `tips` what is in the newest of those branches that are here as well.
+    `tips` what is in the newest of those branches that are here as well. `reliant` are places of
+    what came that need bytes that were purged here, and cannot be read here.
     """
 
     remote: str
@@ -66,6 +67,7 @@ class FetchReport:
     met: Mapping[str, Sequence[Id]] = field(default_factory=dict)
     places: tuple[PurgedThere, ...] = ()
     tips: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)
+    reliant: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -84,6 +86,7 @@ class FetchReport:
             "conflicts": list(self.conflicts),
             "purged": [id.hex() for id in self.purged],
             "purged_places": [place.as_json() for place in self.places],
+            "purged_here": list(self.reliant),
             "objects": self.objects,
             "notes": self.notes,
             "bytes": self.bytes,
@@ -184,7 +187,9 @@ class _Fetch:
         except BaseException:
             sink.discard()
             raise
-        return self._report(lack, moves, dry_run=False)
+        versions = {wanted.id for wanted in lack.objects if wanted.kind is Kind.MANIFEST}
+        reliant = reliant_places(self._store, lack.purged - self._root.purged.keys(), versions)
+        return replace(self._report(lack, moves, dry_run=False), reliant=reliant)
 
     def _met(self, tip: Id) -> list[Id]:
         """The versions here that a version of the bucket is, or rests on by way of others there."""

@@ -34,7 +34,7 @@ from castore.store.sync_plan import (
 )
 from castore.store.sync_proof import Part, Parts, find_short
 from castore.store.sync_remote import Remote, connect
-from castore.store.sync_removals import Removals, lacks, removals_of
+from castore.store.sync_removals import Removals, lacks, refuse_unfetched, removals_of
 from castore.store.sync_report import PushReport
 from castore.store.sync_send import PackSender
 
@@ -71,7 +71,8 @@ def push(
 
     All refs move or none; a branch only forwards. What was forgotten or purged here is so there.
     May be interrupted at any moment, and goes on from the packs that arrived. Raises RefMoved,
-    TagExists and Conflict with nothing moved, RemoteMoved, RemoteError, OutcomeUnknown.
+    TagExists and Conflict with nothing moved, the last also where versions there that were not
+    fetched have what was purged here; RemoteMoved, RemoteError, OutcomeUnknown.
     """
 
     def decide(tables: Reading, root: Root) -> _Decision:
@@ -131,6 +132,7 @@ def _push(
 
     def attempt(root: Root, there: Catalogue) -> PushReport:
         plan = _planned(store, root, staged.over(there), decide, name, transport.url)
+        refuse_unfetched(remote, root, there, plan.removals)
         if dry_run:
             return replace(plan.report, dry_run=True)
         pushing = _Push(remote, root, there, plan, by, progress, staged)
@@ -315,6 +317,8 @@ class _Push:
             if not all(still_open(root, move) for move in moves):
                 raise _Again
             if removals.tombs & (root.refs.keys() - self._root.refs.keys()):
+                raise _Again
+            if root.refs != self._root.refs and removals.purged.keys() - root.purged.keys():
                 raise _Again
             there = self._bucket.catalogue(root, self._remote)
             listed = {index.id for index in root.indexes}

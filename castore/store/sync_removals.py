@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import NamedTuple
 
+from castore.content.reader import ObjectReader
 from castore.database.reading import Reading
 from castore.database.tables import Removal
+from castore.errors import Conflict
 from castore.model.ids import Id
 from castore.model.refs import TAGS
+from castore.remote.fetching import BlockFetcher, FarObjects
+from castore.remote.index import Catalogue
 from castore.remote.root import Removed, Root
+from castore.store.sync_remote import Remote
+from castore.store.sync_walk import LackWalk
 
 
 class Removals(NamedTuple):
@@ -51,6 +57,31 @@ def lacks(root: Root, removals: Removals) -> bool:
         and removals.purged.keys() <= root.purged.keys()
         and removals.tombs <= root.tombs
     )
+
+
+def refuse_unfetched(remote: Remote, root: Root, there: Catalogue, removals: Removals) -> None:
+    """See that no version of the bucket that was not fetched has bytes that were purged here.
+
+    Who purged them was not asked about it. Raises Conflict, naming the branches and tags.
+    """
+    new = removals.purged.keys() - root.purged.keys()
+    if not new:
+        return
+    far = FarObjects(there, BlockFetcher(remote.transport))
+    walk = LackWalk(remote.store, there, ObjectReader(far.load), root)
+    hit = []
+    for ref, id in sorted(root.refs.items()):
+        before = walk.lack.purged & new
+        walk.versions([id])
+        if walk.lack.purged & new != before:
+            hit.append(ref.partition("/")[2])
+    if hit:
+        raise Conflict(
+            f"{', '.join(hit)} of {remote.bucket.url} was not fetched, and has some of the bytes "
+            "that were purged here: everybody would lose them; a fetch names the files",
+            fix=f"cas fetch {remote.name}",
+            refs=hit,
+        )
 
 
 def _removed(removal: Removal) -> Removed:

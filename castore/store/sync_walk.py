@@ -33,7 +33,8 @@ class Lack:
     `objects` are in such an order that what one needs comes before it; `files` are those of them
     that are the layout of a file, each with the id that its root page would have. `content` are
     blocks by pack and offset, those that others rest on among them; `chunks` the chunks wanted.
-    `promised` are files that are left there, and what they are there.
+    `promised` are files that are left there, and what they are there. `purged` is needed, too, and
+    does not come: it was purged here.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class Lack:
         self.chunks: set[Id] = set()
         self.notes: set[Id] = set()
         self.promised: dict[Id, Kind] = {}
+        self.purged: set[Id] = set()
 
     def packs(self) -> dict[PackName, int]:
         """The packs of `content`, numbered in the order in which files need them."""
@@ -218,7 +220,9 @@ class LackWalk:
         """
 
         def look(tables: Reading) -> set[Id]:
-            rows = zip(ids, tables.object_numbers(ids), strict=True)
+            rows = list(zip(ids, tables.object_numbers(ids), strict=True))
+            gone = {id for id, row in rows if row is not None and row[3] == State.PURGED}
+            self.lack.purged |= gone
             return {id for id, row in rows if row is not None and self._is_here(row, asked=asked)}
 
         return self._store.database.read(look)

@@ -54,3 +54,17 @@ def test_forgotten_versions_are_told(cas: Cas) -> None:
     assert "told origin" in told
     assert "1 version forgotten" in told
     assert "sent " in told
+
+
+def test_versions_that_were_not_fetched_keep_what_a_purge_would_take(cas: Cas) -> None:
+    _shared(cas)
+    write("two/mine/copy.pem", "secret key\n")
+    cas("-C", "two", "commit", "-m", "a copy", "--name", "mine", "mine")
+    cas("-C", "two", "push")
+    cas("-C", "one", "purge", "out:key.pem", "--reason", "leaked", "--include", "all", "--yes")
+    refused = cas("-C", "one", "push", code=4)
+    assert "mine of file://" in refused.err
+    assert "try:   cas fetch origin\n" in refused.err
+    fetched = cas("-C", "one", "fetch")
+    assert ":copy.pem needs bytes that were purged here: it cannot be read here" in fetched.err
+    assert "told origin" in cas("-C", "one", "push").out

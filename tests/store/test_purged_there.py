@@ -132,3 +132,71 @@ def test_where_history_was_cut_nothing_is_purged(store: castore.Store, tmp_path:
         short.fetch(depth=0)
         with pytest.raises(Conflict, match="also in out@v1:a"):
             short.purge("out@v2:a", reason="a name")
+
+
+@pytest.fixture
+def late(store: castore.Store, tmp_path: Path) -> castore.Store:
+    """A store that purges what a version in the bucket, not fetched yet, has bytes of too."""
+    commit(store, "out", a=PART)
+    store.add_remote("origin", str(tmp_path / "bucket"))
+    store.push()
+    with castore.clone(tmp_path / "bucket", tmp_path / "two") as other:
+        commit(other, "other", b=PART + Random(8).randbytes(300_000), c=b"more")
+        other.push()
+    store.purge("out@v1:a", reason="a name", by="ann@example.org")
+    return store
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_purge_is_not_told_where_versions_that_were_not_fetched_need_it(
+    late: castore.Store, tmp_path: Path, *, dry_run: bool
+) -> None:
+    with pytest.raises(
+        Conflict, match=r"other of file://.* was not fetched, and has some"
+    ) as caught:
+        late.push(dry_run=dry_run)
+    assert caught.value.attributes["refs"] == ["other"]
+    with castore.clone(tmp_path / "bucket", tmp_path / "three") as third:
+        assert third.read_bytes("other:b").startswith(PART)
+        assert third.read_bytes("out:a") == PART
+
+
+def test_a_fetch_names_what_it_brought_that_needs_purged_bytes(
+    late: castore.Store, tmp_path: Path
+) -> None:
+    fetched = late.fetch()
+    (place,) = fetched.reliant
+    assert place.endswith(":b")
+    assert late.fetch().reliant == ()
+    late.purge(place, reason="a name, too", include=("all",))
+    sound(late)
+    late.push()
+    with castore.clone(tmp_path / "bucket", tmp_path / "three") as third:
+        assert third.read_bytes("other:c") == b"more"
+        with pytest.raises(ObjectNotFound, match="was purged"):
+            third.read_bytes("other:b")
+        sound(third)
+
+
+def test_a_purge_is_looked_at_again_where_somebody_pushes_meanwhile(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store, "out", a=PART)
+    store.add_remote("origin", str(tmp_path / "bucket"))
+    store.push()
+    store.purge("out@v1:a", reason="a name", by="ann@example.org")
+    replaced = FileTransport.replace
+
+    def replace(self: FileTransport, key: str, data: bytes, etag: str) -> str:
+        if key == "root":
+            monkeypatch.setattr(FileTransport, "replace", replaced)
+            with castore.clone(tmp_path / "bucket", tmp_path / "two") as other:
+                commit(other, "other", b=PART + b"more")
+                other.push()
+        return replaced(self, key, data, etag)
+
+    with castore.clone(tmp_path / "bucket", tmp_path / "three"):
+        pass
+    monkeypatch.setattr(FileTransport, "replace", replace)
+    with pytest.raises(Conflict, match="other of"):
+        store.push()

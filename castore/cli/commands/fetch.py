@@ -89,6 +89,11 @@ def print_fetched(output: Output, report: FetchReport, pulled: Sequence[str] | N
         output.warn(f"tag {clean(name)} of {where} is not taken: in use here, or deleted here")
     if report.purged:
         _print_purged(output, report)
+    for place in report.reliant:
+        output.warn(
+            f"{clean(place)} needs bytes that were purged here: it cannot be read here, and by "
+            f"nobody after cas push {clean(report.remote)}"
+        )
 
 
 def _print_came(output: Output, report: FetchReport, pulled: Sequence[str] | None) -> None:
