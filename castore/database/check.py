@@ -19,8 +19,8 @@ from castore.database.headslog import HEADS_LOG
 from castore.database.indexes import BRIEF, Index
 from castore.database.operations import Operation
 from castore.database.reading import Reading
-from castore.database.rebuild import block_info, live_payloads
-from castore.database.tables import ObjectRow, State
+from castore.database.rebuild import block_info, live_payloads, lying_here
+from castore.database.tables import BlockInfo, ObjectRow, State
 from castore.errors import CastoreError, CorruptObject
 from castore.model.ids import Id, Kind, object_id
 from castore.model.limits import ID_BYTES, MIB
@@ -94,22 +94,27 @@ def _block_slice(reading: Reading, run: Pass, start: int) -> tuple[int | None, i
 
 def _check_block(reading: Reading, run: Pass, number: int, block: Block, stored: int) -> None:
     where = block_place(number)
-    for slot, member in enumerate(block.members):
-        row = reading.object_row(member.id)
-        if row is None or (row.state is State.STORED and reading.block_info(row.block) is None):
+    rows = reading.object_numbers([member.id for member in block.members])
+    run.live += len(lying_here(number, block, rows))
+    own = reading.block_info(number)
+    for slot, (member, row) in enumerate(zip(block.members, rows, strict=True)):
+        if row is None or (row[3] == State.STORED and not _known(reading, row[0], number, own)):
             run.add("objects", f"no row for member {slot} of {where}, or a wrong one", member.id)
-        elif row == ObjectRow(number, slot, member.kind, State.STORED):
-            run.live += 1
     for base in block.bases:
         if not reading.present((base,)):
             run.add(where, f"its base {base.hex()} is not stored", base)
-    if reading.block_info(number) != block_info(reading, number, block, stored):
+    if own != block_info(reading, number, block, stored, rows):
         run.add("blockinfo", f"the row of {where} is not what a rebuild gives")
     for kind, id, payload in live_payloads(reading, number, block, run.kept):
         if object_id(kind, payload) != id:
             run.add(where, f"the bytes of {kind.name.lower()} {id.hex()} do not match it", id)
             continue
         _check_derived(reading, run, kind, id, payload)
+
+
+def _known(reading: Reading, number: int, here: int, own: BlockInfo | None) -> bool:
+    """Whether there is a row about a block; `own` is that of the block that is looked at."""
+    return (own if number == here else reading.block_info(number)) is not None
 
 
 def _check_derived(reading: Reading, run: Pass, kind: Kind, id: Id, payload: bytes) -> None:

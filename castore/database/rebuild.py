@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place, raw_bytes
@@ -23,16 +23,40 @@ _STEP: Final = 512
 _ROWS: Final = 20_000
 _INDEXED_BYTES: Final = 4 * MIB
 
+ObjectNumbers: TypeAlias = tuple[int, int, int, int]
+"""The row of an object as `Reading.object_numbers` gives it: block, slot, kind, state."""
 
-def block_info(reading: Reading, number: int, block: Block, stored: int) -> BlockInfo:
-    """What `blockinfo` must hold about a block of `stored` bytes, given the rows of objects."""
-    live = sum(
-        member.size
-        for slot, member in enumerate(block.members)
-        if _lies(reading, number, slot, block)
-    )
+
+def block_info(
+    reading: Reading,
+    number: int,
+    block: Block,
+    stored: int,
+    rows: Sequence[ObjectNumbers | None] | None = None,
+) -> BlockInfo:
+    """What `blockinfo` must hold about a block of `stored` bytes, given the rows of objects.
+
+    `rows` are those of its members, if they were read already.
+    """
+    found = live_slots(reading, number, block) if rows is None else lying_here(number, block, rows)
+    live = sum(block.members[slot].size for slot in found)
     bases = base_blocks(reading, block)
     return BlockInfo(stored, block.raw_size, live, block.metadata, bases)
+
+
+def live_slots(reading: Reading, number: int, block: Block) -> list[int]:
+    """The slots of a block that rows of objects lead to."""
+    rows = reading.object_numbers([member.id for member in block.members])
+    return lying_here(number, block, rows)
+
+
+def lying_here(number: int, block: Block, rows: Sequence[ObjectNumbers | None]) -> list[int]:
+    """The slots of a block to which these rows of its members lead, and not to another place."""
+    return [
+        slot
+        for slot, (member, row) in enumerate(zip(block.members, rows, strict=True))
+        if row == (number, slot, member.kind, State.STORED)
+    ]
 
 
 def base_blocks(reading: Reading, block: Block) -> tuple[int, ...]:
@@ -48,10 +72,10 @@ def live_payloads(
 
     With `kept` the block is kept there, for deltas of it.
     """
+    if not any(member.kind in INDEXED for member in block.members):
+        return
     slots = [
-        slot
-        for slot, member in enumerate(block.members)
-        if member.kind in INDEXED and _lies(reading, number, slot, block)
+        slot for slot in live_slots(reading, number, block) if block.members[slot].kind in INDEXED
     ]
     if not slots:
         return
@@ -171,11 +195,3 @@ def _blocks(tables: Writing, progress: Callable[[int], None] | None) -> Iterator
         start = numbers[-1] + 1
         if progress is not None:
             progress(done)
-
-
-def _lies(reading: Reading, number: int, slot: int, block: Block) -> bool:
-    """Whether the row of a member leads to this very place."""
-    member = block.members[slot]
-    row = reading.object_row(member.id)
-    kind: Kind = member.kind
-    return row is not None and row == ObjectRow(number, slot, kind, State.STORED)
