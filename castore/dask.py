@@ -52,7 +52,8 @@ def commit_parts(
     where = where if "://" in os.fspath(where) else Path(where).absolute()
     plugin = _Opened(where, caches, options)
     with open_store(where, caches=caches, options=options) as store:
-        store.rebase = True
+        if store.behind:
+            store.behind.rebase = True
         client.register_plugin(plugin)
         try:
             for left in reversed(range(TRIES)):

@@ -20,6 +20,7 @@ from benchmarks.writers import (
     simulate,
 )
 from castore.remote.memory import MemoryTransport
+from castore.store.behind import Behind
 from castore.store.sync_push import push
 from castore.store.sync_stage import BucketStages
 from tests.store.syncing import commit
@@ -61,7 +62,7 @@ def test_a_writer_alone_makes_as_many_requests(tmp_path: Path) -> None:
             run(told.commit(shard, known))
             assert told.figures.requests == transport.requests, number
         stages = BucketStages(store, "origin", transport)  # type: ignore[arg-type]
-        store.far = stages
+        store.behind = Behind("", lambda: None, stages)
         upload = stages.begin_upload()
         transport.requests.clear()
         told.figures.requests.clear()

@@ -14,6 +14,7 @@ from castore.cli.screen import clean
 from castore.errors import CorruptObject, InvalidInput, NotFound, RefNotFound, StoreNotFound
 from castore.model.ids import Id
 from castore.model.names import quoted
+from castore.store.behind import Behind
 from castore.store.config import CONFIG_FILE
 from castore.store.moments import format_minute
 from castore.store.opening import FOLDER, is_store, open_store
@@ -47,10 +48,10 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
         store.own_config()
         store.bring = store.bring or _bring
         store.offline = call.offline
-        if store.url:
-            _say_shared(call, store)
+        if store.behind:
+            _say_shared(call, store.behind, offline=store.offline)
         yield store
-        if store.waits:
+        if store.behind and store.behind.waits:
             call.output.say(
                 "it waits in the bucket's inbox, and counts when somebody who may write there "
                 "pushes"
@@ -63,18 +64,18 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
         store.close()
 
 
-def _say_shared(call: Invocation, store: Store) -> None:
+def _say_shared(call: Invocation, behind: Behind, *, offline: bool) -> None:
     """Tell what a cache of a bucket does not know, or has alone."""
-    if store.offline:
-        seen = f"as of {format_minute(store.seen_at)}" if store.seen_at else "of unknown age"
-        call.output.say(f"offline: {clean(store.url)} {seen}")
-    if store.owing:
+    if offline:
+        seen = f"as of {format_minute(behind.seen_at)}" if behind.seen_at else "of unknown age"
+        call.output.say(f"offline: {clean(behind.url)} {seen}")
+    if behind.owing:
         call.output.say(
             "something that was said here is not in the bucket yet: it goes with the next write, "
             "or by cas push"
         )
-    if store.purged_there:
-        names = " ".join(quoted(selector) for selector in store.purged_there[:_LISTED])
+    if behind.purged:
+        names = " ".join(quoted(selector) for selector in behind.purged[:_LISTED])
         call.output.warn(
             "purged in the bucket, and still in the cache of this machine: "
             f"cas purge {clean(names)} --reason 'purged there' --include all"

@@ -16,7 +16,6 @@ from castore.store.externals_verify import Verdict, verify_external
 from castore.store.heal_report import HealReport
 from castore.store.internalize import Brought, internalize
 from castore.store.selectors import resolve
-from castore.store.staged import far_stages
 from castore.store.store import Store
 from castore.store.sync_fetch import FetchReport
 from castore.store.sync_pull import PullReport
@@ -63,7 +62,7 @@ class RemotesStore(Store):
 
         b"" for a store of its own, which needs none. Raises RemoteError.
         """
-        far = far_stages(self.far)
+        far = self.behind.stages if self.behind else None
         return b"" if far is None else far.begin_upload()
 
     def push(

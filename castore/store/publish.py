@@ -108,7 +108,7 @@ def publish(store: Store, publication: Publication, tip: Version | None) -> Outc
     outcome = store.database.write(transact, room=_room(publication))
     if outcome.replayed and outcome.tip:
         return Outcome(store.version(outcome.tip, publication.branch), replayed=True)
-    anew = store.renamed.pop(id, None)
+    anew = store.behind.renamed.pop(id, None) if store.behind else None
     if anew is not None:
         return replace(outcome, version=store.version(anew, publication.branch))
     return outcome

@@ -384,7 +384,7 @@ class Session:
     ) -> CommitReport:
         tally = self._stored
         notices = list(kept_notices(self.intent, self._made, version.manifest.parents))
-        notices += self.store.took_back.pop(version.id, ())
+        notices += b.took_back.pop(version.id, ()) if (b := self.store.behind) else ()
         notices += doubts(self.store, said_sources(self.intent, self._sources))
         notices += secrets_found.allowed_notices(self._guard)
         return CommitReport(

@@ -33,6 +33,7 @@ from castore.remote.bucket import look
 from castore.remote.index import Catalogue
 from castore.remote.root import Root
 from castore.remote.transport import Transport
+from castore.store.behind import Behind
 from castore.store.cache_opening import damaged, open_cache, open_database
 from castore.store.caches import CACHE_BYTES, CacheUse, cache_folder, may_be_over, shrink, trim
 from castore.store.config import ON_DEMAND, KnownRemote
@@ -117,8 +118,8 @@ def open_shared(
             transport.close()
             raise
         store = made(database)
-        shared = _Shared(store, transport, use, cache_bytes)
-        store.at_close = shared.close
+        shared = _Shared(store, found.url, transport, use, cache_bytes)
+        store.behind = shared.behind
         try:
             shared.refresh()
         except BaseException as error:
@@ -126,9 +127,7 @@ def open_shared(
             if isinstance(error, CorruptObject):
                 raise damaged(error, found.url) from None
             raise
-    store.url = found.url
     store.bring = shared.bring
-    store.far = shared.stages
     database.acknowledge = shared.acknowledge
     return store
 
@@ -146,9 +145,8 @@ def _offline(home: Path, found: KnownRemote, made: Callable[[Database], Store]) 
     except BaseException:
         use.close()
         raise
-    store.url, store.offline, store.seen_at = found.url, True, use.seen_at
-    store.owing = use.owing
-    store.at_close = use.close
+    store.behind = Behind(found.url, use.close, seen_at=use.seen_at, owing=use.owing)
+    store.offline = True
     store.database.sealed = partial(_sealed, found.url)
     store.bring = _not_brought
     return store
@@ -177,19 +175,25 @@ class _Shared:
     """What joins a cache to its bucket."""
 
     def __init__(
-        self, store: Store, transport: Transport, use: CacheUse, cache_bytes: int | None
+        self,
+        store: Store,
+        url: str,
+        transport: Transport,
+        use: CacheUse,
+        cache_bytes: int | None,
     ) -> None:
         self._store = store
         self._transport = transport
         self._use = use
         self._cache_bytes = cache_bytes
         self._tries = 0
-        self.stages = BucketStages(store, ORIGIN, transport)
+        self._stages = BucketStages(store, ORIGIN, transport)
+        self.behind = Behind(url, self.close, self._stages)
         self._closed = False
 
     def bring(self, store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None) -> None:
         """Fetch files that are read."""
-        staged = self.stages.parts.indexes
+        staged = self._stages.parts.indexes
         with naming_repair(ORIGIN, self._transport.url, folder=store.folder):
             bring(store, ORIGIN, self._transport, ids, staged, sharing=sharing)
 
@@ -202,13 +206,13 @@ class _Shared:
         else:
             fetched = fetch(self._store, ORIGIN, self._transport, contents=False)
             there = fetched.there
-            self._store.purged_there = tuple(place.selector for place in fetched.places)
+            self.behind.purged = tuple(place.selector for place in fetched.places)
         if self._store.database.read(partial(news, there=there)):
             self._store.database.write(partial(follow, there=there, at=self._store.now()))
         self._use.note_seen(self._store.now())
         if self._use.owing and not self._lacking():
             self._use.note_owing(owing=False)
-        self._store.seen_at, self._store.owing = self._use.seen_at, self._use.owing
+        self.behind.seen_at, self.behind.owing = self._use.seen_at, self._use.owing
 
     def _lacking(self) -> bool:
         """Whether the bucket lacks a note that is here, or was not told of what was removed."""
@@ -248,7 +252,7 @@ class _Shared:
     def _anew(self, operation: Operation, move: Move) -> None:
         """Make a version that was refused anew after those of others, and send that."""
 
-        said = self._store.took_back.pop(move.new, ())
+        said = self.behind.took_back.pop(move.new, ())
 
         def transact(tables: Writing) -> Id:
             tip = tables.ref(move.ref) or b""
@@ -260,8 +264,8 @@ class _Shared:
             if tables.remove_if_equals(lost, move.new):
                 refs.append((lost, move.new, b""))
             # Told before this is acknowledged: that may fail again, and name another.
-            self._store.renamed[move.new] = made
-            self._store.took_back[made] = (*said, *(f"{one.branch}: {one.words}" for one in taken))
+            self.behind.renamed[move.new] = made
+            self.behind.took_back[made] = (*said, *(f"{one.branch}: {one.words}" for one in taken))
             tables.append_operation(
                 COMMIT,
                 op_id=operation.op_id,
@@ -280,7 +284,7 @@ class _Shared:
         finally:
             self._tries -= 1
         # Refused again on the way, it has another name by now.
-        self._store.renamed[move.new] = self._store.renamed.pop(made, made)
+        self.behind.renamed[move.new] = self.behind.renamed.pop(made, made)
 
     def _follow_again(self, moves: Sequence[Move]) -> None:
         """Refresh where another process, that did so meanwhile, took what has arrived for lost."""
@@ -296,9 +300,9 @@ class _Shared:
 
     def _owe(self, *, owing: bool) -> None:
         """Remember whether something was said that the bucket has not."""
-        if owing is not self._store.owing:
+        if owing is not self.behind.owing:
             self._use.note_owing(owing=owing)
-            self._store.owing = owing
+            self.behind.owing = owing
 
     def acknowledge(self, operation: Operation) -> None:
         """Take to the bucket what was written here; raises RefMoved where another was faster."""
@@ -319,11 +323,11 @@ class _Shared:
 
     def _send(self, operation: Operation, moves: Sequence[Move]) -> None:
         try:
-            parts = self.stages.parts
+            parts = self._stages.parts
             done = push_moves(
                 self._store, ORIGIN, self._transport, moves, by=operation.by, parts=parts
             )
-            self._store.waits = self._store.waits or done.waits
+            self.behind.waits = self.behind.waits or done.waits
             self._owe(owing=False)
         except ObjectNotFound as error:
             self.refresh()
@@ -338,7 +342,7 @@ class _Shared:
                 return
             if operation.op == COMMIT and self._arrived_before(operation, moves[0]):
                 return
-            if self._store.rebase and operation.op == COMMIT and self._tries < _TRIES:
+            if self.behind.rebase and operation.op == COMMIT and self._tries < _TRIES:
                 self._anew(operation, moves[0])
                 return
             raise beaten(self._store.database, error, moves) from None
@@ -353,7 +357,7 @@ class _Shared:
         """Whether this is an attempt again at what got to the bucket: then that is its version."""
         before = self._store.database.read(partial(arrived_before, operation=operation, move=move))
         if before:
-            self._store.renamed[move.new] = before
+            self.behind.renamed[move.new] = before
         return bool(before)
 
 

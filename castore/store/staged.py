@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from castore.model.artifact_set import Content
 from castore.model.ids import Id
@@ -40,8 +40,3 @@ class FarStages(Protocol):
 
     def take(self, name: str, staged: Staged) -> Staged:
         """See `castore.store.sync_stage.BucketStages.take`."""
-
-
-def far_stages(far: object | None) -> FarStages | None:
-    """What `Store.far` is: nothing that reads a store needs to load this for it."""
-    return cast("FarStages | None", far)

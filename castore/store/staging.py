@@ -15,7 +15,7 @@ from castore.errors import InvalidInput, ObjectNotFound
 from castore.model.artifact_set import Content, ExternalContent, FileContent
 from castore.model.ids import Id, short
 from castore.store.secrets_found import guard_for, refuse
-from castore.store.staged import Staged, far_stages
+from castore.store.staged import Staged
 from castore.store.stages import drop_stages, worker_header
 from castore.store.store import Store
 
@@ -62,7 +62,7 @@ def stage(
         sink.discard()
         raise
     staged = Staged(store.database.uuid, session, stored, hint_of(content), head)
-    far = far_stages(store.far)
+    far = store.behind.stages if store.behind else None
     if far is None:
         return staged
     try:
@@ -73,9 +73,8 @@ def stage(
 
 def take(store: Store, name: str, staged: Staged) -> Staged:
     """What a worker staged, held here; raises InvalidInput, ObjectNotFound if it expired."""
-    far = far_stages(store.far)
-    if far is not None:
-        return far.take(name, staged)
+    if store.behind is not None and store.behind.stages is not None:
+        return store.behind.stages.take(name, staged)
     if staged.store != store.database.uuid:
         raise InvalidInput(
             f"{name!r} was staged in another store ({staged.store.hex()})",

@@ -16,6 +16,7 @@ from castore.database.tables import Removal, State
 from castore.errors import ObjectNotFound
 from castore.model.artifact_set import Artifact, ArtifactSet, ExternalContent, FileContent
 from castore.model.ids import Id, Kind
+from castore.store.behind import Behind
 from castore.store.config import CONFIG_FILE, Config, read_config
 from castore.store.removals import forgotten_error
 from castore.store.version import Version
@@ -38,14 +39,8 @@ class Store:
     `user_config` gives the file that its user configures all stores in, `root` is what recorded
     paths are relative to, if it is not the folder of the store. `bring`, if it is set,
     fetches files that a remote promised when `load` or `reader` meets them; `near_reader` does not.
-    `url` is
-    the bucket that this is a cache of, "" for a store of its own, and `at_close` gives it back;
-    `far`, if it is set, is the `castore.store.staged.FarStages` of that bucket;
-    `seen_at` tells when that was read last, in microseconds, and `owing` that something that was
-    said is not there yet, `waits` that it waits there for somebody who may write; `purged_there`
-    names what was purged there and still lies here; `offline` that no bucket may be asked;
-    with `rebase` a version that the bucket refuses is made anew after those of others, and
-    `renamed` tells its id, `took_back` by that what it takes back of others, in words.
+    `behind` is the bucket that this is the cache of, None for a store of its own; `offline` tells
+    that no bucket may be asked.
     """
 
     def __init__(
@@ -63,17 +58,8 @@ class Store:
         self.entropy = entropy
         self._user_config = user_config
         self.bring: Bring | None = None
-        self.url = ""
-        self.at_close: Callable[[], None] | None = None
-        self.far: object | None = None
+        self.behind: Behind | None = None
         self.offline = False
-        self.seen_at: int | None = None
-        self.owing = False
-        self.waits = False
-        self.purged_there: tuple[str, ...] = ()
-        self.rebase = False
-        self.renamed: dict[Id, Id] = {}
-        self.took_back: dict[Id, tuple[str, ...]] = {}
         self.load: Load = self._load
         self.reader = ObjectReader(self._load, self._load_all, database.read)
         self.near_reader = ObjectReader(database.load, database.load_all, database.read)
@@ -106,6 +92,11 @@ class Store:
         For a cache of a bucket the folder that is worked in.
         """
         return self._root or self.database.folder.parent
+
+    @property
+    def url(self) -> str:
+        """The bucket that this is the cache of, "" for a store of its own."""
+        return self.behind.url if self.behind else ""
 
     def config(self) -> Config:
         """What is configured now, by the store and where it says nothing by its user.
@@ -150,8 +141,8 @@ class Store:
     def close(self) -> None:
         """Release the database, and the bucket behind it; further use raises."""
         try:
-            if self.at_close is not None:
-                self.at_close()
+            if self.behind is not None:
+                self.behind.close()
         finally:
             self.database.close()
 

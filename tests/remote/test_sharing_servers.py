@@ -138,8 +138,8 @@ def test_a_collector_beside_pushes_takes_nothing_that_is_needed(url: str, tmp_pa
 def test_a_bucket_that_is_a_store_is_given_back_with_it(url: str, tmp_path: Path) -> None:
     with castore.open(url, caches=tmp_path / "caches") as store:
         made = commit(store, "out", a=b"one")
-        assert store.at_close is not None
-        transport = store.at_close.__self__._transport
+        assert store.behind is not None
+        transport = store.behind.close.__self__._transport
         assert transport.get("root").data
     with pytest.raises(RemoteError, match="closed"):
         transport.get("root")

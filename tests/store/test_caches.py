@@ -183,10 +183,10 @@ def test_a_bucket_is_read_offline(tmp_path: Path) -> None:
         contents = filled(store, 3)
     with machine(tmp_path, "two") as two:
         assert two.read_bytes("out@v3:big") == contents["out@v3:big"]
-        seen_at = two.seen_at
+        seen_at = two.behind.seen_at
     (tmp_path / "bucket").rename(tmp_path / "away")
     with machine(tmp_path, "two", offline=True) as two:
-        assert two.seen_at == seen_at
+        assert two.behind.seen_at == seen_at
         assert seen_at is not None
         assert [version.number for version in two.log("out")] == [3, 2, 1]
         assert two.read_bytes("out:big") == contents["out@v3:big"]

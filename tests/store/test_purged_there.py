@@ -66,7 +66,7 @@ def test_a_cache_is_not_removed_with_a_purge_that_did_not_arrive(
     with pytest.raises(Conflict, match="forgotten, purged or deleted"):
         remove_cache(info)
     with castore.open(url, caches=tmp_path / "caches") as made:
-        assert made.owing
+        assert made.behind.owing
         assert made.purge("out@v1:a", reason="a password").already is not None
         made.push()
     remove_cache(info)

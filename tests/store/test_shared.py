@@ -91,13 +91,13 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(tmp_path: Path) -> None:
 def test_a_version_may_be_put_after_those_of_others(tmp_path: Path) -> None:
     with machine(tmp_path, "one") as one, machine(tmp_path, "two") as two:
         first = commit(one, "out", a=b"one")
-        two.rebase = True
+        two.behind.rebase = True
         second = commit(two, "out", a=b"two")
         third = commit(one, "new", a=b"x")
         assert (second.number, second.manifest.parents) == (2, (first.id,))
         assert there(tmp_path) == {"heads/out": second.id, "heads/new": third.id}
         assert refs(two, LOST) == {}
-        assert two.renamed == {}
+        assert two.behind.renamed == {}
         sound(two)
 
 

@@ -47,7 +47,7 @@ def between(store: castore.Store, happens: Callable[[], object]) -> None:
 def test_what_another_process_sent_along_is_acknowledged(tmp_path: Path) -> None:
     with process(tmp_path) as first, process(tmp_path) as second:
         one = commit(first, "out", a=b"one")
-        second.rebase = True
+        second.behind.rebase = True
         made: list[castore.Version] = []
         between(first, lambda: made.append(commit(second, "out", a=b"three")))
         two = commit(first, "out", a=b"two")
@@ -109,11 +109,11 @@ def test_what_was_removed_is_owed_until_the_bucket_knows(
         assert "goes with the next write" in caught.value.message
     for _ in range(2):
         with process(tmp_path) as store:
-            assert store.owing
+            assert store.behind.owing
             assert not root_of(store, tmp_path).forgotten
     with process(tmp_path) as store:
         commit(store, "out", a=b"three")
-        assert not store.owing
+        assert not store.behind.owing
         assert old.id in root_of(store, tmp_path).forgotten
 
 

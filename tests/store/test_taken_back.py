@@ -108,7 +108,7 @@ def test_a_commit_to_a_bucket_says_so(tmp_path: Path) -> None:
                 commit(two, "out", **OURS)
             assert caught.value.attributes["takes_back"] == [TOLD]
         with castore.open(url, caches=tmp_path / "two") as two:
-            two.rebase = True
+            two.behind.rebase = True
             commit(one, "out", **FIRST)
             with two.session(name="out") as session:
                 for name, data in {**THEIRS, "b": b"mine"}.items():
@@ -117,4 +117,4 @@ def test_a_commit_to_a_bucket_says_so(tmp_path: Path) -> None:
             assert session.report is not None
             said = "out: changes back or removes: a, c, d; puts its own in the place of: b"
             assert session.report.warnings == (said,)
-            assert not two.took_back
+            assert not two.behind.took_back

@@ -80,12 +80,13 @@ def command(call: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     partial, to go on with by --resume.
     """
     with opened(call, given["spec"]) as store:
-        if given["rebase"] and not store.url:
+        if store.behind:
+            store.behind.rebase = given["rebase"]
+        elif given["rebase"]:
             raise InvalidInput(
                 "--rebase is for a store in a bucket: here commits never lose to each other",
                 fix="leave --rebase out",
             )
-        store.rebase = given["rebase"]
         request = _request(call, store, paths, given)
         if given["dry_run"]:
             return _print_preview(call.output, preview(store, request))
