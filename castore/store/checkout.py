@@ -19,6 +19,7 @@ from castore.model.ids import Id
 from castore.model.limits import FOLDER_DEPTH
 from castore.model.names import check_stored_path
 from castore.model.pages import FILE, TREE, Entry
+from castore.store.held import as_held
 from castore.store.materialise import (
     FolderWriter,
     Placement,
@@ -30,7 +31,7 @@ from castore.store.materialise import (
 from castore.store.prefetch import Prefetch
 from castore.store.promises import keep_promises
 from castore.store.selectors import find_artifact
-from castore.store.store import Store, as_held
+from castore.store.store import Store
 from castore.store.version import Version
 
 TEMPORARY: Final = ".cas-checkout-"
