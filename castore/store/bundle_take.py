@@ -21,12 +21,11 @@ from castore.errors import (
     InvalidInput,
     ObjectNotFound,
     RefMoved,
-    RefNotFound,
     TagExists,
     WouldOverwrite,
 )
 from castore.model.ids import Id, Kind, short
-from castore.model.names import near_names, quoted
+from castore.model.names import quoted
 from castore.model.refs import HEADS, TAGS
 from castore.remote.bundle import BundleFile
 from castore.remote.fetching import BlockFetcher, FarObjects
@@ -35,7 +34,7 @@ from castore.store.promises import keep_history
 from castore.store.stages import worker_header
 from castore.store.store import Store
 from castore.store.sync_fetch import record_removals
-from castore.store.sync_plan import Move, descends
+from castore.store.sync_plan import Move, descends, refs_named
 from castore.store.sync_pull import Rebased, rebase_onto
 from castore.store.sync_sound import require_sound
 from castore.store.sync_take import Intake
@@ -215,18 +214,9 @@ class _Import:
             )
 
     def _chosen(self, names: Sequence[str]) -> dict[str, Id]:
-        refs = self._root.refs
-        wanted: dict[str, Id] = {}
-        for name in names:
-            found = [ref for ref in (name, HEADS + name, TAGS + name) if ref in refs]
-            if not found:
-                known = [ref.partition("/")[2] for ref in refs]
-                raise RefNotFound(
-                    f"{self._bundle.url} has no branch or tag {name!r}{near_names(name, known)}",
-                    fix=f"cas bundle show {quoted(self._bundle.url)}",
-                )
-            wanted[found[0]] = refs[found[0]]
-        return wanted if names else dict(refs)
+        url = self._bundle.url
+        lack, fix = f"{url} has no branch or tag", f"cas bundle show {quoted(url)}"
+        return refs_named(self._root.refs, names, lack, fix)
 
     def _check_notes(self) -> None:
         for id in self._walk.lack.notes:

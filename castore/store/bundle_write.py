@@ -23,7 +23,7 @@ from castore.store.new_file import check_new, new_file
 from castore.store.promises import keep_history
 from castore.store.selectors import resolve_version
 from castore.store.store import PROMISED, Store
-from castore.store.sync_need import Moved, Need, find_need
+from castore.store.sync_need import Moved, Need, find_need, stored_bytes
 from castore.store.sync_plan import chosen_refs
 from castore.store.sync_send import PackSender
 
@@ -93,7 +93,7 @@ def create_bundle(
         try:
             need = _find(store, list(chosen.values()), needs)
             if dry_run:
-                stored = store.database.read(lambda tables: _stored_bytes(tables, need))  # noqa: B023
+                stored = store.database.read(lambda tables: stored_bytes(tables, need))  # noqa: B023
                 report = _report(path, chosen, needs, need)
                 return replace(report, bytes=stored, dry_run=True)
             with new_file(path, force=force) as file:
@@ -244,8 +244,3 @@ def _removals(tables: Reading, need: Need) -> tuple[dict[Id, Removed], dict[Id, 
 
 def _told(removals: dict[Id, Removal | None]) -> dict[Id, Removed]:
     return {id: Removed(r.at, r.by, "", r.why) for id, r in removals.items() if r is not None}
-
-
-def _stored_bytes(tables: Reading, need: Need) -> int:
-    infos = (tables.block_info(number) for number in need.slots)
-    return sum(info.stored for info in infos if info is not None)

@@ -14,10 +14,9 @@ from castore.database.reading import Reading, State
 from castore.database.sink import StageSink
 from castore.database.tables import ObjectRow, Removal
 from castore.database.writing import Writing
-from castore.errors import CorruptObject, ObjectNotFound, RefNotFound
+from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.artifact_set import Artifact
 from castore.model.ids import Id, Kind, short
-from castore.model.names import near_names
 from castore.model.refs import HEADS, TAGS, remote_ref
 from castore.remote.fetching import BlockFetcher, FarObjects
 from castore.remote.index import Catalogue
@@ -29,7 +28,7 @@ from castore.store.stages import worker_header
 from castore.store.store import Store
 from castore.store.sync_depth import cut_history
 from castore.store.sync_inbox import Waiting, look_into_inbox
-from castore.store.sync_plan import Move
+from castore.store.sync_plan import Move, refs_named
 from castore.store.sync_remote import Remote, connect
 from castore.store.sync_sound import require_sound
 from castore.store.sync_take import Intake
@@ -121,7 +120,7 @@ def fetch(
     remote = connect(store, name, transport)
 
     def bring(root: Root, catalogue: Catalogue) -> FetchReport:
-        wanted = _wanted(root, refs, name)
+        wanted = refs_named(root.refs, refs, f"{name} has no branch or tag", f"cas fetch {name}")
         found = _Fetch(
             remote, root, catalogue, wanted, by, progress, contents=contents, depth=depth
         )
@@ -337,23 +336,6 @@ def record_removals(store: Store, root: Root) -> None:
 
     if any(store.database.read(lacking)):
         store.database.write(transact)
-
-
-def _wanted(root: Root, names: Sequence[str], remote: str) -> dict[str, Id]:
-    """The refs of a bucket of these names, or all; raises RefNotFound."""
-    if not names:
-        return dict(root.refs)
-    wanted: dict[str, Id] = {}
-    for name in names:
-        found = [ref for ref in (name, HEADS + name, TAGS + name) if ref in root.refs]
-        if not found:
-            known = [ref.partition("/")[2] for ref in root.refs]
-            raise RefNotFound(
-                f"{remote} has no branch or tag {name!r}{near_names(name, known)}",
-                fix=f"cas fetch {remote}",
-            )
-        wanted[found[0]] = root.refs[found[0]]
-    return wanted
 
 
 def _taken(tables: Reading, ref: str) -> bool:

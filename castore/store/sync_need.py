@@ -159,6 +159,12 @@ class _Walk:
         return [edge.target for edge in needs(kind, payload, forgotten=cut)]
 
 
+def stored_bytes(tables: Reading, need: Need) -> int:
+    """What the blocks that are needed take here."""
+    infos = (tables.block_info(number) for number in need.slots)
+    return sum(info.stored for info in infos if info is not None)
+
+
 def find_content(store: Store, start: Id, there: Catalogue, purged: Container[Id] = ()) -> Need:
     """What of one content a bucket lacks; raises Moved, CorruptObject for what is missing here."""
     need = Need(store.database.read(lambda tables: tables.gc_epoch()))

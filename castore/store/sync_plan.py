@@ -30,17 +30,23 @@ class Move(NamedTuple):
 def chosen_refs(tables: Reading, names: Sequence[str]) -> dict[str, Id]:
     """The branches and tags of these names, or all of them; raises RefNotFound."""
     every = dict((*tables.refs(HEADS), *tables.refs(TAGS)))
+    return refs_named(every, names, "no branch or tag is called", "cas branch")
+
+
+def refs_named(refs: Mapping[str, Id], names: Sequence[str], lack: str, fix: str) -> dict[str, Id]:
+    """Those of these refs that are named, in full or as branch or tag; all without names.
+
+    Raises RefNotFound, which says `lack` before a name.
+    """
     if not names:
-        return every
+        return dict(refs)
     chosen: dict[str, Id] = {}
     for name in names:
-        found = [ref for ref in (name, HEADS + name, TAGS + name) if ref in every]
+        found = [ref for ref in (name, HEADS + name, TAGS + name) if ref in refs]
         if not found:
-            known = [ref.partition("/")[2] for ref in every]
-            raise RefNotFound(
-                f"no branch or tag is called {name!r}{near_names(name, known)}", fix="cas branch"
-            )
-        chosen[found[0]] = every[found[0]]
+            known = [ref.partition("/")[2] for ref in refs]
+            raise RefNotFound(f"{lack} {name!r}{near_names(name, known)}", fix=fix)
+        chosen[found[0]] = refs[found[0]]
     return chosen
 
 

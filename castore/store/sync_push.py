@@ -23,7 +23,7 @@ from castore.store.collect import await_quiet
 from castore.store.staging import expired
 from castore.store.store import Store
 from castore.store.sync_inbox import empty_inbox, find_in_inbox, leave_in_inbox, take_from_inbox
-from castore.store.sync_need import Moved, Need, find_need
+from castore.store.sync_need import Moved, Need, find_need, stored_bytes
 from castore.store.sync_plan import (
     Move,
     chosen_refs,
@@ -192,7 +192,7 @@ def _planned(
         need.objects,
         len(need.notes),
         packs=0,
-        bytes=store.database.read(lambda tables: _stored_bytes(tables, need)),
+        bytes=store.database.read(lambda tables: stored_bytes(tables, need)),
         forgotten=len(removals.forgotten.keys() - root.forgotten.keys()),
         purged=len(removals.purged.keys() - root.purged.keys()),
     )
@@ -382,8 +382,3 @@ class _Push:
                 tables.append_operation(PUSH, at=at, by=self._by, refs=refs, detail=detail)
 
         self._store.database.write(transact)
-
-
-def _stored_bytes(tables: Reading, need: Need) -> int:
-    infos = (tables.block_info(number) for number in need.slots)
-    return sum(info.stored for info in infos if info is not None)
