@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +124,9 @@ def seaweed(folder: Path) -> Iterator[Server]:
                 return
         finally:
             _stop(process)
+            for port in ports:
+                for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
     raise RuntimeError(f"SeaweedFS does not start:\n{(folder / 'log').read_text()[-2000:]}")
 
 
