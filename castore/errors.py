@@ -243,6 +243,9 @@ class UnsupportedFormat(CastoreError):
 
     code = 8
 
+    def __init__(self, message: str, *, fix: str = "upgrade castore", **attributes: Any) -> None:
+        super().__init__(message, fix=fix, **attributes)
+
 
 class RemoteError(CastoreError):
     """A remote failed."""

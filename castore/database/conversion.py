@@ -26,7 +26,6 @@ def update_lookup(writing: Writing) -> None:
         raise UnsupportedFormat(
             f"the look-up tables of this store are of version {version}; this castore writes "
             f"version {indexes.INDEXES_VERSION}",
-            fix="upgrade castore",
         )
     if version == 1:
         for index in indexes.BRIEF:

@@ -80,9 +80,9 @@ def copy_by_lmdb(environment: lmdb.Environment, folder: Path, *, compact: bool) 
 def replace_file(source: Path, target: Path) -> None:
     """Make `target` a copy of the small file `source`, in one step; nothing if they are equal.
 
-    Raises OSError; `target` is then what it was.
+    Nothing either if `source` is no file. Raises OSError; `target` is then what it was.
     """
-    if not source.exists():
+    if not source.is_file():
         return
     data = source.read_bytes()
     if target.exists() and target.read_bytes() == data:

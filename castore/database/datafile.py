@@ -28,6 +28,7 @@ META_PAGES: Final = 2
 # What helps where a store does not open, told alike by all who notice.
 RESTORE: Final = "restore the store from a backup"
 RESTORE_OR_SALVAGE: Final = f"{RESTORE}, or: cas salvage DEST"
+UPGRADE_OR_SALVAGE: Final = "upgrade castore; if no newer one wrote it: cas salvage DEST"
 
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
@@ -136,7 +137,10 @@ def _read_meta(descriptor: int, page: int, page_size: int, where: str) -> MetaPa
     if magic != _MAGIC:
         raise _unopenable(f"{where}: meta page {page} is not that of a store", where)
     if version != _VERSION:
-        raise UnsupportedFormat(f"{where} has LMDB data version {version}, this castore reads 1")
+        raise UnsupportedFormat(
+            f"{where} has LMDB data version {version}, this castore reads 1",
+            fix=UPGRADE_OR_SALVAGE,
+        )
     free = read_tree_record(data, _FREE_AT)
     last_page, transaction = _TAIL.unpack_from(data, _TAIL_AT)
     head = (number, pad, flags, unused, address)

@@ -14,7 +14,7 @@ from castore.content.deltas import StoredObject
 from castore.database import tables
 from castore.database.conversion import update_lookup
 from castore.database.copying import appearing, replace_file, sync_folder, sync_tree
-from castore.database.datafile import DATA_FILE
+from castore.database.datafile import DATA_FILE, RESTORE_OR_SALVAGE, UPGRADE_OR_SALVAGE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
 from castore.database.failures import using_files, writing_copy
 from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
@@ -163,7 +163,6 @@ class Database:
             raise UnsupportedFormat(
                 f"{self.folder}: writing needs {', '.join(self._unknown_features)}, which this "
                 "castore does not know",
-                fix="upgrade castore",
             )
         appended = None
 
@@ -280,14 +279,15 @@ class Database:
         format = reading.integer(tables.FORMAT_KEY.decode())
         if format > FORMAT:
             raise UnsupportedFormat(
-                f"{self.folder}: store format {format}; this castore reads format {FORMAT}"
+                f"{self.folder}: store format {format}; this castore reads format {FORMAT}",
+                fix=UPGRADE_OR_SALVAGE,
             )
         noted = (reading.meta(tables.UUID_KEY), reading.meta(tables.PROJECT_KEY))
         if noted != (self.uuid, self.project) or format != FORMAT:
             raise CorruptObject(
                 f"{self.folder}: {STORE_FILE} and {DATA_FILE} are of different stores",
                 where=str(self.folder / DATA_FILE),
-                fix="restore both from one backup",
+                fix=RESTORE_OR_SALVAGE,
             )
         features = decode_features(reading.meta(tables.FEATURES_KEY) or b"")
         unknown = set(features.read) - KNOWN_FEATURES
@@ -295,7 +295,6 @@ class Database:
             raise UnsupportedFormat(
                 f"{self.folder}: reading needs {', '.join(sorted(unknown))}, which this castore "
                 "does not know",
-                fix="upgrade castore",
             )
         self._unknown_features = tuple(sorted(set(features.write) - KNOWN_FEATURES))
 

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from castore.database.datafile import DATA_FILE, LOCK_FILE, RESTORE, RESTORE_OR_SALVAGE
+from castore.database.datafile import (
+    DATA_FILE,
+    LOCK_FILE,
+    RESTORE,
+    RESTORE_OR_SALVAGE,
+    UPGRADE_OR_SALVAGE,
+)
 from castore.database.headslog import HEADS_LOG
 from castore.database.tables import UUID_BYTES
 from castore.errors import CorruptObject, StoreNotFound, UnsupportedFormat
@@ -93,7 +99,8 @@ def _parsed(data: bytes, path: Path) -> Identity:
         raise CorruptObject(f"{path} is damaged", where=str(path), fix=RESTORE_OR_SALVAGE)
     if fields["format"] != FORMAT:
         raise UnsupportedFormat(
-            f"{path}: store format {fields['format']}; this castore reads format {FORMAT}"
+            f"{path}: store format {fields['format']}; this castore reads format {FORMAT}",
+            fix=UPGRADE_OR_SALVAGE,
         )
     return Identity(_uuid(fields, "uuid", path), _uuid(fields, "project", path))
 

@@ -46,6 +46,8 @@ def test_help_is_one_screen_of_80_columns(cas: Cas) -> None:
     lines = result.out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+    columns = lines[1 : lines.index(next(line for line in lines if line.startswith("  -C")))]
+    assert all(line[38:39] in ("", " ") for line in columns)
     assert result.err == ""
     for name, entry in COMMANDS.items():
         if name in ALSO:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from castore.database import tables
+from castore.database.datafile import RESTORE_OR_SALVAGE, UPGRADE_OR_SALVAGE
 from castore.database.engine import Engine
 from castore.database.environment import Database
 from castore.database.identity import Features, encode_features
@@ -103,8 +104,23 @@ def test_a_data_file_of_another_store_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_database(tmp_path / name).close()
     os.replace(tmp_path / "b" / "data.mdb", tmp_path / "a" / "data.mdb")
-    with pytest.raises(CorruptObject, match="different stores"):
+    with pytest.raises(CorruptObject, match="different stores") as caught:
         Database.open(tmp_path / "a")
+    assert caught.value.fix == RESTORE_OR_SALVAGE
+
+
+def test_what_a_newer_castore_wrote_is_refused_with_what_helps(tmp_path: Path) -> None:
+    """A flipped bit looks the same: then the store is to be salvaged."""
+    for name in ("data.mdb", "store.json"):
+        home = tmp_path / name
+        make_database(home).close()
+        data = bytearray((home / name).read_bytes())
+        at = 20 if name == "data.mdb" else data.index(b'"format":') + len('"format": ')
+        data[at] = 9 if name == "data.mdb" else ord("9")
+        (home / name).write_bytes(bytes(data))
+        with pytest.raises(UnsupportedFormat) as caught:
+            Database.open(home)
+        assert caught.value.fix == UPGRADE_OR_SALVAGE
 
 
 def test_unreadable_identities_are_refused(database: Database, home: Path) -> None:

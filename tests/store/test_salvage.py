@@ -120,11 +120,15 @@ def check(scene: Scene, copy: Path, report: SalvageReport) -> set[tuple[str, str
     return gone
 
 
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: b"" if path.is_dir() else path.read_bytes() for path in folder.iterdir()}
+
+
 def rescue(scene: Scene) -> tuple[SalvageReport, Path]:
-    before = {path.name: path.read_bytes() for path in scene.cas.iterdir()}
+    before = contents_of(scene.cas)
     copy = scene.home / "copy"
     report = salvage(scene.cas, copy)
-    assert {path.name: path.read_bytes() for path in scene.cas.iterdir()} == before
+    assert contents_of(scene.cas) == before
     return report, copy
 
 
@@ -303,6 +307,15 @@ def test_a_file_that_was_lost_is_healed_by_its_bytes(scene: Scene) -> None:
 @pytest.mark.parametrize("name", ["store.json", "heads.log", "config.toml", "lock.mdb"])
 def test_without_the_small_files(scene: Scene, name: str) -> None:
     (scene.cas / name).unlink()
+    report, copy = rescue(scene)
+    assert check(scene, copy, report) == set()
+    assert report.whole
+
+
+@pytest.mark.parametrize("name", [".gitignore", "config.toml"])
+def test_with_a_folder_for_a_small_file(scene: Scene, name: str) -> None:
+    (scene.cas / name).unlink(missing_ok=True)
+    (scene.cas / name).mkdir()
     report, copy = rescue(scene)
     assert check(scene, copy, report) == set()
     assert report.whole
