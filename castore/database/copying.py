@@ -15,8 +15,8 @@ from typing import Final
 import lmdb
 
 from castore.database.datafile import DATA_FILE, LOCK_FILE
-from castore.database.failures import writing_copy
-from castore.errors import WouldOverwrite
+from castore.database.failures import full_for_copy, writing_copy
+from castore.errors import StoreFull, WouldOverwrite
 
 # Process and thread that make it.
 _UNDER_WAY: Final = r"\.new-(\d+)-\d+"
@@ -37,7 +37,10 @@ def appearing(folder: Path) -> Iterator[Path]:
         descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield temporary
+        try:
+            yield temporary
+        except StoreFull as error:
+            raise full_for_copy(folder, temporary, error) from None
         with writing_copy(folder):
             (temporary / LOCK_FILE).unlink(missing_ok=True)
             sync_tree(temporary)

@@ -25,6 +25,7 @@ _NO_FILE_CODES: Final = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, err
 _HANDLES_CODES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _LIMIT: Final = "the limit on the size of files is reached"
 _RAISE: Final = "raise the limit of `ulimit -f`"
+_OR_COLLECT: Final = ", or: cas gc"
 _DAMAGE: Final = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -84,16 +85,29 @@ def writing_copy(folder: Path, outcome: str = "there is no copy") -> Iterator[No
         yield
     except OSError as error:
         if error.errno in FULL_CODES:
-            limited = error.errno == errno.EFBIG
-            raise StoreFull(
-                f"{folder}: {_LIMIT if limited else 'the disk is full'}; {outcome}",
-                fix=_RAISE if limited else "free space there, then try again",
-            ) from None
+            raise _copy_full(folder, outcome, limited=error.errno == errno.EFBIG) from None
         fix = "check the disk"
         if error.errno in _DENIED_CODES:
             there = folder.exists()
             fix = f"chmod -R u+rwX {folder}" if there else f"chmod u+rwx {folder.parent}"
         raise CastoreError(f"{folder}: the copy failed: {error}; {outcome}", fix=fix) from None
+
+
+def full_for_copy(folder: Path, written: Path, error: StoreFull) -> StoreFull:
+    """The exception where the copy `folder` does not fit, as a write to the store `written` told.
+
+    Collecting would make no room: what is not there yet has nothing to let go.
+    """
+    if not error.fix.endswith(_OR_COLLECT):
+        return error
+    return _copy_full(folder, "there is no copy", limited=_is_limited(written))
+
+
+def _copy_full(folder: Path, outcome: str, *, limited: bool) -> StoreFull:
+    return StoreFull(
+        f"{folder}: {_LIMIT if limited else 'the disk is full'}; {outcome}",
+        fix=_RAISE if limited else "free space there, then try again",
+    )
 
 
 @contextlib.contextmanager
@@ -132,7 +146,7 @@ def disk_full(folder: Path) -> StoreFull:
     why = _LIMIT if _is_limited(folder) else "the disk is full"
     return StoreFull(
         f"{folder}: {why}; nothing of this write was saved",
-        fix=f"{room_fix(folder, 'free space on this disk')}, or: cas gc",
+        fix=room_fix(folder, "free space on this disk") + _OR_COLLECT,
     )
 
 

@@ -394,4 +394,7 @@ def _check_room(folder: int, size: int, target: Path) -> None:
     room = os.fstatvfs(folder)
     free = room.f_bavail * room.f_frsize
     if size > free:
-        raise StoreFull(f"{str(target)!r}: {size} bytes are to be written, {free} are free")
+        raise StoreFull(
+            f"{str(target)!r}: {size:,} bytes are to be written, {free:,} are free",
+            fix="free space there, or: -o DIR on another disk",
+        )

@@ -493,8 +493,25 @@ else:
 try:
     salvage(sys.argv[1], sys.argv[2], progress=end)
 except CastoreError as error:
-    print(type(error).__name__, error.code)
+    print(type(error).__name__, error.code, error.message, "|", error.fix)
 """
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_full_disk_is_told_of_the_copy(scene: Scene, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(StoreFull) as caught:
+            salvage(scene.cas, small / "copy")
+        assert caught.value.message == f"{small}/copy: the disk is full; there is no copy"
+        assert caught.value.fix == "free space there, then try again"
+        assert os.listdir(small) == []
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 @pytest.mark.parametrize("how", ["full", "killed"])
@@ -503,7 +520,8 @@ def test_one_that_is_cut_short_leaves_no_store(scene: Scene, how: str) -> None:
     command = [sys.executable, "-c", CUT_SHORT, str(scene.cas), str(copy), how]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if how == "full":
-        assert done.stdout == f"StoreFull {StoreFull.code}\n", done.stderr
+        told = f"StoreFull {StoreFull.code} {copy}: the limit on the size of files is reached; "
+        assert done.stdout.startswith(told + "there is no copy | raise the limit"), done.stderr
     else:
         assert done.returncode == -signal.SIGKILL
     assert not copy.exists()
