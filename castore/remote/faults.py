@@ -54,6 +54,7 @@ class Fault(NamedTuple):
     fix: str = ""
 
 
+_LATER: Final = "the same again, later"
 _ADDRESS: Final = "its address: --endpoint and --region, or AWS_ENDPOINT_URL and AWS_REGION"
 # What of an error without an answer means what.
 _TEXTS: Final = (
@@ -137,9 +138,9 @@ def _answered(status: int, code: str, text: str) -> Fault:
     if status in (304, 409, 412):
         return Fault(Kind.MOVED, said)
     if status == 429:
-        return Fault(Kind.BUSY, said)
+        return Fault(Kind.BUSY, said, _LATER)
     if status >= 500 or status == 408:
-        return Fault(Kind.UNSURE, said)
+        return Fault(Kind.UNSURE, said, _LATER)
     return Fault(Kind.REFUSED, said)
 
 

@@ -98,6 +98,7 @@ def test_a_damaged_cache_goes_as_every_error_says(cas: Cas, bucket: Path, how: s
     assert "would be removed" in cas("cache", "prune", "--remove", "-n", bucket.as_uri()).out
     assert "removed" in _tried(cas, listed).out
     assert [row["message"] for row in cas("log", "--json").rows] == ["one"]
+    assert cas("cache", "prune").out.endswith(", nothing is to go\n")
     assert cas("fsck").code == 0
 
 

@@ -152,7 +152,12 @@ def _print(call: Invocation, done: PrunedCache) -> None:
         call.output.record(done.as_json())
         return
     would = "would be " if done.dry_run else ""
-    what = f"{would}removed" if done.removed else f"{would}{size(done.after)}"
+    if done.removed:
+        what = f"{would}removed"
+    elif done.after == done.before:
+        what = "nothing is to go"
+    else:
+        what = f"{would or 'now '}{size(done.after)}"
     call.output.line(f"{clean(done.url or str(done.folder))}: {size(done.before)}, {what}")
     if done.damaged:
         call.output.say("it was damaged; the next command makes a new one from the bucket")
