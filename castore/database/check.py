@@ -8,6 +8,7 @@ removed something meanwhile would confuse the counts; then the passes over the w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from castore.content.blocks import Block, decode_block
@@ -15,7 +16,7 @@ from castore.content.deltas import block_place
 from castore.database import ancestry, derive, folded, indexes, relations
 from castore.database.check_run import OnBlock, Pass, Problem, begin, in_view
 from castore.database.environment import Database
-from castore.database.headslog import HEADS_LOG
+from castore.database.headslog import HEADS_LOG, LINE_DAMAGED, is_spoilt
 from castore.database.indexes import BRIEF, Index
 from castore.database.operations import Operation
 from castore.database.reading import Reading
@@ -335,19 +336,33 @@ def _operation_slice(reading: Reading, run: Pass, last: tuple[int, bytes]) -> tu
 
 
 def _check_heads(database: Database, run: Pass) -> Iterator[Problem]:
+    known: set[Id] = set()
+
+    def every(reading: Reading) -> set[Id]:
+        """The hashes of all operations, to know a line by whose number was damaged."""
+        if not known:
+            with suppress(CorruptObject):
+                for one in reading.operations_from(1):
+                    known.add(one.hash)
+        return known
+
     def check(reading: Reading) -> None:
         for sequence, hash in heads:
             try:
                 found = reading.operation(sequence)
             except CorruptObject:
                 continue  # Reported with the chain.
-            if found is None:
+            if found is not None and found.hash == hash:
+                continue
+            if (found is not None and is_spoilt(hash, found.hash)) or hash in every(reading):
+                run.add(HEADS_LOG, f"the line of operation {sequence} {LINE_DAMAGED}")
+            elif found is None:
                 run.add(
                     HEADS_LOG,
                     f"operation {sequence} was acknowledged and is not in the database, which was "
                     "rolled back",
                 )
-            elif found.hash != hash:
+            else:
                 run.add(HEADS_LOG, f"operation {sequence} is not the one that was acknowledged")
 
     # Before the view: whatever is in the log then is in the database.

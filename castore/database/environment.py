@@ -17,7 +17,15 @@ from castore.database.copying import appearing, replace_file, sync_folder, sync_
 from castore.database.datafile import DATA_FILE, RESTORE_OR_SALVAGE, UPGRADE_OR_SALVAGE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
 from castore.database.failures import using_files, writing_copy
-from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
+from castore.database.headslog import (
+    HEADS_LOG,
+    LINE_DAMAGED,
+    append_head,
+    is_spoilt,
+    last_head,
+    read_heads,
+    set_aside,
+)
 from castore.database.identity import (
     KNOWN_FEATURES,
     STORE_FILE,
@@ -305,6 +313,11 @@ def _check_head(reading: Reading, folder: Path, head: tuple[int, Id]) -> None:
     if found is not None and found.hash == hash:
         return
     where = str(folder / HEADS_LOG)
+    newest = reading.last_operation()
+    if any(one and (one.hash == hash or is_spoilt(hash, one.hash)) for one in (found, newest)):
+        raise CorruptObject(
+            f"{where}: its last line {LINE_DAMAGED}", where=where, fix=set_aside(folder)
+        )
     if found is None:
         last = reading.last_sequence()
         problem = (

@@ -16,12 +16,15 @@ from typing import Final
 from castore.database.copying import sync_folder
 from castore.model.ids import Id
 from castore.model.limits import KIB, MIB
+from castore.model.names import quoted
 
 HEADS_LOG: Final = "heads.log"
 _LINE: Final = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\n")
 _TAIL_BYTES: Final = 4096
 LONGEST: Final = 1 * MIB
 _KEPT_BYTES: Final = 64 * KIB
+_FEW_BITS: Final = 8
+LINE_DAMAGED: Final = "is damaged, not the database"
 
 
 def append_head(folder: Path, sequence: int, hash: Id) -> None:
@@ -104,6 +107,17 @@ def last_head(folder: Path) -> tuple[int, Id] | None:
             return _last(_tail(file.fileno(), file.seek(0, os.SEEK_END)))
     except FileNotFoundError:
         return None
+
+
+def is_spoilt(noted: Id, hash: Id) -> bool:
+    """Whether a noted hash is this one with a few bits changed; others differ in some 128."""
+    return 0 < (int.from_bytes(noted) ^ int.from_bytes(hash)).bit_count() <= _FEW_BITS
+
+
+def set_aside(folder: Path) -> str:
+    """The command that helps where lines are damaged: the log is not needed, and grows again."""
+    path = str(folder / HEADS_LOG)
+    return f"mv {quoted(path)} {quoted(f'{path}.damaged')}"
 
 
 def _lines(data: bytes) -> list[re.Match[bytes]]:

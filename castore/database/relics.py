@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 from castore.content.blocks import block_shape
 from castore.content.extents import block_length
 from castore.database.datafile import DATA_FILE, RESTORE
-from castore.database.headslog import read_heads
+from castore.database.headslog import is_spoilt, read_heads
 from castore.database.identity import STORE_FILE, Identity, read_identity, was_store
 from castore.database.leaves import Leaves, Place, Trees
 from castore.database.operations import OPERATION_BYTES, Operation, decode_operation
@@ -89,6 +89,7 @@ class Relics:
         self._meta: dict[bytes, bytes] = {}
         self._close = False
         self._collect()
+        self.heads = _mended(self.heads, self.entries)
 
     def __enter__(self) -> Self:
         return self
@@ -264,3 +265,16 @@ def _heads(folder: Path) -> dict[int, Id]:
         return dict(read_heads(folder))
     except OSError:
         return {}
+
+
+def _mended(heads: Mapping[int, Id], entries: Mapping[int, Entry]) -> dict[int, Id]:
+    """What `heads.log` notes, were it not for lines of which a few bits changed."""
+    known = {entry.hash: sequence for sequence, entry in entries.items()}
+    mended = {}
+    for sequence, hash in heads.items():
+        entry = entries.get(sequence)
+        if entry is not None and is_spoilt(hash, entry.hash):
+            mended[sequence] = entry.hash
+        elif known.get(hash, sequence) == sequence:
+            mended[sequence] = hash
+    return mended

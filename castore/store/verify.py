@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final
 
 from castore.database.check import check_structure
+from castore.database.headslog import LINE_DAMAGED, set_aside
 from castore.database.operations import Operation
 from castore.database.reading import Reading
 from castore.database.tables import State
@@ -106,11 +107,14 @@ def _check(
                 blocks.files()
         _check_versions(ClosureCheck(store, findings), refs, progress)
         _check_stages(store, findings)
+    named = tuple(_named(store, findings, blocks))
+    aside = named and all(one.detail.endswith(LINE_DAMAGED) for one in named)
     return FsckReport(
         full=full,
-        findings=tuple(_named(store, findings, blocks)),
+        findings=named,
         more=findings.more,
         counts=findings.counts,
+        helps=set_aside(store.folder) if aside else "",
     )
 
 

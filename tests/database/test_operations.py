@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import shlex
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from castore.database import headslog
 from castore.database.check import check_structure
 from castore.database.environment import Database
-from castore.database.headslog import HEADS_LOG, append_head, last_head, read_heads
+from castore.database.headslog import HEADS_LOG, LINE_DAMAGED, append_head, last_head, read_heads
 from castore.database.operations import decode_operation, encode_operation
 from castore.database.tables import number_key
 from castore.errors import CorruptObject, InvalidInput
@@ -187,6 +190,36 @@ def test_swapped_entries_are_found(database: Database) -> None:
 
 
 # heads.log.
+
+
+def test_a_bit_flipped_in_heads_log_is_not_taken_for_damage_of_the_database(
+    database: Database, tmp_path: Path
+) -> None:
+    append(database, 12)
+    database.close()
+    path = database.folder / HEADS_LOG
+    whole = path.read_bytes()
+    dice, told, refused = random.Random(5), 0, 0
+    last = len(whole) - len(whole.splitlines()[-1]) - 1
+    numbers = [at for at, byte in enumerate(whole) if byte in b" \n"]
+    places = dice.sample(range(len(whole)), 40) + [at - 1 for at in numbers]
+    for at in (*places, *dice.sample(range(last, len(whole)), 30)):
+        for bit in range(5):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                opened = Database.open(database.folder)
+            except CorruptObject as error:
+                refused += error.message == f"{path}: its last line is damaged, not the database"
+                subprocess.run(shlex.split(error.fix), check=True)
+                opened = Database.open(database.folder)
+            said = complaints(opened)
+            assert {line.endswith(LINE_DAMAGED) for line in said.splitlines()} <= {True}, said
+            told += bool(said)
+            opened.close()
+    assert told > 50
+    assert refused > 20
 
 
 def test_lines_only_rise(tmp_path: Path) -> None:
