@@ -16,7 +16,8 @@ _OWN: Final = frozenset({"page", "process", "store", "heads.log", "operation", "
 
 def with_remotes(store: Store, report: FsckReport) -> FsckReport:
     """The report of a store, which helps by way of a remote where one may have what is damaged."""
-    if report.fix != SALVAGE or store.url or any(found.kind in _OWN for found in report.findings):
+    may_have = report.only_lost or report.fix == SALVAGE
+    if report.ok or not may_have or store.url or any(f.kind in _OWN for f in report.findings):
         return report
     name = remote_for(store)
     return replace(report, helps=f"cas heal {name}") if name else report

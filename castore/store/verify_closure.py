@@ -15,7 +15,7 @@ from castore.model.limits import FOLDER_DEPTH
 from castore.model.manifest import Manifest
 from castore.model.pages import TREE, Branching, TreePage, decode_tree
 from castore.store.store import Store
-from castore.store.verify_report import Findings
+from castore.store.verify_report import LOST, Findings
 from castore.store.version import Version
 
 _BATCH: Final = 1024
@@ -292,7 +292,7 @@ class ClosureCheck:
         """The row if the object is stored and of this kind (None: a file), else a finding."""
         if row is None or row.state is not State.STORED:
             if not self._excused(row):
-                state = "is missing" if row is None else "was lost"
+                state = "is missing" if row is None else LOST
                 self._findings.add(id, _word(kind) if kind else "chunk", where, state)
             return None
         allowed = (kind,) if kind else (Kind.CHUNK, Kind.LAYOUT)

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from castore.model.ids import Id
+from castore.model.names import quoted
 
 FINDINGS: Final = 1_000
 """Findings kept in one report; the rest is counted."""
 SALVAGE: Final = "cas salvage DEST"
+LOST: Final = "was lost"
+_VERSIONS_NAMED: Final = 8
 _DERIVED: Final = frozenset({"objects", "blockinfo", "lookup"})
 
 
@@ -99,8 +102,24 @@ class FsckReport:
         """What helps: making tables again, restoring, or saving what can be; "" for none."""
         if self.ok or self.helps:
             return self.helps
-        derived = all(f.kind == "table" and f.where in _DERIVED for f in self.findings)
-        return "cas reindex" if derived else SALVAGE
+        if all(f.kind == "table" and f.where in _DERIVED for f in self.findings):
+            return "cas reindex"
+        return self._without_lost if self.only_lost else SALVAGE
+
+    @property
+    def only_lost(self) -> bool:
+        """Whether nothing is wrong but that files are not there of which a salvage said so."""
+        return not self.more and all(f.detail == LOST and f.hurt for f in self.findings)
+
+    @property
+    def _without_lost(self) -> str:
+        hurt = dict.fromkeys(quoted(item.label) for f in self.findings for item in f.hurt)
+        versions = " ".join(list(hurt)[:_VERSIONS_NAMED])
+        return (
+            "commit the same files again where you have them; else give up what is left of "
+            f"{'those versions' if len(hurt) > 1 else 'that version'}: "
+            f"cas forget --force {versions} -m lost"
+        )
 
     def lines(self) -> Iterator[str]:
         """One line for each finding."""

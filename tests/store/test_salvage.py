@@ -321,6 +321,48 @@ def test_with_a_folder_for_a_small_file(scene: Scene, name: str) -> None:
     assert report.whole
 
 
+@pytest.mark.parametrize("what", ["file", "big", "tree"])
+def test_what_fsck_says_of_a_salvaged_store_ends_with_a_sound_one(scene: Scene, what: str) -> None:
+    with castore.open(scene.home) as store:
+        artifacts = store.set_of(store.version(scene.versions["out@v5"]))
+        tree: Id = artifacts.get("d").content.id  # type: ignore[union-attr]
+    big, file = (content_id(scene.content["out@v5", path]) for path in ("big", "d/0.txt"))
+    spoil(scene, {"file": file, "big": big, "tree": tree}[what])
+    report, copy = rescue(scene)
+    assert not report.whole
+    helps = castore.fsck(copy).fix
+    assert helps.startswith("commit the same files again where you have them; else give up")
+    for _ in range(6):
+        command = castore.fsck(copy).fix.rpartition(": ")[2]
+        if not command:
+            break
+        words = [sys.executable, "-m", "castore", "--store", str(copy), *command.split()[1:]]
+        subprocess.run(words, check=True, capture_output=True)
+    assert castore.fsck(copy, full=True).ok
+    with castore.open(copy) as store:
+        assert store.backup(scene.home / "backup").created
+
+
+@pytest.mark.parametrize(("line", "at"), [(2, 40), (2, 0), (-1, 40)])
+def test_a_damaged_line_of_heads_log_costs_nothing(scene: Scene, line: int, at: int) -> None:
+    path = scene.cas / "heads.log"
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = sum(map(len, lines[:line])) + at
+    data = bytearray(path.read_bytes())
+    data[place] = ord("3") if data[place] == ord("2") else ord("2")
+    path.write_bytes(data)
+    report, copy = rescue(scene)
+    assert check(scene, copy, report) == set()
+    assert report.whole, [finding.line() for finding in report.lost]
+    with castore.open(copy) as store:
+        assert len(store.database.read(lambda tables: list(tables.operations_from(1)))) == 8
+    fixed = castore.fsck(scene.home, full=True)
+    assert not fixed.ok
+    assert fixed.fix == f"mv {path} {path}.damaged"
+    subprocess.run(fixed.fix.split(), check=True)
+    assert castore.fsck(scene.home, full=True).ok
+
+
 def test_an_altered_entry_of_the_log_is_named_and_the_rest_chained_anew(scene: Scene) -> None:
     (scene.cas / "heads.log").unlink()
     number = (3).to_bytes(8, "little")
