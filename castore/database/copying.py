@@ -68,10 +68,18 @@ def _take_place(temporary: Path, folder: Path) -> None:
 
 
 def copy_by_lmdb(environment: lmdb.Environment, folder: Path, *, compact: bool) -> None:
-    """Let LMDB copy its data file into a folder without one; raises OSError, lmdb.Error."""
+    """Let LMDB copy its data file into a folder without one; raises OSError, lmdb.Error.
+
+    A file that ends within a page is refused by some file systems, past whose cache LMDB writes:
+    page by page it can be copied.
+    """
     try:
         environment.copy(str(folder), compact=compact)
     except lmdb.Error as error:
+        if error.code == errno.EINVAL and not compact:
+            (folder / DATA_FILE).unlink(missing_ok=True)
+            copy_by_lmdb(environment, folder, compact=True)
+            return
         if error.code > 0:
             # The store is read through the map: what the system refuses is writing the copy.
             raise OSError(error.code, os.strerror(error.code), str(folder)) from None

@@ -12,7 +12,7 @@ from typing import Final
 
 import lmdb
 
-from castore.database.datafile import DATA_FILE
+from castore.database.datafile import DATA_FILE, LOCK_FILE
 from castore.errors import CastoreError, CorruptObject, Locked, StoreFull
 from castore.model.limits import MIB
 from castore.model.names import quoted
@@ -22,6 +22,7 @@ RESERVE_BYTES: Final = 4 * MIB
 FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_CODES: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_FILE_CODES: Final = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+_SPARE_FILES: Final = frozenset({LOCK_FILE, "heads.log"})
 _HANDLES_CODES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _LIMIT: Final = "the limit on the size of files is reached"
 _RAISE: Final = "raise the limit of `ulimit -f`"
@@ -88,6 +89,9 @@ def writing_copy(folder: Path, outcome: str = "there is no copy") -> Iterator[No
             raise _copy_full(folder, outcome, limited=error.errno == errno.EFBIG) from None
         fix = "check the disk"
         if error.errno in _DENIED_CODES:
+            read = os.fsdecode(error.filename or "")
+            if read and read != str(folder.parent) and not read.startswith(str(folder)):
+                raise file_failure(Path(read).parent, error) from None
             there = folder.exists()
             fix = f"chmod -R u+rwX {folder}" if there else f"chmod u+rwx {folder.parent}"
         raise CastoreError(f"{folder}: the copy failed: {error}; {outcome}", fix=fix) from None
@@ -126,11 +130,15 @@ def file_failure(folder: Path, error: OSError) -> CastoreError:
     if error.errno in FULL_CODES:
         fix = _RAISE if error.errno == errno.EFBIG else "free space on this disk, or: cas gc"
         return StoreFull(text, fix=fix)
-    if error.errno in _NO_FILE_CODES:
+    if error.errno in _NO_FILE_CODES or (error.errno == errno.ENOENT and os.path.islink(path)):
+        # No backup has a lock file, and neither of these holds what is nowhere else.
+        spare = os.path.basename(path) in _SPARE_FILES
         return CorruptObject(
             f"{text}: something else is where a file of the store should be",
             where=path,
-            fix="restore it from a backup",
+            fix=f"mv {quoted(path)} {quoted(f'{path}.damaged')}"
+            if spare
+            else "restore it from a backup",
         )
     if error.errno in _DENIED_CODES:
         return CastoreError(

@@ -16,7 +16,7 @@ from typing import Final
 
 from castore.database.copying import appearing, replace_file
 from castore.database.environment import CARRIED_FILES, Database, build
-from castore.database.failures import writing_copy
+from castore.database.failures import using_files, writing_copy
 from castore.database.identity import Identity
 from castore.database.operations import Operation, RefMove
 from castore.database.reading import Index
@@ -72,8 +72,11 @@ def salvage(
     """
     source, folder = find_store(where), Path(destination).absolute()
     _check_place(source, folder)
-    with Relics(source) as relics:
-        identity = relics.identity(entropy)
+    with using_files(source):
+        found = Relics(source)
+    with found as relics:
+        with using_files(source):
+            identity = relics.identity(entropy)
         task = _Salvage(relics, identity, folder, progress)
         if is_store(folder):
             database = Database.open(folder)

@@ -117,6 +117,12 @@ def test_spec_init(cas: Cas) -> None:
     assert cas("status", "--json").json["clean"] is True
     assert cas("spec", "init", "out", code=4).err.splitlines()[-1] == "try:   add -f, or -o FILE"
     cas("spec", "init", "out", "-f")
+    Path("full.yaml").symlink_to("/dev/full")
+    full = cas("spec", "init", "out", "-f", "-o", "full.yaml", code=75).err
+    assert full.splitlines() == [
+        "error: 'full.yaml': the disk is full",
+        "try:   free space there, or name another place: -o FILE",
+    ]
     assert cas("spec", "init", "out", "-f", "--json").json["artifacts"] == 3
 
 

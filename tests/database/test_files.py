@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from castore.database.environment import Database
-from castore.database.failures import file_failure
+from castore.database.failures import file_failure, writing_copy
 from castore.errors import CastoreError, CorruptObject, Locked, StoreFull
 from tests.database.conftest import Child
-from tests.database.material import make_database
+from tests.database.material import edit, make_database
 
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "store.json", "heads.log"])
@@ -38,6 +39,7 @@ def test_something_else_in_the_place_of_a_file(home: Path, name: str, how: str) 
         (errno.EACCES, CastoreError, "chmod -R u+rwX '/a store'"),
         (errno.EROFS, CastoreError, "chmod -R u+rwX '/a store'"),
         (errno.EISDIR, CorruptObject, "restore it from a backup"),
+        (errno.ENOENT, CastoreError, "check the disk"),
         (errno.ENOSPC, StoreFull, "free space on this disk, or: cas gc"),
         (errno.EFBIG, StoreFull, "raise the limit of `ulimit -f`"),
         (errno.EMFILE, Locked, "close some files, or raise the limit of `ulimit -n`"),
@@ -47,6 +49,57 @@ def test_something_else_in_the_place_of_a_file(home: Path, name: str, how: str) 
 def test_what_helps_against_each_error(number: int, error: type[CastoreError], fix: str) -> None:
     made = file_failure(Path("/a store"), OSError(number, os.strerror(number), "/a store/x"))
     assert (type(made), made.fix) == (error, fix)
+
+
+def test_what_may_not_be_read_is_not_told_of_the_copy(tmp_path: Path) -> None:
+    copy, read = tmp_path / "copy", tmp_path / "home" / "config.toml"
+    with pytest.raises(CastoreError) as caught, writing_copy(copy):
+        raise PermissionError(errno.EACCES, "Permission denied", str(read))
+    assert caught.value.fix == f"chmod -R u+rwX {read.parent}"
+    with pytest.raises(CastoreError) as caught, writing_copy(copy):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{copy}.new-1-1")
+    assert caught.value.fix == f"chmod u+rwx {tmp_path}"
+
+
+@pytest.mark.parametrize("name", ["lock.mdb", "heads.log"])
+@pytest.mark.parametrize("how", ["folder", "link", "dangling"])
+def test_what_no_backup_has_is_to_be_moved_away(home: Path, name: str, how: str) -> None:
+    make_database(home).close()
+    path = home / name
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(name if how == "link" else "nowhere/at/all")
+    fix = f"mv {path} {path}.damaged"
+    told = []
+    try:
+        Database.open(home).close()
+    except CorruptObject as error:
+        told.append(error.fix)
+        subprocess.run(shlex.split(fix), check=True)
+    # Where a link leads nowhere nothing was noted yet.
+    assert told == ([] if (name, how) == ("heads.log", "dangling") else [fix])
+    Database.open(home).close()
+
+
+def test_a_data_file_that_ends_within_a_page_is_copied(home: Path, tmp_path: Path) -> None:
+    made = make_database(home)
+    edit(made, "located", lambda rows: rows.update({b"key": bytes(100_000)}))
+    edit(made, "located", lambda rows: rows.clear())
+    for _ in range(4):
+        made.write(lambda writing: writing.bump_generation())
+    made.close()
+    # A page that nothing leads to.
+    os.truncate(home / "data.mdb", (home / "data.mdb").stat().st_size - 1)
+    database = Database.open(home)
+    database.copy(tmp_path / "copy")
+    before = database.read(lambda reading: reading.counts())
+    database.close()
+    copied = Database.open(tmp_path / "copy")
+    assert copied.read(lambda reading: reading.counts()) == before
+    assert copied.check_pages().problems == []
+    copied.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -319,6 +320,18 @@ def test_with_a_folder_for_a_small_file(scene: Scene, name: str) -> None:
     report, copy = rescue(scene)
     assert check(scene, copy, report) == set()
     assert report.whole
+
+
+def test_a_store_that_may_not_be_read_says_what_helps(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "data.mdb"))
+
+    monkeypatch.setattr("castore.store.salvage.Relics", denied)
+    with pytest.raises(CastoreError) as caught:
+        salvage(scene.cas, scene.home / "copy")
+    assert caught.value.fix == f"chmod -R u+rwX {scene.cas}"
 
 
 @pytest.mark.parametrize("what", ["file", "big", "tree"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from castore.cli.paths import files
 from castore.cli.screen import clean, columns, plural
 from castore.cli.verbs import Family, verb
 from castore.content.absent import near_files
-from castore.errors import InvalidInput, StoreNotFound, WouldOverwrite
+from castore.errors import InvalidInput, StoreFull, StoreNotFound, WouldOverwrite
 from castore.spec.guess import HEAD_BYTES
 from castore.spec.init import Found, draft_spec
 from castore.spec.schema import spec_schema
@@ -123,12 +124,28 @@ def init(call: Invocation, paths: tuple[str, ...], name: str, file: str, force: 
         return
     if target.exists() and not force:
         raise WouldOverwrite(f"{str(target)!r} exists", fix="add -f, or -o FILE")
-    target.write_text(text, encoding="utf-8")
+    _write(target, text)
     if call.output.json:
         call.output.record({"file": str(target), "spec": spec_id, "artifacts": len(found)})
         return
     call.output.line(f"wrote {clean(str(target))}: {plural(len(found), 'artifact')}")
     call.output.next(f"cas commit --spec {target}")
+
+
+def _write(target: Path, text: str) -> None:
+    """Write the file; one that does not fit leaves no new one behind."""
+    fresh = not os.path.lexists(target)
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        if fresh:
+            target.unlink(missing_ok=True)
+        fix = "free space there, or name another place: -o FILE"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(f"{str(target)!r}: the disk is full", fix=fix) from None
+        raise InvalidInput(
+            f"{str(target)!r}: {error.strerror}", fix="name another place: -o FILE"
+        ) from None
 
 
 def _draft(call: Invocation, spec_id: str, entries: Sequence[Found], base: Path) -> str:
