@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 from tests.cli.conftest import Cas, write
@@ -110,12 +111,18 @@ def test_salvage_says_what_it_copied(cas: Cas, two: Path) -> None:
     made = cas("salvage", "rescued")
     assert made.out.startswith("salvaged to ")
     assert made.out.endswith("nothing is lost\n")
-    assert made.err == "next: cas fsck --full --store rescued\n"
+    put, check = made.err.splitlines()
+    assert check == "next: cas fsck --full --store rescued"
     assert cas("fsck", "--full", "--store", "rescued").out.startswith("no damage found")
     assert cas("salvage", "rescued").out.startswith("nothing to do: ")
     record = cas("salvage", "rescued", "--json").json
     assert (record["whole"], record["changed"], record["lost"]) == (True, False, [])
     assert "in the damaged store" in cas("salvage", ".cas/copy", code=2).err
+    before = cas("log").out
+    subprocess.run(put.removeprefix("to work on in it: "), shell=True, check=True)
+    assert Path("rescued.damaged/data.mdb").exists()
+    assert cas("log").out == before
+    assert "salvage" in cas("op", "log", "-n", "1").out
 
 
 def test_salvage_of_a_store_that_does_not_open(cas: Cas, two: Path) -> None:

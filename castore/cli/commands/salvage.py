@@ -42,8 +42,15 @@ def command(call: Invocation, folder: str) -> int:
         call.output.record(report.as_json())
     else:
         _print(call.output, report)
+        call.output.say(f"to work on in it: {clean(_in_place(report))}")
         call.output.next(f"cas fsck --full --store {clean(quoted(folder))}")
     return 0 if report.whole else CorruptObject.code
+
+
+def _in_place(report: SalvageReport) -> str:
+    """The command that puts the new store where the damaged one is, which is kept."""
+    old, new = str(report.source), str(report.folder)
+    return f"mv {quoted(old)} {quoted(f'{new}.damaged')} && mv {quoted(new)} {quoted(old)}"
 
 
 def _print(output: Output, report: SalvageReport) -> None:
