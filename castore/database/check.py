@@ -15,8 +15,9 @@ from castore.content.blocks import Block, decode_block
 from castore.content.deltas import block_place
 from castore.database import ancestry, derive, folded, indexes, relations
 from castore.database.check_run import OnBlock, Pass, Problem, begin, in_view
+from castore.database.datafile import HEADS_LOG
 from castore.database.environment import Database
-from castore.database.headslog import HEADS_LOG, LINE_DAMAGED, is_spoilt
+from castore.database.headslog import LINE_DAMAGED, is_spoilt
 from castore.database.indexes import BRIEF, Index
 from castore.database.operations import Operation
 from castore.database.reading import Reading

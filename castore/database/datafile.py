@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from castore.errors import CorruptObject, UnsupportedFormat
 from castore.model.limits import MIB
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "lock.mdb"
+HEADS_LOG: Final = "heads.log"
 PAGE_HEADER: Final = 16
 NO_PAGE: Final = (1 << 64) - 1
 META_PAGES: Final = 2
@@ -97,6 +99,17 @@ def file_identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def open_at_once(path: Path) -> BinaryIO:
+    """A small file, open for reading; raises OSError, at once for a pipe in its place, too."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISDIR(mode):
+        os.close(descriptor)
+        number = errno.ESPIPE if stat.S_ISFIFO(mode) else errno.EISDIR
+        raise OSError(number, os.strerror(number), str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 class DataStart:

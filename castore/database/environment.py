@@ -14,11 +14,10 @@ from castore.content.deltas import StoredObject
 from castore.database import tables
 from castore.database.conversion import update_lookup
 from castore.database.copying import appearing, replace_file, sync_folder, sync_tree
-from castore.database.datafile import DATA_FILE, RESTORE_OR_SALVAGE, UPGRADE_OR_SALVAGE
+from castore.database.datafile import DATA_FILE, HEADS_LOG, RESTORE_OR_SALVAGE, UPGRADE_OR_SALVAGE
 from castore.database.engine import MAP_BYTES, Engine, open_environment
 from castore.database.failures import using_files, writing_copy
 from castore.database.headslog import (
-    HEADS_LOG,
     LINE_DAMAGED,
     append_head,
     is_spoilt,

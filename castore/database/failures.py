@@ -12,7 +12,7 @@ from typing import Final
 
 import lmdb
 
-from castore.database.datafile import DATA_FILE, LOCK_FILE
+from castore.database.datafile import DATA_FILE, HEADS_LOG, LOCK_FILE, RESTORE
 from castore.errors import CastoreError, CorruptObject, Locked, StoreFull
 from castore.model.limits import MIB
 from castore.model.names import quoted
@@ -21,8 +21,10 @@ from castore.model.names import quoted
 RESERVE_BYTES: Final = 4 * MIB
 FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_CODES: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_NO_FILE_CODES: Final = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
-_SPARE_FILES: Final = frozenset({LOCK_FILE, "heads.log"})
+_NO_FILE_CODES: Final = frozenset(
+    {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESPIPE}
+)
+_MADE_AGAIN: Final = frozenset({LOCK_FILE, HEADS_LOG})
 _HANDLES_CODES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _LIMIT: Final = "the limit on the size of files is reached"
 _RAISE: Final = "raise the limit of `ulimit -f`"
@@ -123,6 +125,18 @@ def using_files(folder: Path) -> Iterator[None]:
         raise file_failure(folder, error) from None
 
 
+def no_file(path: str, fix: str = "") -> CorruptObject:
+    """The exception where a folder, a pipe or another thing is in the place of a store's file.
+
+    Without `fix` it is to be put away: it is one that is made again.
+    """
+    return CorruptObject(
+        f"{path}: something else is where a file of the store should be",
+        where=path,
+        fix=fix or f"mv {quoted(path)} {quoted(path + '.damaged')}",
+    )
+
+
 def file_failure(folder: Path, error: OSError) -> CastoreError:
     """The exception for a file of a store that cannot be used, with what helps."""
     path = os.fsdecode(error.filename) if error.filename is not None else str(folder)
@@ -130,16 +144,9 @@ def file_failure(folder: Path, error: OSError) -> CastoreError:
     if error.errno in FULL_CODES:
         fix = _RAISE if error.errno == errno.EFBIG else "free space on this disk, or: cas gc"
         return StoreFull(text, fix=fix)
-    if error.errno in _NO_FILE_CODES or (error.errno == errno.ENOENT and os.path.islink(path)):
-        # No backup has a lock file, and neither of these holds what is nowhere else.
-        spare = os.path.basename(path) in _SPARE_FILES
-        return CorruptObject(
-            f"{text}: something else is where a file of the store should be",
-            where=path,
-            fix=f"mv {quoted(path)} {quoted(f'{path}.damaged')}"
-            if spare
-            else "restore it from a backup",
-        )
+    nowhere = error.errno == errno.ENOENT and os.path.islink(path)
+    if nowhere or error.errno in _NO_FILE_CODES:
+        return no_file(path, "" if os.path.basename(path) in _MADE_AGAIN else RESTORE)
     if error.errno in _DENIED_CODES:
         return CastoreError(
             f"{text}: this user may not use the store", fix=f"chmod -R u+rwX {quoted(str(folder))}"

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from castore.database.copying import sync_folder
+from castore.database.datafile import HEADS_LOG, open_at_once
 from castore.model.ids import Id
 from castore.model.limits import KIB, MIB
 from castore.model.names import quoted
 
-HEADS_LOG: Final = "heads.log"
 _LINE: Final = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\n")
 _TAIL_BYTES: Final = 4096
 LONGEST: Final = 1 * MIB
@@ -94,7 +94,8 @@ def _shorten(path: Path, descriptor: int) -> None:
 def read_heads(folder: Path) -> list[tuple[int, Id]]:
     """Every (sequence, hash) still noted, oldest first; an absent file has none."""
     try:
-        data = (folder / HEADS_LOG).read_bytes()
+        with open_at_once(folder / HEADS_LOG) as file:
+            data = file.read()
     except FileNotFoundError:
         return []
     return [(int(match[1]), bytes.fromhex(match[2].decode())) for match in _lines(data)]
@@ -103,7 +104,7 @@ def read_heads(folder: Path) -> list[tuple[int, Id]]:
 def last_head(folder: Path) -> tuple[int, Id] | None:
     """The newest (sequence, hash) noted, or None; reads only the end of the file."""
     try:
-        with (folder / HEADS_LOG).open("rb") as file:
+        with open_at_once(folder / HEADS_LOG) as file:
             return _last(_tail(file.fileno(), file.seek(0, os.SEEK_END)))
     except FileNotFoundError:
         return None

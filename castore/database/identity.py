@@ -8,12 +8,13 @@ from typing import Any, Final, NamedTuple
 
 from castore.database.datafile import (
     DATA_FILE,
+    HEADS_LOG,
     LOCK_FILE,
     RESTORE,
     RESTORE_OR_SALVAGE,
     UPGRADE_OR_SALVAGE,
+    open_at_once,
 )
-from castore.database.headslog import HEADS_LOG
 from castore.database.tables import UUID_BYTES
 from castore.errors import CorruptObject, StoreNotFound, UnsupportedFormat
 from castore.model.encoding import decode, encode
@@ -53,7 +54,7 @@ def read_identity(folder: Path) -> Identity:
     """The identity noted in `folder`; raises StoreNotFound, CorruptObject, UnsupportedFormat."""
     path = folder / STORE_FILE
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             data = file.read(_FILE_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / DATA_FILE).exists():

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Self
 from castore.content.blocks import block_shape
 from castore.content.extents import block_length
 from castore.database.datafile import DATA_FILE, RESTORE
+from castore.database.failures import using_files
 from castore.database.headslog import is_spoilt, read_heads
 from castore.database.identity import STORE_FILE, Identity, read_identity, was_store
 from castore.database.leaves import Leaves, Place, Trees
@@ -123,7 +124,8 @@ class Relics:
     def identity(self, entropy: Callable[[int], bytes]) -> Identity:
         """The uuids of the store and its project, from wherever they can be read; else new ones."""
         try:
-            return read_identity(self.folder)
+            with using_files(self.folder):
+                return read_identity(self.folder)
         except CastoreError as error:
             self.unreadable.append(("store.json", error.message))
         uuid, project = (self._meta.get(key, b"") for key in _IDENTITY_KEYS)

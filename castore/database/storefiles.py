@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from castore.database.failures import (
     disk_full,
     disk_room,
     file_failure,
+    no_file,
     using_files,
 )
 from castore.database.pages import free_pages, is_whole
@@ -43,10 +45,16 @@ def allocate_lock(folder: Path) -> None:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except PermissionError:
         return  # Who may only read can do so with the file that is there; LMDB will tell.
+    except (FileNotFoundError, IsADirectoryError):
+        # A folder, or a link that leads nowhere.
+        raise no_file(str(folder / LOCK_FILE)) from None
     except OSError as error:
         raise file_failure(folder, error) from None
     try:
-        if not os.fstat(descriptor).st_blocks:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise no_file(str(folder / LOCK_FILE))
+        if not found.st_blocks:
             os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
     except OSError as error:
         if error.errno in FULL_CODES:
@@ -72,6 +80,8 @@ class StoreFiles:
         identity = file_identity(self.data)
         if identity is None:
             raise self._missing()
+        if not os.path.isfile(self.data):
+            raise no_file(self.data, RESTORE)
         self.identity: tuple[int, int] = identity
         self.check_length()
 

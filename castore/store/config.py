@@ -33,6 +33,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from castore.database.datafile import open_at_once
 from castore.errors import InvalidInput
 from castore.model.limits import KIB, parse_size
 from castore.model.names import check_secret_rules, check_segment, near_names, quoted
@@ -130,7 +131,7 @@ def read_config(file: Path) -> Config:
     A relative path in it begins at the folder of the file, `~` at the home of the user.
     """
     try:
-        with file.open("rb") as opened:
+        with open_at_once(file) as opened:
             data = opened.read(_BYTES_MAX + 1)
     except (FileNotFoundError, NotADirectoryError):
         return Config()

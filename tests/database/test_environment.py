@@ -323,7 +323,7 @@ def test_a_file_that_cannot_be_read_is_named(home: Path, name: str) -> None:
     make_database(home).close()
     (home / name).unlink()
     (home / name).mkdir()
-    with pytest.raises(CastoreError, match=f"{name}: Is a directory"):
+    with pytest.raises(CastoreError, match=f"{name}: something else"):
         Database.open(home)
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from castore.database import headslog
 from castore.database.check import check_structure
+from castore.database.datafile import HEADS_LOG
 from castore.database.environment import Database
-from castore.database.headslog import HEADS_LOG, LINE_DAMAGED, append_head, last_head, read_heads
+from castore.database.headslog import LINE_DAMAGED, append_head, last_head, read_heads
 from castore.database.operations import decode_operation, encode_operation
 from castore.database.tables import number_key
 from castore.errors import CorruptObject, InvalidInput

@@ -16,8 +16,8 @@ from castore.content.deltas import raw_bytes
 from castore.content.extents import block_length
 from castore.content.stamps import Remembered, read_remembered
 from castore.database.ancestry import Step, pack_step, read_step
-from castore.database.datafile import read_metas
-from castore.database.headslog import HEADS_LOG, last_head, read_heads
+from castore.database.datafile import HEADS_LOG, read_metas
+from castore.database.headslog import last_head, read_heads
 from castore.database.identity import (
     STORE_FILE,
     Features,

@@ -122,7 +122,7 @@ def check(scene: Scene, copy: Path, report: SalvageReport) -> set[tuple[str, str
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: b"" if path.is_dir() else path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() if path.is_file() else b"" for path in folder.iterdir()}
 
 
 def rescue(scene: Scene) -> tuple[SalvageReport, Path]:
@@ -313,10 +313,13 @@ def test_without_the_small_files(scene: Scene, name: str) -> None:
     assert report.whole
 
 
-@pytest.mark.parametrize("name", [".gitignore", "config.toml"])
-def test_with_a_folder_for_a_small_file(scene: Scene, name: str) -> None:
+@pytest.mark.parametrize("name", [".gitignore", "config.toml", "heads.log", "store.json"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_with_something_else_for_a_small_file(
+    scene: Scene, name: str, make: Callable[[Path], None]
+) -> None:
     (scene.cas / name).unlink(missing_ok=True)
-    (scene.cas / name).mkdir()
+    make(scene.cas / name)
     report, copy = rescue(scene)
     assert check(scene, copy, report) == set()
     assert report.whole
