@@ -17,7 +17,7 @@ from castore.model.names import quoted
 from castore.store.behind import Behind
 from castore.store.config import CONFIG_FILE
 from castore.store.moments import format_minute
-from castore.store.opening import FOLDER, is_store, open_store
+from castore.store.opening import FOLDER, find_store, is_store, open_store
 from castore.store.selectors import Resolved, branch_names, resolve
 from castore.store.store import Store
 
@@ -26,6 +26,7 @@ _LISTED: Final = 10
 _SYNC: Final = "castore.store.sync"
 _SHARED: Final = "castore.store.shared"
 _CACHE: Final = "castore.store.cache_opening"
+_MENDING: Final = "castore.store.mending"
 _EXTERNALS: Final = "castore.store.externals_verify"
 
 
@@ -41,7 +42,7 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
             url, user_caches(), user_config=user_config, root=Path.cwd(), offline=call.offline
         )
         if url
-        else open_store(store_place(call, spec), user_config=user_config)
+        else _own(store_place(call, spec))
     )
     try:
         call.output.detail(f"store: {store.folder}")
@@ -62,6 +63,15 @@ def opened(call: Invocation, spec: str = "") -> Iterator[Store]:
         raise
     finally:
         store.close()
+
+
+def _own(place: Path) -> Store:
+    """The store of its own at a place, or above it."""
+    try:
+        return open_store(place, user_config=user_config)
+    except CorruptObject as error:
+        load(_MENDING).name_clone(find_store(place), error)
+        raise
 
 
 def _say_shared(call: Invocation, behind: Behind, *, offline: bool) -> None:

@@ -6,46 +6,38 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from castore.content.runs import Piece
-from castore.content.trees import WALKED_ENTRIES, iter_tree, too_many_entries
-from castore.errors import CastoreError, CorruptObject, InvalidInput, StoreFull, WouldOverwrite
-from castore.model.artifact_set import Artifact, ExternalContent, FileContent, TreeContent
+from castore.errors import (
+    CastoreError,
+    CorruptObject,
+    InvalidInput,
+    ObjectNotFound,
+    StoreFull,
+    WouldOverwrite,
+)
+from castore.model.artifact_set import Artifact, ExternalContent
 from castore.model.ids import Id
-from castore.model.limits import FOLDER_DEPTH
-from castore.model.names import check_stored_path
-from castore.model.pages import FILE, TREE, Entry
+from castore.model.names import check_stored_path, quoted
+from castore.store.checkout_write import ArtifactWriter, Written
 from castore.store.held import as_held
 from castore.store.materialise import (
-    FolderWriter,
     Placement,
     check_component,
     open_folder,
     remove_tree,
     write_error,
 )
-from castore.store.prefetch import Prefetch
 from castore.store.promises import keep_promises
 from castore.store.selectors import find_artifact
 from castore.store.store import Store
 from castore.store.version import Version
 
 TEMPORARY: Final = ".cas-checkout-"
-_REPORT_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One artifact as written: its name, its place below the destination, its bytes and files."""
-
-    artifact: str
-    path: str
-    size: int
-    files: int
+_LISTED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +126,10 @@ def checkout(
     keep_promises(store, [artifact.content for artifact in stored])
     with _destination(target, store.entropy(8).hex(), force=force) as folder:
         _check_room(folder, sum(artifact.content.size for artifact in stored), target)
-        writer = _Writer(store, folder, progress)
+        writer = ArtifactWriter(store, folder, progress)
         try:
             written = [
-                writer.artifact(artifact)
+                _write(writer, version, artifact, [one.name for one in chosen])
                 for artifact in sorted(stored, key=lambda artifact: artifact.path.split("/"))
             ]
         finally:
@@ -152,102 +144,20 @@ def default_destination(version: Version) -> Path:
     return Path(f"{name}-v{version.number}" if version.manifest.complete else f"{name}-partial")
 
 
-class _Writer:
-    """Writes artifacts into a fresh folder and counts what it wrote."""
-
-    def __init__(self, store: Store, folder: int, progress: Callable[[int], None] | None) -> None:
-        self._reader = store.reader
-        self._prefetch = Prefetch(store.database, store.reader)
-        self._into = FolderWriter(folder)
-        self._progress = progress
-        self._untold = 0
-        self._entries = 0
-        self._file_count = 0
-        self._bytes = 0
-
-    def artifact(self, artifact: Artifact) -> Written:
-        """Write one stored artifact at its place."""
-        self._file_count = self._bytes = 0
-        content = artifact.content
-        components = artifact.path.encode().split(b"/")
-        if isinstance(content, TreeContent):
-            self._folder(content.id, content.size, components)
-        elif isinstance(content, FileContent):
-            *folder, name = components
-            file = Entry(name, FILE, content.digest, content.size, content.mode)
-            (pieces,) = self._prefetch.read([(file.id, file.size)])
-            self._file(self._enter(folder), folder, file, pieces)
-        return Written(artifact.name, artifact.path, self._bytes, self._file_count)
-
-    def close(self) -> None:
-        """Close what is open and tell the last of the progress."""
-        self._prefetch.close()
-        self._into.close()
-        self._tell(0, last=True)
-
-    def _folder(self, root: Id, size: int, components: list[bytes]) -> None:
-        """Write a folder; `size` is what its files are said to have."""
-        rows, ahead = itertools.tee(self._rows(root, size, components))
-        files = self._prefetch.read((file.id, file.size) for _, file in ahead if file is not None)
-        for path, file in rows:
-            if file is None:
-                folder = self._enter(path)
-            else:
-                self._file(folder, path, file, next(files))
-
-    def _rows(
-        self, root: Id, size: int, components: list[bytes]
-    ) -> Iterator[tuple[list[bytes], Entry | None]]:
-        """A folder, with None, and the files in it, then the folders in it in the same way."""
-        if len(components) > FOLDER_DEPTH:
-            raise CorruptObject(f"tree: folders nested deeper than {FOLDER_DEPTH}", id=root.hex())
-        folders: list[Entry] = []
-        found = 0
-        yield components, None
-        for entry in iter_tree(self._reader.tree_page, root):
-            self._entries += 1
-            if self._entries > WALKED_ENTRIES:
-                raise too_many_entries()
-            found += entry.size
-            if entry.kind == TREE:
-                folders.append(entry)
-            else:
-                yield components, entry
-        if found != size:
-            raise CorruptObject(
-                f"folder {_place(components)!r} is not of the {size} bytes it is said to be",
-                id=root.hex(),
-            )
-        for entry in folders:
-            check_component(entry.name, components)
-            yield from self._rows(entry.id, entry.size, [*components, entry.name])
-
-    def _enter(self, components: list[bytes]) -> int:
-        try:
-            return self._into.enter(components)
-        except OSError as error:
-            raise write_error(error, _place(components)) from None
-
-    def _file(
-        self, folder: int, components: list[bytes], file: Entry, pieces: Iterable[Piece]
-    ) -> None:
-        """Write a file into an entered folder."""
-        check_component(file.name, components)
-        try:
-            self._into.write(folder, file.name, pieces, file.mode, self._count)
-        except OSError as error:
-            raise write_error(error, _place([*components, file.name])) from None
-        self._file_count += 1
-
-    def _count(self, written: int) -> None:
-        self._bytes += written
-        self._tell(written)
-
-    def _tell(self, written: int, *, last: bool = False) -> None:
-        self._untold += written
-        if self._progress is not None and self._untold and (last or self._untold >= _REPORT_BYTES):
-            self._progress(self._untold)
-            self._untold = 0
+def _write(
+    writer: ArtifactWriter, version: Version, artifact: Artifact, names: Sequence[str]
+) -> Written:
+    """Write an artifact of those named; the exception for one that cannot be read names it."""
+    try:
+        return writer.artifact(artifact)
+    except (CorruptObject, ObjectNotFound) as error:
+        error.message = f"artifact {artifact.name!r} of {version.label}: {error.message}"
+        error.args = (error.message,)
+        error.attributes["artifact"] = artifact.name
+        others = [quoted(name) for name in names if name != artifact.name]
+        if 0 < len(others) <= _LISTED:
+            error.fix = f"cas checkout {quoted(version.label)} {' '.join(others)}"
+        raise
 
 
 def _elsewhere(version: Version, artifacts: Sequence[Artifact]) -> Iterator[Elsewhere]:
@@ -257,10 +167,6 @@ def _elsewhere(version: Version, artifacts: Sequence[Artifact]) -> Iterator[Else
         if isinstance(content, ExternalContent):
             uri = uris.get(artifact.name, "")
             yield Elsewhere(artifact.name, artifact.path, uri, content.digest, content.size)
-
-
-def _place(components: Sequence[bytes]) -> str:
-    return b"/".join(components).decode()
 
 
 def _chosen(store: Store, version: Version, names: Sequence[str]) -> list[Artifact]:

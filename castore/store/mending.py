@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from castore.errors import InvalidInput
+from castore.database.datafile import RESTORE
+from castore.errors import CorruptObject, InvalidInput
+from castore.model.names import quoted
+from castore.store.config import CONFIG_FILE, KnownRemote, read_config
 from castore.store.store import Store
 from castore.store.verify_report import SALVAGE, FsckReport
 
@@ -26,7 +31,24 @@ def with_remotes(store: Store, report: FsckReport) -> FsckReport:
 def remote_for(store: Store) -> str:
     """The remote to name where one may help: `origin`, or the first; "" for none."""
     try:
-        known = store.config().remotes
+        return _first(store.config().remotes)
     except InvalidInput:
         return ""
-    return _ORIGIN if _ORIGIN in known else min(known, default="")
+
+
+def name_clone(folder: Path, error: CorruptObject) -> None:
+    """Let an error of a store that does not open name a remote that may have what was in it."""
+    try:
+        known = read_config(folder / CONFIG_FILE).remotes
+    except InvalidInput:
+        return
+    found = known.get(_first(known))
+    if found is None or not error.fix.startswith(RESTORE):
+        return
+    options = (("--endpoint", found.endpoint), ("--region", found.region))
+    said = "".join(f" {option} {quoted(value)}" for option, value in options if value)
+    error.fix += f", or, for what was pushed: cas clone {quoted(found.url)} DIR{said}"
+
+
+def _first(remotes: Mapping[str, KnownRemote]) -> str:
+    return _ORIGIN if _ORIGIN in remotes else min(remotes, default="")

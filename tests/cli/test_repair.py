@@ -142,3 +142,20 @@ def test_another_bucket_in_the_place_is_not_taken_for_a_damaged_one(cas: Cas, bu
     assert "another project" in cas("-C", "copy", "remote", "repair", "origin", code=2).err
     assert "another project" in cas("remote", "repair", "origin", code=2).err
     assert before == ((bucket / "castore.json").read_bytes(), (bucket / "root").read_bytes())
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_store_that_does_not_open_names_what_a_remote_has(
+    cas: Cas, tmp_path: Path, size: int
+) -> None:
+    cas("init", write("one/out/a.txt", "first\n").parents[1])
+    cas("-C", "one", "commit", "-m", "first", "out")
+    cas("-C", "one", "remote", "add", "backup", "../the bucket")
+    cas("-C", "one", "push", "backup")
+    with (tmp_path / "one/.cas/data.mdb").open("r+b") as file:
+        file.truncate(size)
+    told = cas("-C", "one", "log", code=7)
+    clone = shlex.split(told.err.rpartition("for what was pushed: ")[2])
+    assert clone[:2] == ["cas", "clone"]
+    cas(*(word.replace("DIR", "two") for word in clone[1:]))
+    assert cas("-C", "two", "cat", "out:a.txt").out == "first\n"

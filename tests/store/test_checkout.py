@@ -290,6 +290,25 @@ def version_digest(path: Path) -> bytes:
     return blake3(path.read_bytes()).digest()
 
 
+def test_an_artifact_that_cannot_be_read_is_named_and_the_others_can_be_had(
+    store: castore.Store, tmp_path: Path
+) -> None:
+    with store.session(name="out") as session:
+        session.add("secret", b"a password")
+        session.add("plain", b"nothing special")
+        version = session.commit()
+    store.purge("out@v1:secret", reason="a password")
+    with pytest.raises(
+        errors.ObjectNotFound, match=r"artifact 'secret' of out@v1: .*was purged"
+    ) as it:
+        checkout(store, version, destination=tmp_path / "all")
+    assert it.value.attributes["artifact"] == "secret"
+    *_, command, label, name = it.value.fix.split()
+    assert (command, label) == ("checkout", "out@v1")
+    checkout(store, version, [name], tmp_path / "some")
+    assert [path.read_bytes() for path in (tmp_path / "some").iterdir()] == [b"nothing special"]
+
+
 @pytest.mark.parametrize("existing", ["absent", "empty", "forced"])
 def test_an_interrupt_leaves_nothing_behind(
     store: castore.Store,
