@@ -20,7 +20,7 @@ from benchmarks.writers import (
     simulate,
 )
 from castore.remote.memory import MemoryTransport
-from castore.store.behind import Behind
+from castore.store.store import Behind
 from castore.store.sync_push import push
 from castore.store.sync_stage import BucketStages
 from tests.store.syncing import commit

@@ -14,12 +14,11 @@ from castore.cli.screen import clean
 from castore.errors import CorruptObject, InvalidInput, NotFound, RefNotFound, StoreNotFound
 from castore.model.ids import Id
 from castore.model.names import quoted
-from castore.store.behind import Behind
 from castore.store.config import CONFIG_FILE
 from castore.store.moments import format_minute
 from castore.store.opening import FOLDER, find_store, is_store, open_store
 from castore.store.selectors import Resolved, branch_names, resolve
-from castore.store.store import Store
+from castore.store.store import Behind, Store
 
 _RELATIVE: Final = "@~:"
 _LISTED: Final = 10

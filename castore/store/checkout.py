@@ -23,7 +23,6 @@ from castore.model.artifact_set import Artifact, ExternalContent
 from castore.model.ids import Id
 from castore.model.names import check_stored_path, quoted
 from castore.store.checkout_write import ArtifactWriter, Written
-from castore.store.held import as_held
 from castore.store.materialise import (
     Placement,
     check_component,
@@ -33,7 +32,7 @@ from castore.store.materialise import (
 )
 from castore.store.promises import keep_promises
 from castore.store.selectors import find_artifact
-from castore.store.store import Store
+from castore.store.store import Store, as_held
 from castore.store.version import Version
 
 TEMPORARY: Final = ".cas-checkout-"

@@ -15,9 +15,8 @@ from castore.model.artifact_set import ExternalContent
 from castore.remote.elsewhere import reach
 from castore.store.collect_roots import INTERNALIZE
 from castore.store.externals_verify import external_artifacts, told
-from castore.store.held import held_file
 from castore.store.stages import worker_header
-from castore.store.store import Store
+from castore.store.store import Store, held_file
 from castore.store.version import Version
 
 

@@ -13,11 +13,10 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id
 from castore.model.names import near_names, quoted
 from castore.model.pages import TREE, Entry
-from castore.store.held import as_held
 from castore.store.records import held_id, location, maker
 from castore.store.removals import purged_ids
 from castore.store.selectors import Resolved
-from castore.store.store import Store
+from castore.store.store import Store, as_held
 from castore.store.version import Version
 
 _NEAR: Final = 1_000

@@ -19,10 +19,9 @@ from castore.model.artifact_set import Artifact, ExternalContent, FileContent, T
 from castore.model.ids import Id, Kind
 from castore.model.pages import TREE, Branching, decode_tree, layout_ids
 from castore.model.refs import PARTIALS
-from castore.store.held import as_held
 from castore.store.removals import climb
 from castore.store.selectors import Resolved
-from castore.store.store import Store
+from castore.store.store import Store, as_held
 
 _BATCH: Final = 1024
 _SCAN_BLOCKS: Final = 2048

@@ -15,12 +15,11 @@ from castore.model.artifact_set import (
 from castore.model.ids import Id
 from castore.model.manifest import CheckResult, Manifest, Source
 from castore.model.status import Status
-from castore.store.held import as_held
 from castore.store.moments import format_moment
 from castore.store.notes import known_as, notes_about
 from castore.store.removals import purged_ids, removal_record
 from castore.store.standing import Verdicts, signed_by, status_of
-from castore.store.store import Store
+from castore.store.store import Store, as_held
 from castore.store.version import Version
 
 # A spec says what is kept; the record says where: here, as stores elsewhere are not written to.

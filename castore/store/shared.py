@@ -33,7 +33,6 @@ from castore.remote.bucket import look
 from castore.remote.index import Catalogue
 from castore.remote.root import Root
 from castore.remote.transport import Transport
-from castore.store.behind import Behind
 from castore.store.cache_opening import damaged, open_cache, open_database
 from castore.store.caches import CACHE_BYTES, CacheUse, cache_folder, may_be_over, shrink, trim
 from castore.store.config import ON_DEMAND, KnownRemote
@@ -51,7 +50,7 @@ from castore.store.shared_refs import (
     put_back,
 )
 from castore.store.staging import expired
-from castore.store.store import PROMISED, Store
+from castore.store.store import PROMISED, Behind, Store
 from castore.store.sync_bring import bring
 from castore.store.sync_clone import ORIGIN
 from castore.store.sync_fetch import FETCH, fetch

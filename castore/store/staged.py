@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from castore.model.artifact_set import Content
 from castore.model.ids import Id
@@ -27,16 +26,3 @@ class Staged:
     upload: bytes = b""
     index: Id = b""
     rows: bytes = b""
-
-
-class FarStages(Protocol):
-    """Where a store stages that is a cache of a bucket."""
-
-    def begin_upload(self) -> bytes:
-        """See `castore.store.sync_stage.BucketStages.begin_upload`."""
-
-    def send(self, staged: Staged, upload: bytes) -> Staged:
-        """See `castore.store.sync_stage.BucketStages.send`."""
-
-    def take(self, name: str, staged: Staged) -> Staged:
-        """See `castore.store.sync_stage.BucketStages.take`."""

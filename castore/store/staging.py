@@ -66,15 +66,17 @@ def stage(
     if far is None:
         return staged
     try:
-        return far.send(staged, upload)
+        sent: Staged = far.send(staged, upload)
     finally:
         drop_stages(store, [session])
+    return sent
 
 
 def take(store: Store, name: str, staged: Staged) -> Staged:
     """What a worker staged, held here; raises InvalidInput, ObjectNotFound if it expired."""
     if store.behind is not None and store.behind.stages is not None:
-        return store.behind.stages.take(name, staged)
+        taken: Staged = store.behind.stages.take(name, staged)
+        return taken
     if staged.store != store.database.uuid:
         raise InvalidInput(
             f"{name!r} was staged in another store ({staged.store.hex()})",

@@ -1,20 +1,24 @@
-"""Store: the open local repository, a thin holder of the database, the reader and the clock."""
+"""Store: the open local repository, a thin holder of the database, the reader and the clock.
+
+Also what one knows that is the cache of a bucket, of what is behind it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from castore.content.deltas import Load, StoredObject
+from castore.content.layouts import layout_size
 from castore.content.reader import ObjectReader
 from castore.database.environment import Database
-from castore.database.tables import Removal
+from castore.database.reading import Reading
+from castore.database.tables import Removal, State
 from castore.errors import ObjectNotFound
-from castore.model.artifact_set import ArtifactSet
-from castore.model.ids import Id
-from castore.store.behind import Behind
+from castore.model.artifact_set import Artifact, ArtifactSet, ExternalContent, FileContent
+from castore.model.ids import Id, Kind
 from castore.store.config import CONFIG_FILE, Config, read_config
 from castore.store.removals import forgotten_error
 from castore.store.version import Version
@@ -28,6 +32,54 @@ class Bring(Protocol):
 
     def __call__(self, store: Store, ids: Sequence[Id], *, sharing: Set[Id] | None = None) -> None:
         """Fetch these; with `sharing` those only whose chunk lists have one of these chunks."""
+
+
+class FarStages(Protocol):
+    """Where a store stages that is a cache of a bucket.
+
+    What is staged is a `castore.store.staged.Staged`, which nothing that reads a store has to load.
+    """
+
+    def begin_upload(self) -> bytes:
+        """See `castore.store.sync_stage.BucketStages.begin_upload`."""
+
+    def send(self, staged: Any, upload: bytes) -> Any:
+        """See `castore.store.sync_stage.BucketStages.send`."""
+
+    def take(self, name: str, staged: Any) -> Any:
+        """See `castore.store.sync_stage.BucketStages.take`."""
+
+
+class Behind:
+    """The bucket that a store is the cache of.
+
+    `close` gives it back; `stages` is where workers stage, None where it is not asked. It was last
+    read at `seen_at`, microseconds UTC. `owing` tells that something that was said is not there
+    yet, `waits` that it waits there for somebody who may write; `purged` names what was purged
+    there and still lies here. With `rebase` a version that it refuses is made anew after those of
+    others: `renamed` tells the id that it has then, and `took_back` by that what it takes back of
+    others, in words.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        close: Callable[[], None],
+        stages: FarStages | None = None,
+        *,
+        seen_at: int | None = None,
+        owing: bool = False,
+    ) -> None:
+        self.url = url
+        self.close = close
+        self.stages = stages
+        self.seen_at = seen_at
+        self.owing = owing
+        self.waits = False
+        self.purged: tuple[str, ...] = ()
+        self.rebase = False
+        self.renamed: dict[Id, Id] = {}
+        self.took_back: dict[Id, tuple[str, ...]] = {}
 
 
 class Store:
@@ -154,3 +206,31 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def held_file(store: Store, content: ExternalContent) -> FileContent | None:
+    """The file that an external artifact is, if its digest is known and its bytes are here."""
+    if not content.digest:
+        return None
+
+    def look(tables: Reading) -> Kind | None:
+        row = tables.object_row(content.digest)
+        here = row is not None and row.state is State.STORED
+        return row.kind if here and row is not None else None
+
+    kind = store.database.read(look)
+    if kind not in (Kind.CHUNK, Kind.LAYOUT):
+        return None
+    root = store.reader.layout_root(content.digest)
+    size = layout_size(root) if root else len(store.reader.payload(content.digest, Kind.CHUNK))
+    return FileContent(content.digest, size, 0)
+
+
+def as_held(store: Store, artifact: Artifact) -> Artifact:
+    """An artifact as a stored one, if it is external and its bytes are here."""
+    if not isinstance(artifact.content, ExternalContent):
+        return artifact
+    found = held_file(store, artifact.content)
+    if found is None:
+        return artifact
+    return Artifact(artifact.name, artifact.type, artifact.format, artifact.path, found)

@@ -21,10 +21,9 @@ from castore.model.limits import PREFIX_MIN
 from castore.model.note import decode_note
 from castore.model.pages import Entry, decode_layout, decode_tree
 from castore.store.collect_roots import content_ids, grace_of
-from castore.store.held import as_held
 from castore.store.selectors import resolve
 from castore.store.stages import staged_sessions
-from castore.store.store import Store
+from castore.store.store import Store, as_held
 
 LOOKED_AT: Final = 1_000_000
 """Objects above the one asked about, beyond which the search gives up."""
