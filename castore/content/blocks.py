@@ -131,7 +131,7 @@ class Sketch(NamedTuple):
 
 def encode_block(block: Block) -> bytes:
     """The stored bytes of a block; raises InvalidInput for one that decode_block would refuse."""
-    problem = _problem(block)
+    problem = _problem(block, len(block.frame))
     if problem:
         raise InvalidInput(f"this block cannot be written: {problem}")
     head = block_head(
@@ -175,6 +175,18 @@ def decode_block(data: bytes, where: str, *, checked: bool = True) -> Block:
     be compared with ids, member by member. Raises CorruptObject, and UnsupportedFormat for a block
     that is whole but written by a newer castore, or encrypted.
     """
+    head, frame_at = _decode_head(data, where, checked=checked)
+    return head._replace(frame=data[frame_at:])
+
+
+def decode_head(data: memoryview, where: str) -> tuple[Block, memoryview]:
+    """As `decode_block`, but the frame stays where it lies: a block without one, and the frame."""
+    head, frame_at = _decode_head(data, where, checked=True)
+    return head, data[frame_at:]
+
+
+def _decode_head(data: bytes | memoryview, where: str, *, checked: bool) -> tuple[Block, int]:
+    """A block without its frame, seen to fit its size, and where the frame begins."""
     if len(data) < _HEADER.size:
         raise CorruptObject(f"{where}: {len(data)} bytes are too few for a block", where=where)
     version, codec, flags, depth, raw_size, bases, members, check = _HEADER.unpack_from(data)
@@ -196,19 +208,21 @@ def decode_block(data: bytes, where: str, *, checked: bool = True) -> Block:
         bool(flags & _METADATA),
         depth,
         raw_size,
-        tuple([data[at : at + ID_BYTES] for at in range(_HEADER.size, members_at, ID_BYTES)]),
+        tuple(
+            [bytes(data[at : at + ID_BYTES]) for at in range(_HEADER.size, members_at, ID_BYTES)]
+        ),
         _read_members(data[members_at:frame_at], where),
-        data[frame_at:],
+        b"",
     )
-    if _is_plain_chunk(block):
-        return block
-    problem = _problem(block)
-    if problem:
-        raise CorruptObject(f"{where}: {problem}", where=where)
-    return block
+    frame_bytes = len(data) - frame_at
+    if not _is_plain_chunk(block, frame_bytes):
+        problem = _problem(block, frame_bytes)
+        if problem:
+            raise CorruptObject(f"{where}: {problem}", where=where)
+    return block, frame_at
 
 
-def block_depth(data: bytes) -> int:
+def block_depth(data: bytes | memoryview) -> int:
     """The depth that the header of a stored block tells, unchecked."""
     return data[_DEPTH_AT]
 
@@ -255,14 +269,14 @@ def _check(header: bytes, table: bytes, frame: bytes | memoryview) -> bytes:
     return hasher.digest(_CHECK_BYTES)
 
 
-def _check_of(data: bytes, frame_at: int, flags: int) -> bytes:
+def _check_of(data: bytes | memoryview, frame_at: int, flags: int) -> bytes:
     """The check `data` should carry; always as of this FORMAT, so a flipped first byte is found."""
-    header = _FORMAT + data[1:_CHECK_AT] + _NO_CHECK
+    header = b"".join((_FORMAT, data[1:_CHECK_AT], _NO_CHECK))
     frame = memoryview(data)[frame_at:] if flags & _METADATA else b""
-    return _check(header, data[_HEADER.size : frame_at], frame)
+    return _check(header, bytes(data[_HEADER.size : frame_at]), frame)
 
 
-def _read_members(table: bytes, where: str) -> tuple[Member, ...]:
+def _read_members(table: bytes | memoryview, where: str) -> tuple[Member, ...]:
     try:
         return tuple(
             [Member(id, _KINDS[kind], size) for id, kind, size in _MEMBER.iter_unpack(table)]
@@ -271,18 +285,18 @@ def _read_members(table: bytes, where: str) -> tuple[Member, ...]:
         raise CorruptObject(f"{where}: a member of unknown kind {error}", where=where) from None
 
 
-def _is_plain_chunk(block: Block) -> bool:
+def _is_plain_chunk(block: Block, frame_bytes: int) -> bool:
     """Whether this is one chunk that is no delta, as most blocks are; then `_problem` has none."""
-    codec, metadata, depth, raw_size, bases, members, frame = block
+    codec, metadata, depth, raw_size, bases, members, _ = block
     if metadata or depth or bases or len(members) != 1:
         return False
     _, kind, size = members[0]
     if kind is not Kind.CHUNK or size != raw_size or size > CHUNK_MAX:
         return False
-    return codec is Codec.ZSTD or (codec is Codec.RAW and len(frame) == size)
+    return codec is Codec.ZSTD or (codec is Codec.RAW and frame_bytes == size)
 
 
-def _problem(block: Block) -> str:
+def _problem(block: Block, frame_bytes: int) -> str:
     """Why this block breaks the format, or "" if it does not."""
     delta = block.codec is Codec.DELTA
     if not 1 <= len(block.members) <= BLOCK_MEMBERS:
@@ -295,8 +309,8 @@ def _problem(block: Block) -> str:
         return "content and metadata in one block"
     if not block.metadata and any(member.size > CHUNK_MAX for member in block.members):
         return f"a chunk of more than {CHUNK_MAX} bytes"
-    if block.codec is Codec.RAW and len(block.frame) != block.raw_size:
-        return f"a raw frame of {len(block.frame)} bytes for {block.raw_size}"
+    if block.codec is Codec.RAW and frame_bytes != block.raw_size:
+        return f"a raw frame of {frame_bytes} bytes for {block.raw_size}"
     if len(block.bases) > BLOCK_BASES or block.depth > DELTA_DEPTH:
         return f"{len(block.bases)} bases at depth {block.depth}"
     if delta != bool(block.bases) or delta != bool(block.depth):

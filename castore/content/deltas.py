@@ -76,6 +76,15 @@ def raw_bytes(
     return _Chain(load, kept, trusting).decode(block, where)
 
 
+def raw_view(head: Block, frame: memoryview, load: Load, where: str) -> memoryview:
+    """As `raw_bytes`, for a block whose frame lies elsewhere: what is not encoded stays there."""
+    if head.codec is Codec.RAW:
+        return frame
+    if head.codec is Codec.ZSTD:
+        return memoryview(decompress(frame, head.raw_size, where=where))
+    return memoryview(raw_bytes(head._replace(frame=bytes(frame)), load, where))
+
+
 class _Delta(NamedTuple):
     block: Block
     where: str

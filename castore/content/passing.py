@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from blake3 import blake3
 
@@ -32,7 +30,7 @@ class Passing(NamedTuple):
 
     place: Place
     id: Id
-    data: bytes
+    data: bytes | memoryview
 
 
 class _File(NamedTuple):
@@ -143,38 +141,6 @@ class PassingFiles:
                 del self._open[id]
                 self._opened -= len(waiting)
                 self.unread += [waits.file.digest for waits in waiting]
-
-
-class InTurn:
-    """Work for a thread of its own, one piece after the other; at most one waits."""
-
-    def __init__(self, work: Callable[[Sequence[Passing]], None]) -> None:
-        self._work = work
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="castore-files")
-        self._last: Future[None] | None = None
-
-    def __call__(self, piece: Sequence[Passing]) -> None:
-        """Have a piece done beside what follows; raises what the piece before it raised."""
-        self.wait()
-        self._last = self._pool.submit(self._work, piece)
-
-    def wait(self) -> None:
-        """Until all pieces are done; raises what the last one raised."""
-        if self._last is not None:
-            self._last.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown()
-        if error is None:
-            self.wait()
 
 
 def false_chunk_list(digest: Id) -> CorruptObject:

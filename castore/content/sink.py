@@ -69,12 +69,12 @@ class EncodedBlock(NamedTuple):
     """A block as it is stored, with what an index needs to know about it.
 
     It is the bytes of `head` and those of `frame` behind them: what does not compress stays where
-    it was read until it is written. `around`, if given, ends with `frame` and has room for `head`
-    before it. `again` are the raw bytes of a delta of content, should it have to be written in
-    full.
+    it was read until it is written. What was fetched is `head` as a whole. `around`, if given, ends
+    with `frame` and has room for `head` before it. `again` are the raw bytes of a delta of content,
+    should it have to be written in full.
     """
 
-    head: bytes
+    head: bytes | memoryview
     members: tuple[Member, ...]
     raw_size: int
     bases: tuple[Id, ...]
@@ -90,7 +90,9 @@ class EncodedBlock(NamedTuple):
     @property
     def data(self) -> bytes:
         """The block as it is stored, joined anew each time."""
-        return b"".join((self.head, self.frame)) if self.frame else self.head
+        if not self.frame and isinstance(self.head, bytes):
+            return self.head
+        return b"".join((self.head, self.frame))
 
     @contextmanager
     def laid(self) -> Iterator[bytes | memoryview]:
@@ -99,7 +101,7 @@ class EncodedBlock(NamedTuple):
         Nobody else may read or write there meanwhile.
         """
         if self.around is None:
-            yield self.data
+            yield self.data if self.frame else self.head
             return
         room = self.around[: len(self.head)]
         before = bytes(room)

@@ -62,7 +62,7 @@ def content_id_of(pieces: Iterable[bytes | memoryview]) -> tuple[Id, int]:
     return hasher.digest(), size
 
 
-def object_id(kind: Kind, payload: bytes) -> Id:
+def object_id(kind: Kind, payload: bytes | memoryview) -> Id:
     """The id of an object: plain BLAKE3 for a chunk, keyed by its kind for all others."""
     if kind is Kind.CHUNK:
         return content_id(payload)

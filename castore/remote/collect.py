@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from castore.content.blocks import decode_block
+from castore.content.blocks import decode_block, decode_head
 from castore.content.delta_encoder import encode_plain
 from castore.content.deltas import raw_bytes
 from castore.content.encoder import encode_metadata
@@ -217,7 +217,7 @@ class _Collection:
         return any(
             member.id in self._root.purged
             for spot, data in fetched
-            for member in decode_block(data, spot_place(spot)).members
+            for member in decode_head(data, spot_place(spot))[0].members
         )
 
     def _rewritten(
@@ -274,7 +274,8 @@ class _Collection:
     ) -> list[EncodedBlock]:
         """A block as it is where all in it is alive, else blocks of what is; compared with ids."""
         where = spot_place(fetched.spot)
-        block = decode_block(fetched.data, where)
+        data = bytes(fetched.data)
+        block = decode_block(data, where)
         raw = raw_bytes(block, self._far.load, where)
         chosen: list[tuple[Kind, Id, bytes]] = []
         for member in sorted(members, key=lambda member: member.slot):
@@ -291,7 +292,7 @@ class _Collection:
                 )
             chosen.append((member.kind, member.id, payload))
         if stands and len(chosen) == len(block.members):
-            return [EncodedBlock(fetched.data, block.members, block.raw_size, block.bases)]
+            return [EncodedBlock(data, block.members, block.raw_size, block.bases)]
         if block.metadata:
             return encode_metadata(chosen)
         return encode_plain([(id, payload) for _, id, payload in chosen])

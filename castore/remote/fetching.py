@@ -18,6 +18,7 @@ from castore.remote.transport import Gone, KeyAbsent, Transport
 from castore.remote.waiting import result_of
 
 Result = TypeVar("Result")
+Bytes = TypeVar("Bytes", bytes, memoryview)
 
 _WINDOW: Final = 2 * MIB
 _WINDOWS: Final = 24
@@ -29,10 +30,10 @@ _STORED_MAX: Final = 2 * BLOCK_RAW_BYTES
 
 
 class FetchedBlock(NamedTuple):
-    """A block as it came: nothing of it was checked."""
+    """A block as it came, where it lies among others: nothing of it was checked."""
 
     spot: Spot
-    data: bytes
+    data: memoryview
 
 
 class BlockFetcher:
@@ -89,7 +90,7 @@ class BlockFetcher:
     def _run(self, run: Sequence[Spot]) -> list[FetchedBlock]:
         start = run[0].offset
         length = run[-1].offset + run[-1].stored - start
-        data = self._get(pack_key(*run[0].pack), start, length)
+        data = memoryview(self._get(pack_key(*run[0].pack), start, length))
         found = []
         for spot in run:
             at = spot.offset - start
@@ -175,7 +176,7 @@ def _bounded(spot: Spot) -> None:
         raise CorruptObject(f"{spot_place(spot)} cannot have {spot.stored} bytes", where="index")
 
 
-def _whole(spot: Spot, data: bytes) -> bytes:
+def _whole(spot: Spot, data: Bytes) -> Bytes:
     if len(data) != spot.stored:
         raise CorruptObject(f"{spot_place(spot)} is cut short", where=spot.pack.id.hex())
     return data

@@ -102,6 +102,7 @@ class Index:
         self._heads = array(
             "Q", [key for (key,) in _KEYS.iter_unpack(memoryview(data)[self._members_at :])]
         )
+        self._last: tuple[int, Spot] | None = None
         if not self._sorted():
             raise CorruptObject(f"{where}: its members are not sorted", where=where)
 
@@ -161,6 +162,13 @@ class Index:
 
     def block(self, row: int) -> Spot:
         """The block in a row; raises CorruptObject."""
+        # What lies together is mostly asked for together.
+        last = self._last
+        if last is None or last[0] != row:
+            last = self._last = row, self._read_block(row)
+        return last[1]
+
+    def _read_block(self, row: int) -> Spot:
         at = self._blocks_at + row * BLOCK.size
         pack, offset, stored, raw, codec, flags, depth, zero, first, bases, members = (
             BLOCK.unpack_from(self._data, at)

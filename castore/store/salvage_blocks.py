@@ -192,7 +192,7 @@ class BlockRescue:
         self._numbered += 1
         number = _LOCAL + self._numbered
         for slot, member in enumerate(block.members):
-            place = StoredObject(member.kind, number, slot, block.head)
+            place = StoredObject(member.kind, number, slot, block.data)
             self._local.setdefault(member.id, place)
         self._batch.append(ready)
         self._bytes += block.size

@@ -13,11 +13,12 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from castore.content.blocks import Block, Codec, Member, decode_block
+from castore.content.blocks import Block, Codec, Member, decode_block, decode_head
 from castore.content.delta_encoder import encode_plain
-from castore.content.deltas import StoredObject, raw_bytes
+from castore.content.deltas import StoredObject, raw_bytes, raw_view
 from castore.content.encoder import encode_metadata
-from castore.content.passing import InTurn, Passing, PassingFiles, Place, false_chunk_list
+from castore.content.in_turn import InTurn
+from castore.content.passing import Passing, PassingFiles, Place, false_chunk_list
 from castore.content.reader import ObjectReader
 from castore.content.sink import Batch, EncodedBlock
 from castore.database.derive import INDEXED
@@ -30,7 +31,7 @@ from castore.model.edges import edges
 from castore.model.ids import Id, Kind, content_id, object_id
 from castore.model.limits import BATCH_BYTES, KIB
 from castore.model.manifest import Manifest, decode_manifest
-from castore.remote.fetching import BlockFetcher, FarObjects, FetchedBlock, spot_place
+from castore.remote.fetching import BlockFetcher, Bytes, FarObjects, FetchedBlock, spot_place
 from castore.remote.index import Spot
 from castore.store.store import Store
 from castore.store.sync_walk import Lack, Wanted
@@ -39,6 +40,8 @@ _NOTHING: Final[Mapping[Id, int]] = MappingProxyType({})
 _TOGETHER_BYTES: Final = 128 * KIB
 _TOGETHER: Final = 1024
 _ROWS: Final = 10_000
+# Pieces that came and wait until files were compared with them: they are kept in memory.
+_AWAITED: Final = 3
 
 
 class _Ready(NamedTuple):
@@ -79,7 +82,7 @@ class Intake:
         depths: dict[int, list[Spot]] = {}
         for spot in sorted(self._lack.content.values(), key=lambda spot: self._packs[spot.pack]):
             depths.setdefault(spot.depth, []).append(spot)
-        with InTurn(self._files.see) as see:
+        with InTurn(self._files.see, _AWAITED) as see, InTurn(self._write) as write:
             for _, spots in sorted(depths.items()):
                 batch: list[EncodedBlock] = []
                 size = 0
@@ -88,11 +91,13 @@ class Intake:
                     batch += ready.blocks
                     size += sum(block.size for block in ready.blocks)
                     if size >= BATCH_BYTES:
-                        self._write(batch)
+                        write(batch)
                         batch, size = [], 0
                     if self._progress is not None:
                         self._progress(ready.fetched)
-                self._write(batch)
+                # What comes next may rest on it.
+                write(batch)
+                write.wait()
         self._require(self._lack.chunks)
 
     def promises(self) -> None:
@@ -112,13 +117,14 @@ class Intake:
     def _checked(self, fetched: Sequence[FetchedBlock]) -> _Ready:
         """Blocks of content that are right, as they are or without what may not be stored."""
         decoded = [_content_block(spot, data) for spot, data in fetched]
-        fitting, purged = self._store.database.read(partial(_judged, blocks=decoded))
+        heads = [head for head, _ in decoded]
+        fitting, purged = self._store.database.read(partial(_judged, blocks=heads))
         blocks: list[EncodedBlock] = []
         passing: list[Passing] = []
-        for (spot, data), block, fits in zip(fetched, decoded, fitting, strict=True):
+        for (spot, data), (block, frame), fits in zip(fetched, decoded, fitting, strict=True):
             where = spot_place(spot)
             load = self._store.database.load if fits else self._far.load
-            raw = raw_bytes(block, load, where)
+            raw = raw_view(block, frame, load, where)
             _compare(block, raw, where)
             whole = purged.isdisjoint([member.id for member in block.members])
             if self._lack.files:
@@ -131,7 +137,7 @@ class Intake:
                 continue
             blocks += encode_plain(
                 [
-                    (member.id, payload)
+                    (member.id, bytes(payload))
                     for member, payload in _members(block, raw)
                     if member.id not in purged
                 ]
@@ -155,7 +161,7 @@ class Intake:
         where = "a block that was fetched"
         block = decode_block(encoded.data, where)
         raw = raw_bytes(block, self._far.load, where)
-        _compare(block, raw, where)
+        _compare(block, memoryview(raw), where)
         return encode_plain([(member.id, payload) for member, payload in _members(block, raw)])
 
     def _require(self, chunks: set[Id]) -> None:
@@ -333,22 +339,22 @@ def _judged(tables: Reading, blocks: Sequence[Block]) -> tuple[list[bool], set[I
     return [_fits(tables, block) for block in blocks], purged
 
 
-def _content_block(spot: Spot, data: bytes) -> Block:
+def _content_block(spot: Spot, data: memoryview) -> tuple[Block, memoryview]:
     where = spot_place(spot)
-    block = decode_block(data, where)
-    if block.metadata:
+    head, frame = decode_head(data, where)
+    if head.metadata:
         raise CorruptObject(f"{where} holds no content", where=where)
-    return block
+    return head, frame
 
 
-def _members(block: Block, raw: bytes) -> Iterator[tuple[Member, bytes]]:
+def _members(block: Block, raw: Bytes) -> Iterator[tuple[Member, Bytes]]:
     start = 0
     for member in block.members:
         yield member, raw[start : start + member.size]
         start += member.size
 
 
-def _compare(block: Block, raw: bytes, where: str) -> None:
+def _compare(block: Block, raw: memoryview, where: str) -> None:
     """Raise CorruptObject for a member whose bytes are not those of its id."""
     for member, payload in _members(block, raw):
         if object_id(member.kind, payload) != member.id:

@@ -160,7 +160,8 @@ class LackWalk:
             if id in self._seen or id in self._root.purged:
                 continue
             self._seen.add(id)
-            if self._here((id,), asked=id == start):
+            # Whether the others are here was looked up with what needs them.
+            if id == start and self._here((id,), asked=True):
                 continue
             found = self._catalogue.find(id)
             if found is None:

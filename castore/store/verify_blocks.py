@@ -14,9 +14,10 @@ from typing import Final, Self
 
 from castore.content.blocks import Block, Member
 from castore.content.deltas import Load, block_place, raw_bytes
+from castore.content.in_turn import InTurn
 from castore.content.kept import KeptBlocks
 from castore.content.layouts import layout_size
-from castore.content.passing import InTurn, Passing, PassingFiles, Place
+from castore.content.passing import Passing, PassingFiles, Place
 from castore.database.reading import Reading
 from castore.database.tables import State
 from castore.errors import CastoreError

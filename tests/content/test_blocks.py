@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castore.content.blocks import ALWAYS_RAW, Block, Codec, Member, decode_block, encode_block
+from castore.content.blocks import (
+    ALWAYS_RAW,
+    Block,
+    Codec,
+    Member,
+    decode_block,
+    decode_head,
+    encode_block,
+)
 from castore.errors import CorruptObject, InvalidInput, UnsupportedFormat
 from castore.model.ids import Kind, content_id, object_id
 from castore.model.limits import BLOCK_RAW_BYTES
@@ -43,6 +53,26 @@ def blocks(draw: st.DrawFn) -> Block:
 @given(blocks())
 def test_a_block_survives_encoding(block: Block) -> None:
     assert decode_block(encode_block(block), "here") == block
+
+
+@given(blocks(), st.binary(max_size=9), st.data())
+def test_a_block_is_read_where_it_lies_as_elsewhere(
+    block: Block, before: bytes, data: st.DataObject
+) -> None:
+    stored = bytearray(encode_block(block))
+    for at in data.draw(st.lists(st.integers(0, len(stored) * 8 - 1), max_size=1)):
+        stored[at // 8] ^= 1 << at % 8
+    lying = memoryview(before + stored)[len(before) :]
+    try:
+        whole = decode_block(bytes(stored), "here")
+    except (CorruptObject, UnsupportedFormat) as error:
+        with pytest.raises(type(error), match=re.escape(error.message)):
+            decode_head(lying, "here")
+    else:
+        head, frame = decode_head(lying, "here")
+        assert head._replace(frame=bytes(frame)) == whole
+        assert frame.obj is lying.obj
+        assert {type(id) for id in head.bases} | {type(row.id) for row in head.members} == {bytes}
 
 
 @given(blocks(), st.data())

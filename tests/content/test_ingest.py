@@ -231,6 +231,16 @@ def test_a_head_lies_before_its_frame_only_while_it_is_written() -> None:
     assert Lying(view, {b"x": 50}).around(b"x", 10, 51) is None
 
 
+def test_a_block_that_was_fetched_is_written_from_where_it_lies() -> None:
+    fetched = memoryview(noise(8000))[100:]
+    members = (Member(content_id(bytes(fetched[50:])), Kind.CHUNK, 7850),)
+    block = EncodedBlock(fetched, members, 7850, ())
+    assert block.size == len(fetched)
+    assert block.data == bytes(fetched)
+    with block.laid() as data:
+        assert data is fetched
+
+
 def test_objects_are_stored_and_manifests_stay_raw() -> None:
     sink = MemorySink()
     with Ingestor(sink) as ingestor:

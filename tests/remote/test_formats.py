@@ -161,6 +161,17 @@ def test_an_index_finds_all_that_was_added(payloads: set[bytes], nonce: bytes, d
     assert again.finish(nonce) == (id, data)
 
 
+@given(st.lists(st.integers(0, 2), max_size=30))
+def test_blocks_of_an_index_are_the_same_in_any_order(rows: list[int]) -> None:
+    writer = IndexWriter()
+    for at in range(3):
+        block = decode_block(stored(b"%d" % at), "")
+        writer.add_block(PackName(b"u" * 16, b"p" * 32), 32 + 200 * at, 150, block, [0])
+    id, data = writer.finish(b"n" * 16)
+    index = Index(data, id)
+    assert [index.block(row).offset for row in rows] == [32 + 200 * row for row in rows]
+
+
 def some_index() -> bytes:
     writer = IndexWriter()
     base = object_id(Kind.CHUNK, b"one")

@@ -6,15 +6,19 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 import pytest
 
 import castore
+from castore.database.environment import Database
+from castore.database.reading import Reading
 from castore.remote.memory import MemoryTransport
 from castore.store.sync_push import push
 from tests.store.syncing import NAME, copy_of, refs
 
 Corpus = dict[str, bytes]
+Asked = TypeVar("Asked")
 MOST = 0.02
 """Of the bytes of the first push, for a second version that differs in a hundredth."""
 
@@ -125,3 +129,32 @@ def test_a_hundredth_edited_costs_less_than_a_fiftieth(
         assert refs(copy) == refs(store)
         for name, data in itertools.islice(second.items(), 20):
             assert copy.read_bytes(f"out:all/{name}") == data
+
+
+def test_a_clone_looks_for_objects_together(
+    store: castore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a folder of many files costs in views of the store does not grow with the files."""
+    looks = []
+    read = Database.read
+
+    def counted(database: Database, look: Callable[[Reading], Asked]) -> Asked:
+        looks.append(look)
+        return read(database, look)
+
+    monkeypatch.setattr(Database, "read", counted)
+    taken = []
+    for many in (10, 400):
+        files = tmp_path / f"files{many}"
+        files.mkdir()
+        for at in range(many):
+            (files / f"{at}.txt").write_text(f"file {at} of {many}\n")
+        with store.session(name=f"out{many}") as session:
+            session.add("files", files)
+            session.commit()
+        bucket = MemoryTransport()
+        push(store, f"bucket{many}", bucket, [f"heads/out{many}"])
+        looks.clear()
+        copy_of(bucket, tmp_path / f"copy{many}").close()
+        taken.append(len(looks))
+    assert taken[1] < taken[0] + 40
