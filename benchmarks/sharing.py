@@ -52,7 +52,7 @@ def _shared(stage: Stage, name: str, source: Path, size: int, *, judged: bool) -
     rows = [
         _row(f"push, {name}", push, raw_put, "the same packs", size, judged=judged),
         _row(f"clone, {name}", clone, raw_get, "packs kept nowhere", size, judged=judged),
-        _row(f"clone, {name}", clone, raw_kept, "packs kept on disk", size),
+        _row(f"clone, {name}", clone, raw_kept, "packs kept on disk", size, judged=judged),
     ]
     return rows if judged else [*rows, _counted(name, [requests for _, requests in rounds])]
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 from castore.content.deltas import FAR_BLOCKS, StoredObject
 from castore.errors import CorruptObject, ObjectNotFound
 from castore.model.ids import Id
-from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB, PACK_BYTES
+from castore.model.limits import BLOCK_RAW_BYTES, KIB, MIB, PACK_BYTES, PACK_FULL_BYTES
 from castore.remote.index import Catalogue, PackName, Spot
 from castore.remote.keys import pack_key
 from castore.remote.transport import Gone, KeyAbsent, Transport
@@ -22,7 +22,8 @@ Bytes = TypeVar("Bytes", bytes, memoryview)
 
 _WINDOW: Final = 2 * MIB
 _WINDOWS: Final = 24
-_RANGE_BYTES: Final = 8 * MIB
+# A full pack takes three requests, with no small rest.
+_RANGE_BYTES: Final = PACK_FULL_BYTES // 3 + MIB
 _GAP_BYTES: Final = 128 * KIB
 _THREADS: Final = 4
 _AHEAD: Final = 5
@@ -155,7 +156,7 @@ def _offset(spot: Spot) -> int:
 
 
 def _runs(spots: Iterable[Spot]) -> Iterator[list[Spot]]:
-    """Blocks that are fetched at once: near each other in one pack, up to 8 MiB."""
+    """Blocks that are fetched at once: near each other in one pack, up to 9 MiB."""
     run: list[Spot] = []
     for spot in spots:
         _bounded(spot)
