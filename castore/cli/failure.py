@@ -26,7 +26,8 @@ def tell(error: BaseException, output: Output) -> int:
         _print_spec_faults(error, output)
         return error.code
     if isinstance(error, CastoreError):
-        _print(output, error.as_json(), error.attributes)
+        said = error.as_json()
+        _print(output, {**said, "fix": output.here(error.fix) or None}, error.attributes)
         return error.code
     if isinstance(error, click.ClickException):
         _print(output, _usage_object(error), {})
@@ -34,7 +35,8 @@ def tell(error: BaseException, output: Output) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         # The first note says how to go on with what is kept of the work.
         fix = next(iter(getattr(error, "__notes__", ())), "")
-        _print(output, _object("Interrupted", "interrupted", str(fix), retryable=True), {})
+        fix = output.here(str(fix))
+        _print(output, _object("Interrupted", "interrupted", fix, retryable=True), {})
         return INTERRUPTED
     if isinstance(error, OSError):
         _print(output, _object("OSError", _os_message(error), ""), {})

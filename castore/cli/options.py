@@ -89,6 +89,7 @@ def _set(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     match parameter.name:
         case "store":
             call.store_option = value
+            call.output.stand("--store", value)
         case "yes":
             call.yes = True
         case "offline":
@@ -104,6 +105,7 @@ def _enter(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
         return
     if not value:
         raise empty_value(ctx, "-C")
+    ctx.find_root().obj.output.stand("-C", value)
     before = os.getcwd()
     try:
         os.chdir(value)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
 from castore.cli.screen import clean, clip, fold
+from castore.model.names import quoted
 
 _STYLES: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36",
@@ -16,6 +18,10 @@ _STYLES: Final = {
 _DEFAULT_COLUMNS: Final = 80
 _NARROWEST: Final = 20
 """Columns of a terminal below which nothing is made to fit."""
+_COMMAND: Final = re.compile(r"(?<![\w./-])cas (?=[a-z])(?!clone |init\b)")
+_COMMANDS: Final = ("fix", "next")
+_PLACED: Final = re.compile(r" (-C|--store) | a store ")
+"""What says of a command that it works elsewhere than here."""
 
 
 class Output:
@@ -27,6 +33,7 @@ class Output:
         self.verbose = 0
         self.no_color = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
         self._columns = environ.get("COLUMNS", "")
+        self._place = ""
 
     def line(self, text: str = "") -> None:
         """One line of data on stdout; the caller has cleaned what is not castore's own."""
@@ -50,7 +57,8 @@ class Output:
         """One JSON object on a line of stdout; ASCII only, so no terminal or locale is fooled."""
         import json
 
-        self.line(json.dumps(value, separators=(", ", ": ")))
+        named = {key: self.here(value[key]) for key in _COMMANDS if value.get(key)}
+        self.line(json.dumps({**value, **named}, separators=(", ", ": ")))
 
     def say(self, text: str) -> None:
         """One line of talk on stderr; silent under --quiet and --json."""
@@ -76,7 +84,17 @@ class Output:
 
     def next(self, command: str) -> None:
         """The useful next command, the last line of talk."""
-        self.say(self.style("next:", "dim", sys.stderr) + " " + clean(command))
+        self.say(self.style("next:", "dim", sys.stderr) + " " + clean(self.here(command)))
+
+    def stand(self, option: str, value: str) -> None:
+        """Note an option that says where this command works: -C, --store."""
+        self._place += f"{option} {quoted(value)} "
+
+    def here(self, command: str) -> str:
+        """Commands to type, each with what says where this one works; others stay as they are."""
+        if not self._place or _PLACED.search(command):
+            return command
+        return _COMMAND.sub(lambda found: found.group() + self._place, command)
 
     def error(self, text: str) -> None:
         """One line of an error message on stderr, whatever the flags."""

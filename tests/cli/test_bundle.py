@@ -35,7 +35,7 @@ def test_two_people_and_a_file(cas: Cas, given: Path) -> None:
     assert not Path("y.bundle").exists()
     made = cas("-C", "one", "bundle", "create", "../y.bundle", "out", "--since", "out@v1")
     assert "begins after out@v1" in made.out
-    assert "next: cas bundle verify ../y.bundle" in made.err
+    assert "next: cas -C one bundle verify ../y.bundle" in made.err
     seen = cas("bundle", "show", "y.bundle")
     assert "branch  out" in seen.out
     assert "out@v2" in seen.out
@@ -82,7 +82,7 @@ def test_branches_that_diverged(cas: Cas, given: Path) -> None:
     cas("-C", "one", "bundle", "create", "../y.bundle")
     refused = cas("-C", "two", "bundle", "import", "../y.bundle", "--json", code=4).error
     assert refused["error"] == "RefMoved"
-    assert refused["fix"] == "cas bundle import --rebase ../y.bundle out"
+    assert refused["fix"] == "cas -C two bundle import --rebase ../y.bundle out"
     assert cas("-C", "two", "cat", "out:a.md").out == "theirs\n"
     done = cas("-C", "two", "bundle", "import", "--rebase", "../y.bundle", "out")
     assert "is out@v3" in done.out
@@ -94,7 +94,7 @@ def test_branches_that_diverged(cas: Cas, given: Path) -> None:
 def test_without_a_store_another_way_is_told(cas: Cas, given: Path) -> None:
     Path("three").mkdir()
     refused = cas("-C", "three", "bundle", "import", "../x.bundle", code=3)
-    assert refused.err.splitlines()[-1] == "try:   cas bundle import --init ../x.bundle"
+    assert refused.err.splitlines()[-1] == "try:   cas -C three bundle import --init ../x.bundle"
     cas("-C", "three", "init")
     refused = cas("-C", "three", "bundle", "import", "../x.bundle", code=2)
     assert "another project" in refused.err
@@ -116,7 +116,7 @@ def test_damage_is_told(cas: Cas, given: Path) -> None:
     assert "1 finding" in verified.out
     assert cas("bundle", "verify", "x.bundle", "--json", code=7).json["ok"] is False
     refused = cas("-C", "two", "bundle", "import", "../x.bundle", code=7)
-    assert refused.err.splitlines()[-1] == "try:   cas bundle verify ../x.bundle"
+    assert refused.err.splitlines()[-1] == "try:   cas -C two bundle verify ../x.bundle"
     given.write_bytes(data[:50])
     assert "ends" in cas("bundle", "show", "x.bundle", code=7).err
     cas("bundle", "show", "absent.bundle", code=2)

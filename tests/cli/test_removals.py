@@ -28,7 +28,7 @@ def test_a_purge_is_carried_and_named_as_a_purge_takes_it(cas: Cas) -> None:
     assert "told origin (file://" in told.out
     assert "1 object of content purged" in told.out
     assert "everything already" not in told.out
-    assert told.err == "next: cas gc --remote origin\n"
+    assert told.err == "next: cas -C one gc --remote origin\n"
     assert "everything already" in cas("-C", "one", "push").out
     cas("-C", "one", "gc", "--remote", "origin")
     fetched = cas("-C", "two", "fetch")
@@ -64,7 +64,7 @@ def test_versions_that_were_not_fetched_keep_what_a_purge_would_take(cas: Cas) -
     cas("-C", "one", "purge", "out:key.pem", "--reason", "leaked", "--include", "all", "--yes")
     refused = cas("-C", "one", "push", code=4)
     assert "mine of file://" in refused.err
-    assert "try:   cas fetch origin\n" in refused.err
+    assert "try:   cas -C one fetch origin\n" in refused.err
     fetched = cas("-C", "one", "fetch")
     assert ":copy.pem needs bytes that were purged here: it cannot be read here" in fetched.err
     assert "told origin" in cas("-C", "one", "push").out

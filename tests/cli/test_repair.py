@@ -138,7 +138,7 @@ def test_another_bucket_in_the_place_is_not_taken_for_a_damaged_one(cas: Cas, bu
     cas("-C", "other", "push")
     before = (bucket / "castore.json").read_bytes(), (bucket / "root").read_bytes()
     told = cas("-C", "copy", "fetch", code=2)
-    assert told.err.endswith("cas remote repair origin\n")
+    assert told.err.endswith("cas -C copy remote repair origin\n")
     assert "another project" in cas("-C", "copy", "remote", "repair", "origin", code=2).err
     assert "another project" in cas("remote", "repair", "origin", code=2).err
     assert before == ((bucket / "castore.json").read_bytes(), (bucket / "root").read_bytes())

@@ -41,7 +41,7 @@ def test_two_people_and_a_bucket(cas: Cas, shared: Path) -> None:
     assert (pushed["notes"], pushed["refs"][0]["ref"]) == (1, "heads/out")
     fetched = cas("-C", "one", "fetch")
     assert "seen  origin/out" in fetched.out
-    assert "next: cas pull origin" in fetched.err
+    assert "next: cas -C one pull origin" in fetched.err
     cas("-C", "one", "pull")
     assert cas("-C", "one", "gate", "out", "--require", "approved").code == 0
     assert cas("-C", "one", "cat", "out@v2:a.md").out == "second\n"
@@ -62,8 +62,10 @@ def test_versions_on_both_sides_are_told_and_put_in_order(cas: Cas, shared: Path
     cas("-C", "one", "push")
     refused = cas("-C", "two", "push", "--json", code=4).error
     assert refused["error"] == "RefMoved"
-    assert refused["fix"] == "cas pull origin out"
-    assert cas("-C", "two", "pull", code=4).err.endswith("try:   cas pull --rebase origin out\n")
+    assert refused["fix"] == "cas -C two pull origin out"
+    assert cas("-C", "two", "pull", code=4).err.endswith(
+        "try:   cas -C two pull --rebase origin out\n"
+    )
     rebased = cas("-C", "two", "pull", "--rebase")
     assert "out@v2" in rebased.out
     assert "is out@v3" in rebased.out
@@ -82,7 +84,10 @@ def test_a_bucket_is_freed(cas: Cas, shared: Path) -> None:
     cas("-C", "one", "push")
     cas("-C", "one", "forget", "out@v2")
     cas("-C", "one", "push")
-    assert "next: cas gc --remote origin" in cas("-C", "one", "gc", "--remote", "origin", "-n").err
+    assert (
+        "next: cas -C one gc --remote origin"
+        in cas("-C", "one", "gc", "--remote", "origin", "-n").err
+    )
     freed = cas("-C", "one", "gc", "--remote", "origin", "--json").json
     assert freed["deleted"] > 0
     assert cas("-C", "one", "gc", "--remote", "origin", "--grace", "0", code=2)
@@ -103,7 +108,7 @@ def test_damage_in_a_bucket_is_told(cas: Cas, shared: Path) -> None:
 
 def test_what_is_meant_without_a_name(cas: Cas, shared: Path) -> None:
     cas("init", Path("three").mkdir() or "three")
-    assert "cas remote add" in cas("-C", "three", "push", code=3).err
+    assert "cas -C three remote add" in cas("-C", "three", "push", code=3).err
     cas("-C", "three", "remote", "add", "x", "../x")
     cas("-C", "three", "remote", "add", "y", "../y")
     told = cas("-C", "three", "push", "--json", code=3).error
@@ -300,7 +305,7 @@ def test_a_root_is_repaired(cas: Cas, shared: Path) -> None:
     assert "damaged" in cas("-C", "one", "fetch", code=7).err
     foreseen = cas("-C", "one", "remote", "repair", "origin", "-n")
     assert "would become root" in foreseen.out
-    assert foreseen.err.endswith("next: cas remote repair origin\n")
+    assert foreseen.err.endswith("next: cas -C one remote repair origin\n")
     done = cas("-C", "one", "remote", "repair", "origin", "--json").json
     assert (done["behind"], done["moved"], done["missing"]) == (0, {}, [])
     assert "everything already" in cas("-C", "one", "push").out
@@ -338,7 +343,7 @@ def test_every_remote_gets_it(cas: Cas, shared: Path) -> None:
     (Path("bucket") / "root").unlink()
     part = cas("-C", "one", "push", "--all", "out", code=7)
     assert part.err.startswith("error: origin: ")
-    assert "\ntry:   cas remote repair origin\n" in part.err
+    assert "\ntry:   cas -C one remote repair origin\n" in part.err
     assert "branch  out" in part.out
     told = cas("-C", "one", "push", "--all", "out", "--json", code=7)
     assert (told.error["error"], told.error["remote_name"]) == ("CorruptObject", "origin")

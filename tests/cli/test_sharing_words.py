@@ -56,7 +56,9 @@ def test_a_rebase_says_what_it_takes_back(cas: Cas, shared: Path) -> None:
     said = "changes back or removes: b"
     for also in ((), ("-n",)):
         refused = cas("-C", "two", "pull", *also, code=4)
-        assert f"in 'out' --rebase {said}\ntry:   cas pull --rebase origin out\n" in refused.err
+        assert (
+            f"in 'out' --rebase {said}\ntry:   cas -C two pull --rebase origin out\n" in refused.err
+        )
     foreseen = cas("-C", "two", "pull", "--rebase", "-n")
     assert "out: what is only here would be made anew" in foreseen.out
     assert f"warning: out: {said}\n" in foreseen.err
@@ -84,7 +86,7 @@ def test_branches_of_a_remote_may_be_named(cas: Cas, shared: Path) -> None:
         assert cas("-C", "two", "show", f"{name}@v1", "--json").json["number"] == 1
     shown = cas("-C", "two", "show", "origin/out")
     assert shown.out.startswith("origin/out@v2")
-    assert "cas diff origin/out@v2" in shown.err
+    assert "cas -C two diff origin/out@v2" in shown.err
     assert "~ a" in cas("-C", "two", "diff", "out", "origin/out", "--stat").out
     assert "did you mean origin/out?" in cas("-C", "two", "log", "origin/ot", code=3).err
     # A branch of that name goes before, and what is shown means the same again.
@@ -100,20 +102,37 @@ def test_damage_of_a_bucket_is_told_as_such(cas: Cas, shared: Path, verb: str) -
     cas("-C", "one", "push")
     spoil(shared)
     error = cas("-C", "two", *verb.split(), "--json", code=7).error
-    assert error["fix"] == "cas fsck --remote origin"
+    assert error["fix"] == "cas -C two fsck --remote origin"
     assert error["message"].startswith(f"{shared.absolute().as_uri()} is damaged: ")
     found = cas("-C", "two", "fsck", "--remote", "origin", code=7)
-    assert found.err.endswith("next: cas heal --remote origin\n")
+    assert found.err.endswith("next: cas -C two heal --remote origin\n")
     (shared / "root").unlink()
     found = cas("-C", "two", "fsck", "--remote", "origin", code=7)
-    assert found.err.endswith("next: cas remote repair origin\n")
+    assert found.err.endswith("next: cas -C two remote repair origin\n")
 
 
 def test_damage_of_a_bucket_that_is_cloned(cas: Cas, shared: Path) -> None:
     spoil(shared)
-    fix = cas("clone", "bucket", "three", "--json", code=7).error["fix"]
-    assert fix == "cas -C three fsck --remote origin"
-    assert cas(*fix.split()[1:], code=7).err.endswith("next: cas heal --remote origin\n")
+    error = cas("clone", "bucket", "three", "--json", code=7).error
+    assert error["message"].startswith(f"{shared.absolute().as_uri()} is damaged: ")
+    assert error["fix"] == "cas -C three fsck --remote origin"
+    found = cas(*error["fix"].split()[1:], code=7)
+    assert found.err.endswith("next: cas -C three heal --remote origin\n")
+
+
+def test_garbage_in_a_pack_is_damage_before_it_is_a_newer_format(cas: Cas, shared: Path) -> None:
+    for pack in (shared / "packs").rglob("*"):
+        if pack.is_file():
+            pack.chmod(0o644)
+            pack.write_bytes(b"\xff" * pack.stat().st_size)
+    error = cas("clone", "bucket", "three", "--json", code=8).error
+    assert error["message"].startswith(f"{shared.absolute().as_uri()} is damaged: ")
+    assert "block format 255, and this castore reads format 1" in error["message"]
+    assert error["fix"] == "cas -C three fsck --remote origin"
+    assert "index: its bytes" not in cas(*error["fix"].split()[1:], code=7).out
+    cas("-C", "one", "heal", "--remote", "origin")
+    cas("-C", "three", "pull")
+    assert cas("-C", "three", "cat", "out:a").out == "first\n"
 
 
 def test_damage_of_a_store_names_what_heals_it(cas: Cas, shared: Path) -> None:
@@ -124,15 +143,17 @@ def test_damage_of_a_store_names_what_heals_it(cas: Cas, shared: Path) -> None:
     for verb in (("push", "--all"), ("push",)):
         assert cas("-C", "one", *verb).out.endswith("has everything already\n")
     found = cas("-C", "one", "fsck", "--full", code=7)
-    assert found.err.endswith("next: cas heal origin\n")
-    assert cas("-C", "one", "fsck", "--full", "--json", code=7).json["fix"] == "cas heal origin"
+    assert found.err.endswith("next: cas -C one heal origin\n")
+    assert (
+        cas("-C", "one", "fsck", "--full", "--json", code=7).json["fix"] == "cas -C one heal origin"
+    )
     told = cas("-C", "one", "backup", "../copy", "--json", code=7).error
     assert told["message"].startswith("this store is damaged, and was not backed up: ")
-    assert told["fix"] == "cas heal origin"
+    assert told["fix"] == "cas -C one heal origin"
     assert not Path("copy").exists()
     foreseen = cas("-C", "one", "heal", "-n", code=7)
     assert "would put in 1 object" in foreseen.out
-    assert foreseen.err.endswith("next: cas heal origin\n")
+    assert foreseen.err.endswith("next: cas -C one heal origin\n")
     cas("-C", "one", "heal", "origin")
     whole = cas("-C", "one", "heal", "-n")
     assert whole.out.startswith("nothing is wrong in ")
@@ -145,8 +166,13 @@ def test_damage_without_a_remote_is_salvaged(cas: Cas, shared: Path) -> None:
     cas("-C", "one", "backup", "../copy")
     cas("-C", "one", "remote", "remove", "origin")
     spoil_store(Path("one"), text.encode())
-    assert cas("-C", "one", "fsck", "--full", code=7).err.endswith("next: cas salvage DEST\n")
-    assert cas("-C", "one", "backup", "../new", "--json", code=7).error["fix"] == "cas salvage DEST"
+    assert cas("-C", "one", "fsck", "--full", code=7).err.endswith(
+        "next: cas -C one salvage DEST\n"
+    )
+    assert (
+        cas("-C", "one", "backup", "../new", "--json", code=7).error["fix"]
+        == "cas -C one salvage DEST"
+    )
 
 
 def test_a_place_to_clone_that_is_misspelt(cas: Cas, shared: Path) -> None:
@@ -197,10 +223,10 @@ def test_what_is_foreseen_is_done_by_the_next_command(cas: Cas, shared: Path) ->
     cas("-C", "one", "tag", "t1", "out")
     cas("-C", "one", "branch", "other", "out")
     foreseen = cas("-C", "one", "push", "origin", "out", "t1", "-n")
-    assert foreseen.err.endswith("next: cas push origin out t1\n")
+    assert foreseen.err.endswith("next: cas -C one push origin out t1\n")
     cas("-C", "one", "push", "origin", "out", "t1")
     fetched = cas("-C", "two", "fetch", "origin", "out")
-    assert fetched.err.endswith("next: cas pull origin out\n")
+    assert fetched.err.endswith("next: cas -C two pull origin out\n")
 
 
 def test_nothing_is_said_when_quiet(cas: Cas, shared: Path) -> None:
@@ -236,7 +262,7 @@ def test_a_bundle_of_a_history_that_was_cut(cas: Cas, shared: Path) -> None:
     cas("-C", "one", "push")
     cas("clone", "bucket", "three", "--depth", "1")
     told = cas("-C", "three", "bundle", "create", "x", "--json", code=4).error
-    assert told["fix"] == "cas fetch --unshallow origin"
+    assert told["fix"] == "cas -C three fetch --unshallow origin"
     cas("-C", "three", "remote", "remove", "origin")
     told = cas("-C", "three", "bundle", "create", "x", "--json", code=4).error
     assert "remote" not in told["message"]
@@ -245,10 +271,12 @@ def test_a_bundle_of_a_history_that_was_cut(cas: Cas, shared: Path) -> None:
 
 def test_a_tag_without_a_version(cas: Cas, shared: Path) -> None:
     for verb in ("tag", "branch"):
-        assert cas("-C", "one", verb, "x", "--json", code=2).error["fix"] == f"cas {verb} x out"
+        assert (
+            cas("-C", "one", verb, "x", "--json", code=2).error["fix"] == f"cas -C one {verb} x out"
+        )
         assert "release-v1 would do" in cas("-C", "one", verb, "v1", code=2).err
     cas("-C", "one", "branch", "more", "out")
-    assert cas("-C", "one", "tag", "x", "--json", code=2).error["fix"] == "cas branch"
+    assert cas("-C", "one", "tag", "x", "--json", code=2).error["fix"] == "cas -C one branch"
 
 
 SPEC = """\
