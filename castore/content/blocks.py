@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from castore.errors import CorruptObject, InvalidInput, UnsupportedFormat
+from castore.errors import FULL_CHECK, CorruptObject, InvalidInput, UnsupportedFormat
 from castore.model.ids import Id, Kind, derive_key
 from castore.model.limits import (
     BLOCK_BASES,
@@ -195,7 +195,10 @@ def _decode_head(data: bytes | memoryview, where: str, *, checked: bool) -> tupl
     whole = len(data) >= frame_at and (not checked or check == _check_of(data, frame_at, flags))
     if version > FORMAT and not whole:
         raise UnsupportedFormat(
-            f"{where}: block format {version}; this castore reads format {FORMAT}"
+            f"{where}: block format {version}, and this castore reads format {FORMAT}: it is "
+            "damaged, or a newer castore wrote it",
+            where=where,
+            fix=FULL_CHECK,
         )
     if version != FORMAT or not whole:
         raise CorruptObject(f"{where}: the check of the block does not match", where=where)

@@ -240,7 +240,8 @@ class FileTransport:
         """Hold the lock of the bucket, against threads and processes alike."""
         while True:
             with self._folders.opened() as top:
-                descriptor = os.open(_LOCK, _SHARED | os.O_CREAT, 0o666, dir_fd=top)
+                with self._translated(f"locking {_LOCK!r}"):
+                    descriptor = os.open(_LOCK, _SHARED | os.O_CREAT, 0o666, dir_fd=top)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                     there = _status(_Place(top, _LOCK))
@@ -261,7 +262,7 @@ class FileTransport:
                 raise PermissionDenied(message, fix=f"ls -ld {folder}") from None
             if error.errno in _FULL:
                 raise RemoteError(message, fix=f"df -h {folder}") from None
-            raise RemoteError(message) from None
+            raise RemoteError(message, fix=f"ls -la {folder}") from None
 
 
 def _read(descriptor: int, start: int, end: int) -> bytes:

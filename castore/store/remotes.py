@@ -17,7 +17,6 @@ from castore.errors import (
     FULL_CHECK,
     CastoreError,
     Conflict,
-    CorruptObject,
     InvalidInput,
     RefNotFound,
     RemoteError,
@@ -75,8 +74,8 @@ def naming_repair(
     try:
         yield
     except CastoreError as error:
-        if isinstance(error, CorruptObject) and folder is not None and error.fix == FULL_CHECK:
-            _blame(error, place or url, folder, sends=sends)
+        if error.fix == FULL_CHECK and folder is not None:
+            blame(error, place or url, folder, sends=sends)
         if error.fix == ANEW and url:
             error.fix = f"cas cache prune --remove --force {url}"
         elif error.fix in (REPAIR, CHECK, ANEW):
@@ -86,10 +85,11 @@ def naming_repair(
         raise
 
 
-def _blame(error: CorruptObject, place: str, folder: Path, *, sends: bool) -> None:
-    """Say of damage that it is the bucket's, unless it is the store's."""
-    about = (error.where, error.message)
-    near = re.match(_NEAR, error.where) or any(str(folder) in text for text in about)
+def blame(error: CastoreError, place: str, folder: Path, *, sends: bool = False) -> None:
+    """Say of damage that it is the bucket's at `place`, unless it is that of the store's folder."""
+    where = str(error.attributes.get("where", ""))
+    about = (where, error.message)
+    near = re.match(_NEAR, where) or any(str(folder) in text for text in about)
     far = place in error.message or any(re.match(_FAR, text) for text in about)
     if near or (sends and not far):
         return

@@ -15,10 +15,11 @@ from castore.database.failures import using_files
 from castore.errors import FULL_CHECK, CastoreError, CorruptObject, InvalidInput, WouldOverwrite
 from castore.model.names import quoted
 from castore.remote.address import parse_url
-from castore.remote.bucket import look
+from castore.remote.bucket import CHECK, look
 from castore.remote.transport import Transport
 from castore.store.config import CONFIG_FILE, read_config
 from castore.store.opening import FOLDER, complete, is_store
+from castore.store.remotes import blame
 from castore.store.store import Store
 from castore.store.sync_pull import PullReport, pull
 
@@ -70,6 +71,8 @@ def clone(
         return store, report
     except BaseException as error:
         store.close()
+        if isinstance(error, CastoreError) and error.fix == FULL_CHECK:
+            blame(error, transport.url, home)
         _tell_left(error, home, name, depth)
         raise
 
@@ -80,10 +83,9 @@ def _tell_left(error: BaseException, home: Path, name: str, depth: int | None) -
     goes_on = f"cas -C {place} pull" + (f" --depth {depth}" if depth else "")
     if isinstance(error, KeyboardInterrupt):
         error.add_note(goes_on)
-    elif isinstance(error, CorruptObject):
-        if error.fix == FULL_CHECK:
-            error.fix = f"cas -C {place} fsck --remote {name}"
-    elif isinstance(error, CastoreError):
+    elif isinstance(error, CastoreError) and error.fix in (FULL_CHECK, CHECK):
+        error.fix = f"cas -C {place} {error.fix.replace('NAME', name).removeprefix('cas ')}"
+    elif isinstance(error, CastoreError) and not isinstance(error, CorruptObject):
         error.message += f"; what came is in {place}: {goes_on} goes on"
         error.args = (error.message,)
         error.fix = error.fix or goes_on

@@ -307,3 +307,15 @@ def test_a_lock_file_removed_while_it_was_waited_for_is_no_lock(tmp_path: Path) 
     with pytest.raises(RemoteMoved):
         bucket.replace("root", b"3", "another")
     assert bucket.get("root") == (b"2", etag)
+
+
+def test_a_folder_in_the_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    bucket = FileTransport(tmp_path)
+    etag = bucket.put("root", b"1")
+    bucket.replace("root", b"2", etag)
+    (tmp_path / "+lock").unlink()
+    (tmp_path / "+lock").mkdir()
+    with pytest.raises(RemoteError, match=r"locking '\+lock': Is a directory") as refused:
+        bucket.replace("root", b"3", bucket.get("root").etag)
+    assert refused.value.fix == f"ls -la {tmp_path}"
+    assert bucket.get("root").data == b"2"
